@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * head: a request or response head, the same for every protocol version. Layer http.
+ * Names and values are borrowed from the arena of the exchange (codecs copy them there once).
+ * Names are stored in lower case; hop-by-hop fields are the codec's and never appear here.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/str.h"
+
+/* Fields that the proxy itself looks at: an index instead of a string compare. */
+enum head_id {
+	HEAD_ID_OTHER = 0,
+	HEAD_ID_HOST, HEAD_ID_CONTENT_LENGTH, HEAD_ID_TRANSFER_ENCODING, HEAD_ID_CONNECTION,
+	HEAD_ID_UPGRADE, HEAD_ID_EXPECT, HEAD_ID_TE, HEAD_ID_TRAILER, HEAD_ID_KEEP_ALIVE,
+	HEAD_ID_PROXY_CONNECTION, HEAD_ID_PROXY_AUTHORIZATION, HEAD_ID_PROXY_AUTHENTICATE,
+	HEAD_ID_CONTENT_TYPE, HEAD_ID_DATE, HEAD_ID_SERVER, HEAD_ID_LOCATION, HEAD_ID_COOKIE,
+	HEAD_ID_USER_AGENT, HEAD_ID_AUTHORIZATION, HEAD_ID_X_REQUEST_ID, HEAD_ID_X_FORWARDED_FOR,
+	HEAD_ID_X_FORWARDED_PROTO, HEAD_ID_X_FORWARDED_HOST, HEAD_ID_X_FORWARDED_CLIENT_CERT,
+	HEAD_ID_X_ENVOY_ATTEMPT_COUNT, HEAD_ID_X_ENVOY_ORIGINAL_PATH, HEAD_ID_X_ENVOY_ORIGINAL_HOST,
+	HEAD_ID_X_ENVOY_UPSTREAM_SERVICE_TIME, HEAD_ID_X_ENVOY_EXPECTED_RQ_TIMEOUT_MS,
+	HEAD_ID_X_ENVOY_OVERLOADED, HEAD_ID_X_ENVOY_PEER_METADATA, HEAD_ID_X_ENVOY_PEER_METADATA_ID,
+	HEAD_ID_TRACEPARENT, HEAD_ID_TRACESTATE, HEAD_ID_B3, HEAD_ID_HTTP2_SETTINGS,
+	HEAD_ID_GRPC_STATUS, HEAD_ID_GRPC_TIMEOUT, HEAD_ID_RETRY_AFTER, HEAD_ID_ORIGIN,
+	HEAD_ID__N
+};
+enum head_id head_id_of(struct str lower_name);         /* HEAD_ID_OTHER when not listed */
+struct str head_id_name(enum head_id id);
+
+struct head_field {
+	struct str name, value;
+	enum head_id id;
+};
+
+enum head_version { HEAD_VERSION_10, HEAD_VERSION_11, HEAD_VERSION_2 };
+
+/* How long the body is, as framing told it. */
+enum head_body { HEAD_BODY_NONE, HEAD_BODY_LENGTH, HEAD_BODY_CHUNKED, HEAD_BODY_UNTIL_CLOSE };
+
+struct head {
+	struct arena *arena;            /* where fields and strings live */
+	enum head_version version;
+	/* request */
+	struct str method;
+	struct str scheme;              /* "http" unless the target said otherwise */
+	struct str authority;           /* Host or :authority as sent, port included */
+	struct str path;                /* origin-form with query; "*" for OPTIONS *; empty for CONNECT */
+	/* response */
+	unsigned status;
+	struct str reason;
+	/* both */
+	struct head_field *fields;
+	size_t n, cap;
+	enum head_body body;
+	uint64_t content_length;        /* when body is HEAD_BODY_LENGTH */
+	struct str upgrade;             /* protocol asked for (request) or taken (101), else empty */
+	bool expect_continue;
+	bool keep_alive;                /* of the connection that it came from */
+	bool te_trailers;
+};
+
+void head_init(struct head *h, struct arena *a);
+/* First field of that id or name (lower case), or NULL. */
+struct head_field *head_find(const struct head *h, enum head_id id);
+struct head_field *head_find_name(const struct head *h, struct str lower_name);
+struct str head_value(const struct head *h, enum head_id id);   /* STR_NULL when absent */
+/* All values of a repeated field joined by ",": borrowed when single, made in the arena when not. */
+struct str head_joined(const struct head *h, struct str lower_name);
+/* Append; name must be lower case and outlive the head, as must value. */
+void head_add(struct head *h, struct str lower_name, struct str value);
+void head_add_id(struct head *h, enum head_id id, struct str value);
+/* Replace all of that name by one. */
+void head_set(struct head *h, struct str lower_name, struct str value);
+void head_set_id(struct head *h, enum head_id id, struct str value);
+size_t head_remove(struct head *h, struct str lower_name);      /* how many went */
+size_t head_remove_id(struct head *h, enum head_id id);
+bool head_is_token(struct str s);                       /* RFC 9110 5.6.2, not empty */
+bool head_is_value(struct str s);                       /* RFC 9110 5.5: no CTL but HTAB */
+const char *head_reason(unsigned status);               /* "Not Found"; "" when not known */

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* url: authorities and paths (RFC 3986, Istio rule 2.11.18). Layer http. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/str.h"
+
+/* "host", "host:80", "[::1]:80": host without brackets, port 0 when none. False: malformed. */
+bool url_split_authority(struct str authority, struct str *ret_host, uint16_t *ret_port);
+/* Path before '?' and query after it (STR_NULL when there is no '?'). */
+void url_split_query(struct str target, struct str *ret_path, struct str *ret_query);
+/* First value of name in a query string; false when absent. Not decoded (Istio 2.3.9). */
+bool url_query_get(struct str query, struct str name, struct str *ret_value);
+
+enum url_normalize {
+	URL_NORMALIZE_NONE,
+	URL_NORMALIZE_BASE,             /* RFC 3986 dot segments, unreserved %XX decoded, \ → / */
+	URL_NORMALIZE_MERGE_SLASHES,
+	URL_NORMALIZE_DECODE_AND_MERGE_SLASHES,
+};
+/*
+ * Normalise the path part of a target, query kept, fragment dropped. Made in the arena only when
+ * something changes. False: refused (bad %, %00, control bytes, climbs above the root).
+ */
+bool url_normalize(struct str target, enum url_normalize how, struct arena *a, struct str *ret);

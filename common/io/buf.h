@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * buf: a queue of bytes between a socket and a codec. Layer io.
+ * A chain of blocks from a per-thread free list; an empty buf owns no memory, so idle connections
+ * cost nothing. Not shared between threads.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/uio.h>
+
+#include "base/str.h"
+
+#define BUF_BLOCK_BYTES 16640           /* 16 KiB and room for framing in front */
+
+struct buf_block;
+struct buf {
+	struct buf_block *head, *tail;
+	size_t n;                       /* bytes waiting */
+};
+
+void buf_init(struct buf *b);
+void buf_done(struct buf *b);                           /* gives all blocks back; reusable */
+void buf_append(struct buf *b, const void *p, size_t n);
+void buf_append_str(struct buf *b, struct str s);
+/* Room for at least n contiguous bytes at the end (n <= BUF_BLOCK_BYTES); then commit what was used. */
+char *buf_reserve(struct buf *b, size_t n, size_t *ret_room);
+void buf_commit(struct buf *b, size_t n);
+void buf_consume(struct buf *b, size_t n);              /* drop from the front */
+void buf_move(struct buf *to, struct buf *from);        /* all of it, whole blocks change hands */
+void buf_move_n(struct buf *to, struct buf *from, size_t n);
+/* The first contiguous run. */
+struct str buf_peek(const struct buf *b);
+/* All of it as one run, copied together when it must be (n <= max), else false. */
+bool buf_linear(struct buf *b, size_t max, struct str *ret);
+int buf_iov(const struct buf *b, struct iovec *iov, int max);
+
+/* read(2)/writev(2) until EAGAIN or max bytes; bytes moved, 0 at end of file, -errno (-EAGAIN: nothing). */
+ssize_t buf_read_fd(struct buf *b, int fd, size_t max);
+ssize_t buf_write_fd(struct buf *b, int fd);
+/* Give this thread's spare blocks back to the system. */
+void buf_trim(void);

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* sd: readiness, watchdog, socket activation, own unit; all no-ops outside systemd. Layer io. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "io/loop.h"
+
+void sd_ready(const char *fmt_status, ...) __attribute__((format(printf, 1, 2)));
+void sd_status(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void sd_reloading(void);                        /* RELOADING=1 with MONOTONIC_USEC; end with sd_ready */
+void sd_stopping(void);
+/* Feed the watchdog from l at half of its interval; nothing without WATCHDOG_USEC. */
+void sd_watchdog_start(struct loop *l);
+/* Descriptor passed under that FileDescriptorName=, or -1. */
+int sd_listen_fd(const char *name);
+/* The system unit of a process (0: own); false when it is in none (user manager counts as that unit). */
+bool sd_unit_of(pid_t pid, char *buf, size_t n);
+/* $NOTIFY-like descriptor of kvmeshctl run: writes "ready\n" once when --ready-fd was given. */
+void sd_ready_fd(int fd);

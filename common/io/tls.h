@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tls: the only file that knows OpenSSL on the data path. Contexts, sessions between a socket and
+ * two byte queues, peer identity. Layer io. TLS 1.3 between proxies (design §5, dataplane §3.4).
+ *
+ * A tls_session has no descriptor: ciphertext goes in and out through bufs (a custom BIO), so that
+ * conn.c owns all reads and writes and several records leave in one send.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/str.h"
+#include "io/buf.h"
+
+/* ---- SPIFFE IDs: one strict parser for certificates, policy and configuration -------------- */
+#define TLS_SPIFFE_MAX 2048
+struct tls_spiffe {
+	struct str trust_domain, ns, sa;        /* ns, sa empty when the path has not Istio's form */
+	struct str path;                        /* with the leading '/' */
+};
+/* security-model §5.4; borrowed from s. */
+bool tls_spiffe_parse(struct str s, struct tls_spiffe *ret);
+
+/* ---- trust and identities: reference counted, used by several threads --------------------- */
+struct tls_trust;               /* the anchors of one trust domain (roots and intermediates, partial chain) */
+/* pem: concatenated certificates. generation: changes when the anchors change (binds resumption, P5). */
+int tls_trust_new(struct str pem, struct str trust_domain, uint64_t generation,
+		  struct tls_trust **ret, struct err *err);
+struct tls_trust *tls_trust_ref(struct tls_trust *t);
+void tls_trust_unref(struct tls_trust *t);
+
+struct tls_identity;            /* one leaf with its key and contexts for both sides */
+/* Key pair for a new certificate: private key stays inside, csr_pem is malloc'ed. */
+struct tls_key;
+int tls_key_new(struct tls_key **ret, struct err *err);                 /* EC P-256 */
+int tls_key_csr(struct tls_key *k, struct str spiffe_id, char **ret_csr_pem, struct err *err);
+void tls_key_free(struct tls_key *k);
+/* cert_pem: the leaf, alone. Takes the key on success. Checks that they belong together. */
+int tls_identity_new(struct tls_key *key, struct str cert_pem, struct tls_trust *trust,
+		     struct tls_identity **ret, struct err *err);
+struct tls_identity *tls_identity_ref(struct tls_identity *i);
+void tls_identity_unref(struct tls_identity *i);
+struct str tls_identity_spiffe(const struct tls_identity *i);
+int64_t tls_identity_not_before(const struct tls_identity *i);          /* seconds since 1970 */
+int64_t tls_identity_not_after(const struct tls_identity *i);
+const char *tls_identity_serial(const struct tls_identity *i);          /* lower-case hex */
+
+/* Client side towards services outside the mesh (DestinationRule SIMPLE, MUTUAL); server side of a gateway. */
+struct tls_files {
+	const char *cert, *key, *ca;            /* PEM paths, NULL when not given; ca "system" */
+	bool skip_verify;
+};
+struct tls_ctx;
+int tls_ctx_new_client(const struct tls_files *f, struct tls_ctx **ret, struct err *err);
+int tls_ctx_new_server(const struct tls_files *f, bool request_client_cert, struct tls_ctx **ret, struct err *err);
+void tls_ctx_unref(struct tls_ctx *c);
+
+/* ---- sessions --------------------------------------------------------------------------------- */
+struct tls_session;
+
+/* What was negotiated, for logs, metrics and proof (P6). Strings live as long as the session. */
+struct tls_facts {
+	const char *version;            /* "TLSv1.3" */
+	const char *cipher;             /* "TLS_AES_128_GCM_SHA256" */
+	struct str alpn;                /* chosen protocol, empty when none */
+	struct str sni;
+	struct str peer_spiffe;         /* verified; empty when the peer sent no certificate */
+	struct str own_spiffe;
+	bool mutual;                    /* both sides proved an identity */
+	bool resumed;
+	const char *peer_cert_sha256;   /* hex, for x-forwarded-client-cert; NULL when none */
+	const char *peer_subject;       /* RFC 2253; NULL when none */
+};
+
+/*
+ * Mesh client: presents id, sends sni, offers alpn (wire names in order, NULL-ended) and accepts the
+ * server only when its SPIFFE ID is one of want (P3; at least one).
+ * resume_key: sessions are kept per identity and this key, and never cross either (P5).
+ */
+struct tls_session *tls_client_new(struct tls_identity *id, const char *sni, const char *const *alpn,
+				   const struct str *want, size_t n_want, struct str resume_key);
+/*
+ * Mesh server: which identity answers is decided by pick from the SNI during the handshake (may
+ * return NULL: unrecognized_name). A client certificate of the same trust is required.
+ */
+typedef struct tls_identity *(*tls_pick_fn)(void *arg, struct str sni);
+struct tls_session *tls_server_new(tls_pick_fn pick, void *arg, const char *const *alpn);
+/* Outside the mesh: want_dns names the server must have (SANs), n 0 with sni set: sni. */
+struct tls_session *tls_client_new_ctx(struct tls_ctx *c, const char *sni, const char *const *alpn,
+				       const struct str *want_dns, size_t n_want);
+struct tls_session *tls_server_new_ctx(struct tls_ctx *c, const char *const *alpn);
+void tls_session_free(struct tls_session *s);
+
+enum tls_result {
+	TLS_OK,                         /* made progress */
+	TLS_AGAIN,                      /* needs more ciphertext in */
+	TLS_CLOSED,                     /* close_notify received */
+	TLS_TRUNCATED,                  /* (only from tls_eof) end without close_notify */
+	TLS_FAILED,                     /* text in tls_error; flush out: there may be an alert in it */
+};
+/* Continue the handshake: cipher_in → …, output appended to cipher_out. TLS_OK: finished. */
+enum tls_result tls_handshake(struct tls_session *s, struct buf *cipher_in, struct buf *cipher_out);
+/* Decrypt at most max bytes of plaintext into plain. TLS_OK: *some* came, TLS_AGAIN: none. */
+enum tls_result tls_decrypt(struct tls_session *s, struct buf *cipher_in, struct buf *plain, size_t max,
+			    struct buf *cipher_out);
+/* True when decrypted bytes or whole records wait inside (the socket will not tell). */
+bool tls_has_pending(const struct tls_session *s);
+/* Encrypt all of plain, records filled to 16 KiB. */
+enum tls_result tls_encrypt(struct tls_session *s, struct buf *plain, struct buf *cipher_out);
+/* Append close_notify; marks the session resumable. */
+void tls_shutdown(struct tls_session *s, struct buf *cipher_out);
+const struct tls_facts *tls_facts(struct tls_session *s);       /* after the handshake */
+const char *tls_error(const struct tls_session *s);             /* sentence; word first: "bad_certificate: …" */
+/* Words counted in tls_refused_total{reason}: "no_certificate", "bad_certificate", "expired", "bad_spiffe_id", … */
+const char *tls_error_reason(const struct tls_session *s);
+
+/*
+ * Look at the first bytes of a connection without consuming them.
+ * Returns 1 when it is a TLS ClientHello with sni/alpn filled (borrowed from in; alpn is the raw
+ * protocol name list), 0 when it is certainly no TLS, -1 when more bytes are needed.
+ */
+struct tls_hello {
+	struct str sni;
+	struct str alpn_list;
+};
+int tls_sniff_hello(struct str in, struct tls_hello *ret);
+bool tls_alpn_has(struct str alpn_list, struct str proto);
