@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * attach: a snapshot made ready to serve: match tables, certificates, and pointers to the run-time state
+ * that outlives snapshots (endpoint and cluster state, by stable name). Layer proxy; made by the control
+ * thread, read by workers, never changed once published. A renewed certificate or changed trust bundle is
+ * a new attachment over the same snap: there is one way to publish, worker_publish.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "base/map.h"
+#include "core/match.h"
+#include "io/sock.h"
+#include "io/tls.h"
+#include "snap/snap.h"
+
+/* Run-time state of one endpoint, shared by all workers: atomics only. Lives as long as somebody points at it. */
+struct endpoint_state {
+	atomic_uint refs;
+	char *key;                              /* "cluster|address:port" */
+	atomic_uint active;                     /* requests under way */
+	atomic_uint connections;
+	atomic_uint failures;                   /* consecutive */
+	_Atomic uint64_t ejected_until_us;      /* outlier detection; 0 none */
+	_Atomic uint64_t requests, errors;      /* totals */
+};
+
+/* Circuit-breaker accounting of one cluster across workers, and its TLS context outside the mesh. */
+struct cluster_state {
+	atomic_uint refs;
+	char *key;                              /* cluster name */
+	atomic_uint connections, pending, requests, retries;
+	_Atomic uint64_t overflow;              /* refused by a breaker */
+	struct tls_ctx *tls;                    /* SIMPLE and MUTUAL, NULL else */
+	char *tls_error;                        /* why tls is NULL although it should not be */
+};
+
+struct attached_endpoint {
+	struct sock_addr plain;                 /* address:port; len 0 when the address is a name */
+	struct sock_addr mesh;                  /* mesh_address:mesh_port; len 0 when none */
+	struct endpoint_state *state;
+};
+struct attached_cluster {
+	struct cluster_state *state;
+	struct attached_endpoint *endpoints;    /* parallel to snap_cluster.endpoints */
+	size_t n;
+};
+
+struct attached {
+	atomic_uint refs;
+	struct snap *snap;
+	struct match *match;                    /* shared with other attachments of the same snap */
+	struct attached_cluster *clusters;      /* parallel to snap.clusters */
+	struct tls_identity **identities;       /* parallel to snap.identities; NULL: no certificate yet */
+	struct map snis;                        /* lower-case SNI → index + 1 into snap.snis, as pointer value */
+	struct map peers_by_name;               /* "name.ns" → struct snap_peer * */
+	struct map peers_by_principal;          /* principal → struct snap_peer *, only where it is one workload's */
+	uid_t *uids;                            /* parallel to snap.workloads: resolved user, (uid_t)-1 none */
+	uint64_t *cgroups;                      /* parallel to snap.workloads: cgroup id of the unit, 0 none */
+	struct map inbound_by_addr;             /* "address:port" of inbounds → index + 1 */
+};
+
+/* The process-wide registries of state by name; one per proxy process. */
+struct attach_state;
+struct attach_state *attach_state_new(void);
+void attach_state_free(struct attach_state *s);
+
+/*
+ * Make an attachment (one reference). identities: current certificates by SPIFFE ID (struct tls_identity *,
+ * borrowed). prev may be NULL; when it is of the same snap its match tables are shared.
+ */
+int attach_new(struct attach_state *st, struct snap *snap, const struct map *identities,
+	       struct attached *prev, struct attached **ret, struct err *err);
+struct attached *attach_ref(struct attached *a);        /* any thread */
+void attach_unref(struct attached *a);                  /* any thread */
+/* Which local workload owns a local TCP caller: index into snap.workloads, 0 (the node) when unknown, or -1 when
+ * unregistered callers are refused. */
+int64_t attach_caller(const struct attached *a, const struct sock_owner *owner);
+/* Forget state that nothing names any more; control thread, after each publish. */
+void attach_state_sweep(struct attach_state *s);

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control: the proxy's control thread: watches the router for snapshots, keeps the certificates of its
+ * identities fresh (keys are made here, only CSRs travel), publishes attachments, keeps the last good snapshot
+ * on disk, serves proxy/NAME.sock. Layer proxy.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "io/loop.h"
+#include "proxy/worker.h"
+
+struct control_options {
+	const char *run_dir, *state_dir;
+	const char *instance;           /* "node", "ingressgateway", … */
+	int ready_fd;                   /* -1 none */
+};
+struct control;
+/* ready: called once, when the first snapshot is served with live certificates for all its identities. */
+struct control *control_new(struct loop *l, struct worker_set *ws, const struct control_options *o,
+			    void (*ready)(void *arg), void *arg, struct err *err);
+void control_free(struct control *c);
+void control_reload(struct control *c);         /* SIGHUP: reconnect to the router, reopen logs */
+void control_stopping(struct control *c);       /* no more publishes */
