@@ -8,6 +8,7 @@
 
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h>
 
 #include "base/str.h"
 
@@ -22,11 +23,13 @@ struct arena {
 
 void arena_init(struct arena *a, size_t block_bytes);   /* 0: a default of 4 KiB */
 void arena_done(struct arena *a);
-/* Frees all but the first block; everything handed out before is gone. */
+/* Frees all but the first ordinary block; everything handed out before is gone. */
 void arena_clear(struct arena *a);
 
 void *arena_alloc(struct arena *a, size_t n);           /* aligned for any type, not zeroed */
 void *arena_zalloc(struct arena *a, size_t n);
+/* n items of that size, zeroed; aborts when the product overflows. */
+void *arena_zalloc_n(struct arena *a, size_t n, size_t item_bytes);
 /* A grown copy: old n_old bytes are copied, the old place stays allocated until the end. */
 void *arena_grow(struct arena *a, const void *old, size_t n_old, size_t n_new);
 
@@ -38,7 +41,7 @@ struct str arena_vprintf(struct arena *a, const char *fmt, va_list ap)
 	__attribute__((format(printf, 2, 0)));
 
 #define arena_new(a, type) ((type *)arena_zalloc((a), sizeof(type)))
-#define arena_new_n(a, type, n) ((type *)arena_zalloc((a), sizeof(type) * (n)))
+#define arena_new_n(a, type, n) ((type *)arena_zalloc_n((a), (n), sizeof(type)))
 
 /* malloc, calloc, realloc, strdup that abort instead of failing. */
 void *kv_malloc(size_t n) __attribute__((malloc));
@@ -52,7 +55,6 @@ static inline void kv_freep(void *pp)
 {
 	void *p;
 	memcpy(&p, pp, sizeof(p));
-	extern void free(void *);
 	free(p);
 }
 #define _cleanup_(fn) __attribute__((cleanup(fn)))
