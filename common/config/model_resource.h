@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * model_resource: what every resource has in common: its kind, identity, place and age.
+ * Layer config; included by model.h.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/label.h"
+#include "base/str.h"
+#include "doc/bind.h"
+#include "doc/doc.h"
+
+/* { type *v; size_t n; }, the layout of struct bind_list. */
+#define MODEL_LIST(type) struct { type *v; size_t n; }
+
+enum model_kind {
+	MODEL_KIND_VIRTUAL_SERVICE,
+	MODEL_KIND_DESTINATION_RULE,
+	MODEL_KIND_GATEWAY,
+	MODEL_KIND_SERVICE_ENTRY,
+	MODEL_KIND_WORKLOAD_ENTRY,
+	MODEL_KIND_SIDECAR,
+	MODEL_KIND_PEER_AUTHENTICATION,
+	MODEL_KIND_REQUEST_AUTHENTICATION,
+	MODEL_KIND_AUTHORIZATION_POLICY,
+	MODEL_KIND_TELEMETRY,
+	MODEL_KIND_SERVICE,
+	MODEL_KIND_WORKLOAD,
+	MODEL_KIND__N
+};
+
+/* First member of every resource struct. */
+struct model_resource {
+	enum model_kind kind;
+	struct str ns, name;            /* ns: an alias of the root namespace is already replaced */
+	struct str id;                  /* "VirtualService/default/my-app": key of model.by_id */
+	struct labels labels, annotations;      /* of metadata */
+	struct origin at;               /* of the resource */
+	int64_t first_seen_us;          /* age: smaller is older */
+	const struct doc *doc;          /* the spec in canonical form, origins kept */
+	const struct doc *metadata;     /* metadata in canonical form: name, namespace, labels, … */
+	enum doc_syntax syntax;         /* how it was written */
+};
+
+/* Map string → number (WorkloadEntry.ports, locality weights), in order of appearance. */
+struct model_int_entry {
+	struct str key;
+	int64_t value;
+};
+struct model_int_map {
+	struct model_int_entry *v;
+	size_t n;
+};
