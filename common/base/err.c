@@ -86,7 +86,8 @@ void err_list_push(struct err_list *l, const struct err *e)
 		l->n_dropped++;
 		return;
 	}
-	*vec_push(l->v, l->n, l->cap) = *e;
+	struct err copy = *e;           /* e may be an entry of this very list, which moves */
+	*vec_push(l->v, l->n, l->cap) = copy;
 }
 
 int err_list_add(struct err_list *l, enum err_level level, int code, const char *rule,
