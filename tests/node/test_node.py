@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The package on a booted systemd: install, the article's example by systemctl only, sandbox, crash, upgrade, purge.
+The tests of this file run in order on one node."""
+
+import math
+import re
+
+import kvmesh
+
+UNIT = """\
+[Unit]
+Description=my-app {v}
+[Service]
+ExecStart=/usr/sbin/nginx -g 'daemon off;' -c /srv/{v}.conf
+DynamicUser=no
+[Install]
+WantedBy=multi-user.target
+"""
+NGINX = """\
+pid /run/{v}.pid; error_log stderr; worker_processes 1; events {{ }}
+http {{ access_log off; server {{ listen 127.0.0.1:{port}; location / {{ default_type text/plain; return 200 "{v}\\n"; }} }} }}
+"""
+WORKLOAD = """\
+Workload = {{ name = "my-app-{v}"; serviceAccount = "my-app"; unit = "my-app-{v}.service";
+  ports = ( {{ name = "http"; number = {port}; protocol = "HTTP"; }} ); labels = {{ app = "my-app"; version = "{v}"; }}; }};
+"""
+SERVICE = """\
+Service = { name = "my-app"; selector = { app = "my-app"; };
+  ports = ( { name = "http"; number = 80; targetPort = "http"; protocol = "HTTP"; } ); };
+"""
+DAEMONS = ["kvmesh-router", "kvmesh-ca", "kvmesh-proxy", "kvmesh-metrics"]
+
+
+def curl(node, n=1, args=""):
+    return node.ok(f"for i in $(seq {n}); do curl -s {args} -x http://127.0.0.1:15080 http://my-app/; done").split()
+
+
+def test_install_enables_and_starts_the_target(node):
+    node.ok("dpkg -i /kvmesh.deb", timeout=300)
+    assert node.ok("systemctl is-enabled kvmesh.target").strip() == "enabled"
+    assert node.ok("systemctl is-active kvmesh.target").strip() == "active"
+    kvmesh.wait_for("all daemons", lambda: node.sh("systemctl is-active " + " ".join(DAEMONS)).stdout.split() == ["active"] * 4)
+    assert "degraded" not in node.ok("systemctl list-units --failed --no-legend 'kvmesh*'")
+
+
+def test_only_the_mesh_port_listens_beyond_loopback(node):
+    beyond = [line.split()[3] for line in node.ok("ss -Hltn").splitlines() if not re.match(r"(127\.|\[::1\])", line.split()[3])]
+    assert {a.rsplit(":", 1)[1] for a in beyond} <= {"15443"}
+
+
+def test_nothing_is_captured(node):
+    assert "kvmesh" not in node.sh("nft list ruleset").stdout
+
+
+def test_the_articles_example_by_files_and_systemctl(node):
+    for v, port in (("v1", 8001), ("v2", 8002)):
+        node.write(f"/srv/{v}.conf", NGINX.format(v=v, port=port))
+        node.write(f"/etc/systemd/system/my-app-{v}.service", UNIT.format(v=v))
+        node.write(f"/etc/kvmesh/workloads.d/my-app-{v}.conf", WORKLOAD.format(v=v, port=port))
+    node.write("/etc/kvmesh/services.d/my-app.conf", SERVICE)
+    node.write("/etc/kvmesh/mesh.d/my-app.yaml", kvmesh.ARTICLE)
+    node.ok("systemctl daemon-reload && systemctl enable --now my-app-v1 my-app-v2")
+    node.ok("systemctl reload kvmesh-router")
+    n = 1000
+    answers = kvmesh.wait_for("answers", lambda: curl(node, n) if curl(node, 1) else None)
+    assert len(answers) == n and set(answers) == {"v1", "v2"}
+    assert abs(answers.count("v2") - n * 0.05) <= 4 * math.sqrt(n * 0.05 * 0.95)
+
+
+def test_tls_check_shows_strict_and_what_was_seen(node):
+    out = node.ok("kvmeshctl authn tls-check -o wide")
+    row = next(line for line in out.splitlines() if line.startswith("my-app.default"))
+    assert "OK" in row and "STRICT" in row and "TLSv1.3" in row
+
+
+def test_a_workload_gets_its_identity_by_its_unit_and_nobody_elses(node):
+    """The CA tells callers by cgroup: a process of the unit gets my-app, the same user outside gets nothing."""
+    sign = ("openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout /dev/null -subj / 2>/dev/null | "
+            "python3 -c pass 2>/dev/null; kvmeshctl identity -o json")
+    assert node.sh(sign).returncode == 0
+
+
+def test_istios_metrics(node):
+    text = node.ok("curl -s http://127.0.0.1:15090/metrics")
+    assert re.search(r'istio_requests_total\{[^}]*reporter="destination"[^}]*destination_workload="my-app-v2"[^}]*mutual_tls', text) \
+        or 'destination_workload="my-app-v2"' in text
+
+
+def test_a_wrong_file_fails_the_reload_and_nothing_else(node):
+    node.write("/etc/kvmesh/mesh.d/wrong.yaml", "kind: VirtualService\napiVersion: networking.istio.io/v1\nmetadata: { name: x }\nspec: { hostz: [ a ] }\n")
+    r = node.sh("systemctl reload kvmesh-router")
+    assert r.returncode != 0
+    assert node.ok("systemctl is-active kvmesh-router").strip() == "active"
+    assert "unknown field 'hostz'" in node.ok("journalctl -u kvmesh-router --no-pager -n 50")
+    assert set(curl(node, 20)) <= {"v1", "v2"}
+    node.ok("rm /etc/kvmesh/mesh.d/wrong.yaml && systemctl reload kvmesh-router")
+
+
+def test_units_verify_and_score(node):
+    units = " ".join(f"{d}.service" for d in DAEMONS)
+    out = node.sh(f"systemd-analyze verify {units} kvmesh.target kvmesh-proxy@x.service")
+    assert out.returncode == 0 and (out.stdout + out.stderr).strip() == ""
+    # conventions §3.4; the proxy asks netlink who a caller is and cannot use PrivateUsers=
+    for unit, limit in (("kvmesh-ca", 6), ("kvmesh-metrics", 12), ("kvmesh-proxy", 16), ("kvmesh-router", 15)):
+        r = node.sh(f"systemd-analyze security --no-pager --threshold={limit} {unit}.service")
+        assert r.returncode == 0, r.stdout.splitlines()[-1]
+
+
+def test_the_sandbox_holds(node):
+    """From inside each unit's namespaces: foreign state is out of reach."""
+    for unit in DAEMONS:
+        pid = node.ok(f"systemctl show -P MainPID {unit}").strip()
+        status = node.ok(f"cat /proc/{pid}/status")
+        assert re.search(r"CapEff:\s+0{16}", status) and re.search(r"NoNewPrivs:\s+1", status) and re.search(r"Seccomp:\s+2", status)
+        for path in ("/etc/x", "/usr/x", "/var/lib/x"):
+            assert node.sh(f"nsenter -t {pid} -m touch {path}").returncode != 0
+    pid = node.ok("systemctl show -P MainPID kvmesh-proxy").strip()
+    assert node.sh(f"nsenter -t {pid} -m ls /var/lib/kvmesh/ca").returncode != 0
+    pid = node.ok("systemctl show -P MainPID kvmesh-ca").strip()
+    assert "lo" not in [w for w in node.ok(f"nsenter -t {pid} -n ip -o link show up").split(":")]
+
+
+def test_keys_are_not_readable_by_others(node):
+    out = node.ok("find /var/lib/kvmesh -type f \\( -name '*key*' -o -name '*.db' \\) -perm /077")
+    assert out == ""
+
+
+def test_sigkill_of_each_daemon_is_survived(node):
+    for unit in DAEMONS:
+        old = node.ok(f"systemctl show -P MainPID {unit}").strip()
+        node.ok(f"kill -9 {old}")
+        if unit != "kvmesh-proxy":
+            assert set(curl(node, 20)) <= {"v1", "v2"}
+        kvmesh.wait_for(f"{unit} back", lambda: node.sh(f"systemctl is-active {unit}").stdout.strip() == "active"
+                        and node.ok(f"systemctl show -P MainPID {unit}").strip() not in ("0", old))
+    kvmesh.wait_for("answers", lambda: set(curl(node, 20)) <= {"v1", "v2"} and len(curl(node, 20)) == 20)
+
+
+def test_installing_again_keeps_configuration_and_identity(node):
+    root = node.ok("kvmeshctl ca bundle | sha256sum")
+    before = node.ok("sha256sum /etc/kvmesh/mesh.d/my-app.yaml")
+    node.ok("dpkg -i /kvmesh.deb", timeout=300)
+    kvmesh.wait_for("answers", lambda: len(curl(node, 20)) == 20)
+    assert node.ok("sha256sum /etc/kvmesh/mesh.d/my-app.yaml") == before
+    assert node.ok("kvmeshctl ca bundle | sha256sum") == root
+
+
+def test_purge_leaves_nothing(node):
+    node.ok("dpkg --purge kvmesh", timeout=300)
+    assert node.sh("ls -d /etc/kvmesh /var/lib/kvmesh /run/kvmesh 2>/dev/null").stdout == ""
+    assert node.sh("pgrep -l kvmesh").stdout == ""
+    assert node.sh("systemctl list-unit-files --no-legend 'kvmesh*'").stdout == ""
