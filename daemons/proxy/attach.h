@@ -80,3 +80,8 @@ void attach_unref(struct attached *a);                  /* any thread */
 int64_t attach_caller(const struct attached *a, const struct sock_owner *owner);
 /* Forget state that nothing names any more; control thread, after each publish. */
 void attach_state_sweep(struct attach_state *s);
+/* For whoever keeps a pointer longer than its attachment (pooled connections); any thread. */
+struct endpoint_state *endpoint_state_ref(struct endpoint_state *e);
+void endpoint_state_unref(struct endpoint_state *e);
+struct cluster_state *cluster_state_ref(struct cluster_state *c);
+void cluster_state_unref(struct cluster_state *c);

@@ -11,9 +11,9 @@
 #include "proxy/worker.h"
 
 struct control_options {
-	const char *run_dir, *state_dir;
+	const char *run_dir, *state_dir;        /* as given to --run and --state: STATE/proxy/INSTANCE.snapshot is ours */
 	const char *instance;           /* "node", "ingressgateway", … */
-	int ready_fd;                   /* -1 none */
+	int ready_fd;                   /* -1 none: written once with the first ready() */
 };
 struct control;
 /* ready: called once, when the first snapshot is served with live certificates for all its identities. */

@@ -46,9 +46,14 @@ struct record {
 	struct str transport_failure;                   /* TLS error text, empty none */
 	/* amounts */
 	uint64_t bytes_received, bytes_sent;            /* body bytes; TCP: raw, from and to the client */
+	uint64_t request_messages, response_messages;   /* gRPC messages, 0 when they are not counted */
+	bool first_on_conn;                             /* first exchange on its leg between proxies: counts the connection */
 	/* times, monotonic microseconds; 0: did not happen */
 	uint64_t start_us;                              /* first byte of the request / accept */
-	uint64_t request_end_us, up_first_us, up_head_us, end_us;
+	uint64_t request_end_us;                        /* last byte of the request was received */
+	uint64_t up_first_us;                           /* request head given to the upstream connection */
+	uint64_t up_head_us;                            /* response head received from it */
+	uint64_t end_us;
 	int64_t start_real_us;
 };
 
