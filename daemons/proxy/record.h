@@ -46,6 +46,7 @@ struct record {
 	struct str transport_failure;                   /* TLS error text, empty none */
 	/* amounts */
 	uint64_t bytes_received, bytes_sent;            /* body bytes; TCP: raw, from and to the client */
+	uint64_t told_received, told_sent;              /* TCP: of these, what progress reports already told */
 	uint64_t request_messages, response_messages;   /* gRPC messages, 0 when they are not counted */
 	bool first_on_conn;                             /* first exchange on its leg between proxies: counts the connection */
 	/* times, monotonic microseconds; 0: did not happen */
@@ -60,7 +61,10 @@ struct record {
 struct worker;
 /* A TCP connection reports when it opens, every 5 s while bytes flow, and at its end. */
 enum record_phase { RECORD_END, RECORD_TCP_OPEN, RECORD_TCP_PROGRESS };
-/* bytes_* of a TCP progress report are what is new since the last one. Worker's thread. */
+/*
+ * bytes_* are always totals of the exchange so far; a TCP progress report adds what is above told_*, and the
+ * caller then sets told_* = bytes_*. Worker's thread.
+ */
 void record_emit(struct worker *w, const struct record *r, enum record_phase phase);
 /* "UF,URX" or "-": into buf. */
 const char *record_flags(const struct record *r, char buf[static 32]);
