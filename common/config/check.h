@@ -25,5 +25,3 @@ const struct check_rule *check_rule_find(struct str code);
  */
 int model_check(const struct model *m, struct err_list *errs);
 
-/* Is pattern inside RE2 (no look-around, back-references, atomic or possessive parts, …)? 0, or err says what. */
-int check_regex(struct str pattern, struct err *err);

@@ -24,9 +24,10 @@ struct model_kind_info {
 	const char *plural;             /* "virtualservices" */
 	const char *shorts;             /* "vs": short names for the CLI, blank-separated */
 	const char *group;              /* "networking.istio.io", "" core */
-	const char *versions;           /* accepted, the one that is written first: "v1 v1beta1 v1alpha3" */
+	const char *versions;           /* accepted, blank-separated; the first is the one we write */
 	size_t size;                    /* of the resource struct */
-	const struct bind_table *table; /* of the spec, offsets into the resource struct */
+	size_t spec_offset;             /* where the spec's struct begins in it */
+	const struct bind_table *table; /* of the spec, its offsets count from there */
 	enum field_status status;       /* FIELD_NOT_YET: the kind as a whole is not enforced yet */
 	const char *note;
 	const char *help;

@@ -73,6 +73,7 @@ struct model_http_redirect {
 };
 struct model_http_body {
 	struct str string, bytes;       /* bytes: base64 as written */
+	struct str text;                /* filled by load: the body itself, whichever was written */
 };
 struct model_http_direct_response {
 	struct origin at;
