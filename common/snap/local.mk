@@ -1,1 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
+noinst_LIBRARIES += libkvsnap.a
+libkvsnap_a_SOURCES = \
+	%D%/re2.c %D%/re2.h \
+	%D%/snap.c %D%/snap.h \
+	%D%/snap_check.c \
+	%D%/snap_fields.c

@@ -20,21 +20,21 @@
 #include "doc/bind.h"
 #include "doc/doc.h"
 
-/* { type *v; size_t n; }, the layout of struct bind_list. */
+/* { type *v; size_t n; }, the layout of struct bind_list. Enum members are int, as FIELD_ENUM wants them. */
 #define SNAP_LIST(type) struct { type *v; size_t n; }
 
 /* ---- strings to match --------------------------------------------------------------------- */
 enum snap_match_kind { SNAP_MATCH_EXACT, SNAP_MATCH_PREFIX, SNAP_MATCH_REGEX, SNAP_MATCH_PRESENT, SNAP_MATCH_KIND__N };
 
 struct snap_string {
-	int64_t kind;                   /* enum snap_match_kind */
+	int kind;                       /* enum snap_match_kind */
 	struct str value;
 	bool icase;                     /* exact and prefix only */
 };
 
 struct snap_field_match {               /* header or query parameter */
 	struct str name;                /* lower case for headers */
-	int64_t kind;
+	int kind;                       /* enum snap_match_kind */
 	struct str value;
 	bool invert;                    /* withoutHeaders */
 };
@@ -67,10 +67,12 @@ struct snap_weighted {
 	struct snap_headers headers;    /* applied before the route's (several destinations, Istio 2.4.4) */
 };
 
+enum snap_derive_port { SNAP_DERIVE_PORT_NONE, SNAP_DERIVE_PORT_PROTOCOL, SNAP_DERIVE_PORT_REQUEST, SNAP_DERIVE_PORT__N };
+
 struct snap_redirect {
 	struct str uri, authority, scheme, prefix_rewrite;      /* p == NULL: unchanged */
 	int64_t port;                   /* 0: not given */
-	int64_t derive_port;            /* 0 none, 1 FROM_PROTOCOL_DEFAULT, 2 FROM_REQUEST_PORT */
+	int derive_port;                /* enum snap_derive_port */
 	int64_t code;                   /* 301 … */
 };
 struct snap_direct {
@@ -123,7 +125,7 @@ struct snap_route {
 	struct str file;                /* where it was written, "" unknown */
 	int64_t line;
 	SNAP_LIST(struct snap_match) matches;           /* OR; empty: everything */
-	int64_t action;                 /* enum snap_action */
+	int action;                     /* enum snap_action */
 	SNAP_LIST(struct snap_weighted) destinations;   /* SNAP_ACTION_ROUTE: at least one */
 	int64_t total_weight;
 	struct snap_redirect *redirect;
@@ -162,7 +164,7 @@ enum snap_outbound { SNAP_OUTBOUND_ALLOW_ANY, SNAP_OUTBOUND_REGISTRY_ONLY, SNAP_
 /* What callers of one kind see; callers with equal views share one. */
 struct snap_view {
 	struct str name;
-	int64_t outbound;               /* enum snap_outbound */
+	int outbound;                   /* enum snap_outbound */
 	SNAP_LIST(struct snap_vhost) vhosts;
 	SNAP_LIST(struct snap_l4) l4;
 };
@@ -183,15 +185,17 @@ enum snap_cluster_kind {
 };
 
 struct snap_tls {
-	int64_t mode;                   /* enum snap_tls_mode */
+	int mode;                       /* enum snap_tls_mode */
 	struct str sni;                 /* "" automatic */
 	struct str_list sans;           /* accepted server names or SPIFFE IDs; empty: from endpoints */
 	struct str cert, key, ca;       /* PEM paths for SIMPLE and MUTUAL, "" none */
 	bool skip_verify;
 };
 
+enum snap_hash_source { SNAP_HASH_HEADER, SNAP_HASH_COOKIE, SNAP_HASH_SOURCE_IP, SNAP_HASH_QUERY, SNAP_HASH__N };
+
 struct snap_hash {
-	int64_t source;                 /* 0 header, 1 cookie, 2 source ip, 3 query parameter */
+	int source;                     /* enum snap_hash_source */
 	struct str name, cookie_path;
 	int64_t cookie_ttl_us;          /* -1: not generated */
 	int64_t table_size;
@@ -239,12 +243,12 @@ struct snap_endpoint {
 
 struct snap_cluster {
 	struct str name;                /* "outbound|80|v1|my-app.default.svc.cluster.local": stable key */
-	int64_t kind;                   /* enum snap_cluster_kind */
+	int kind;                       /* enum snap_cluster_kind */
 	struct str service, service_name, service_ns;   /* FQDN, short, namespace */
 	struct str subset;
 	int64_t port;
-	int64_t protocol;               /* enum snap_protocol */
-	int64_t lb;                     /* enum snap_lb */
+	int protocol;                   /* enum snap_protocol */
+	int lb;                         /* enum snap_lb */
 	struct snap_hash *hash;
 	struct snap_limits limits;
 	struct snap_outlier *outlier;
@@ -266,8 +270,8 @@ struct snap_inbound {
 	int64_t workload;               /* index into snap.workloads */
 	struct str address;             /* where the application listens: IP or unix:/path */
 	int64_t port;
-	int64_t protocol;               /* enum snap_protocol */
-	int64_t mtls;                   /* enum snap_mtls, effective for this port */
+	int protocol;                   /* enum snap_protocol */
+	int mtls;                       /* enum snap_mtls, effective for this port */
 	struct str policy;              /* PeerAuthentication that decided: "default-strict-mtls.default", "" */
 	SNAP_LIST(struct snap_service_ref) services;    /* services that select it through this port */
 };
@@ -301,7 +305,7 @@ enum snap_listener_kind {
 	SNAP_LISTENER_KIND__N
 };
 struct snap_listener {
-	int64_t kind;
+	int kind;                       /* enum snap_listener_kind */
 	struct str address;
 	int64_t port;                   /* 0: let the kernel choose (tests) */
 	struct str service;             /* SNAP_LISTENER_TCP: FQDN and port of the service */
@@ -316,7 +320,7 @@ struct snap_settings {
 	struct str cluster;             /* mesh.clusterName */
 	struct str node;                /* node.name */
 	bool refuse_unregistered;       /* node.unregisteredCallers = "refuse" */
-	int64_t path_normalization;     /* enum url_normalize's order: 0 NONE 1 BASE 2 MERGE 3 DECODE_AND_MERGE */
+	int path_normalization;         /* in enum url_normalize's order; names in snap_normalize_names */
 	int64_t detection_timeout_us;   /* sniffing, never longer than 50 ms */
 	struct str access_log;          /* "" off, "/dev/stdout" journal, or a path */
 	bool access_log_json;
@@ -348,6 +352,12 @@ struct snap {
 };
 
 extern const struct bind_table snap_table;
+/* The words of the enums in the message, by value; NULL-ended. */
+extern const char *const snap_match_kind_names[], *const snap_derive_port_names[],
+	*const snap_action_names[], *const snap_outbound_names[], *const snap_protocol_names[],
+	*const snap_lb_names[], *const snap_tls_mode_names[], *const snap_cluster_kind_names[],
+	*const snap_hash_source_names[], *const snap_mtls_names[], *const snap_listener_kind_names[],
+	*const snap_normalize_names[];
 
 /* An empty snap with one reference; fill it from its own arena. */
 struct snap *snap_new(void);
@@ -355,6 +365,8 @@ struct snap *snap_ref(struct snap *s);          /* any thread */
 void snap_unref(struct snap *s);                /* any thread */
 /* Parse and validate: indexes, enum ranges, totals, limits. The sentence names the member. */
 int snap_load(struct str json, struct snap **ret, struct err *err);
+/* Indexes, totals and names between the parts; snap_load has done it. The sentence names the member. */
+int snap_check(const struct snap *s, struct err *err);
 /* One line of JSON, the same bytes for the same content. In the arena given. */
 struct str snap_dump(const struct snap *s, struct arena *a, bool pretty);
 /* Content hash, version left out: two equal ones need no push. */
