@@ -166,14 +166,26 @@ static bool is_continuation(char c)
 	return ((unsigned char)c & 0xc0) == 0x80;
 }
 
-/* The line as a terminal may safely have it, then a caret under byte col. */
+/* What a file or a peer wrote, as a terminal may safely have it: no C0 or C1 controls, only UTF-8. */
+static void print_safe(FILE *out, struct str text)
+{
+	while (text.n > 0) {
+		uint32_t code = 0;
+		size_t n = str_utf8(text, &code);
+		bool control = (code < 0x20 && code != '\t') || (code >= 0x7f && code < 0xa0);
+		if (n == 0 || control)
+			putc('?', out);
+		else
+			fwrite(text.p, 1, n, out);
+		text = str_skip(text, n > 0 ? n : 1);
+	}
+}
+
+/* The line, then a caret under byte col. */
 static void print_line(FILE *out, struct str text, uint32_t line, uint32_t col)
 {
 	fprintf(out, "%5u | ", line);
-	for (size_t i = 0; i < text.n; i++) {
-		unsigned char c = (unsigned char)text.p[i];
-		putc((c < 0x20 && c != '\t') || c == 0x7f ? '?' : c, out);
-	}
+	print_safe(out, text);
 	putc('\n', out);
 	if (col == 0 || col > text.n + 1)
 		return;
@@ -209,14 +221,16 @@ void err_print(FILE *out, const struct err *e, struct str source)
 	static const char *const levels[] = { "error", "warning", "info" };
 
 	if (e->file[0] != '\0') {
-		fprintf(out, "%s:", e->file);
+		print_safe(out, str_c(e->file));
+		putc(':', out);
 		if (e->line > 0)
 			fprintf(out, "%u:", e->line);
 		if (e->line > 0 && e->col > 0)
 			fprintf(out, "%u:", e->col);
 		putc(' ', out);
 	}
-	fprintf(out, "%s: %s", levels[e->level], e->text);
+	fprintf(out, "%s: ", levels[e->level]);
+	print_safe(out, str_c(e->text));
 	if (e->rule[0] != '\0')
 		fprintf(out, " [%s]", e->rule);
 	putc('\n', out);

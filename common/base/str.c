@@ -117,6 +117,31 @@ bool str_split(struct str *rest, char sep, struct str *ret_piece)
 	return true;
 }
 
+size_t str_utf8(struct str s, uint32_t *ret_code)
+{
+	static const uint32_t lowest[] = { 0, 0, 0x80, 0x800, 0x10000 };
+
+	if (s.n == 0)
+		return 0;
+	uint32_t c = (unsigned char)s.p[0];
+	size_t n = c < 0x80 ? 1 : c < 0xc0 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf8 ? 4 : 0;
+
+	if (n == 0 || n > s.n)
+		return 0;
+	if (n > 1)
+		c &= 0x7fu >> n;
+	for (size_t i = 1; i < n; i++) {
+		uint32_t next = (unsigned char)s.p[i];
+		if ((next & 0xc0) != 0x80)
+			return 0;
+		c = c << 6 | (next & 0x3f);
+	}
+	if (c < lowest[n] || (c >= 0xd800 && c <= 0xdfff) || c > 0x10ffff)
+		return 0;
+	*ret_code = c;
+	return n;
+}
+
 bool str_to_u64(struct str s, uint64_t *ret)
 {
 	uint64_t v = 0;

@@ -62,6 +62,12 @@ ptrdiff_t str_find_str(struct str s, struct str needle);
  */
 bool str_split(struct str *rest, char sep, struct str *ret_piece);
 
+/*
+ * Length in bytes of the UTF-8 character that s starts with, and its code point; 0 when there is none
+ * (s empty, cut short, overlong, a surrogate, beyond U+10FFFF). NUL is a character.
+ */
+size_t str_utf8(struct str s, uint32_t *ret_code);
+
 /* Whole string is a decimal (or hex) number without sign or space that fits: true. */
 bool str_to_u64(struct str s, uint64_t *ret);
 bool str_to_i64(struct str s, int64_t *ret);    /* one leading '-' allowed */

@@ -68,6 +68,24 @@ START_TEST(splits)
 }
 END_TEST
 
+START_TEST(decodes_utf8)
+{
+	static const char *const bad[] = { "", "\x80", "\xc3", "\xc0\x80", "\xe0\x80\x80", "\xed\xa0\x80",
+					   "\xf4\x90\x80\x80", "\xf8\x88\x80\x80\x80", "\xff",
+					   "\xe2\x82", "\xc3z" };
+	uint32_t c = 0;
+
+	ck_assert(str_utf8(STR("A"), &c) == 1 && c == 'A');
+	ck_assert(str_utf8(str_from("\0", 1), &c) == 1 && c == 0);
+	ck_assert(str_utf8(STR("\xc3\xa6x"), &c) == 2 && c == 0xe6);
+	ck_assert(str_utf8(STR("\xe2\x82\xac"), &c) == 3 && c == 0x20ac);
+	ck_assert(str_utf8(STR("\xf0\x9f\x98\x80"), &c) == 4 && c == 0x1f600);
+	ck_assert(str_utf8(STR("\xf4\x8f\xbf\xbf"), &c) == 4 && c == 0x10ffff);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		ck_assert_msg(str_utf8(str_c(bad[i]), &c) == 0, "case %zu was taken", i);
+}
+END_TEST
+
 START_TEST(integers)
 {
 	uint64_t u = 7;
@@ -155,4 +173,4 @@ START_TEST(distances)
 }
 END_TEST
 
-UNIT_MAIN("base_str", compares, cuts, splits, integers, reals, durations, distances)
+UNIT_MAIN("base_str", compares, cuts, splits, decodes_utf8, integers, reals, durations, distances)

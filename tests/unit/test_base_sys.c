@@ -135,6 +135,8 @@ START_TEST(print_copes_with_any_place_and_bytes)
 	ck_assert_str_eq(printed(buf, sizeof(buf), &e, STR("x\n")), "error: handshake failed\n");
 	err_set_at(&e, KV_ERR_SYNTAX, (struct origin){ "f", 9, 1 }, "bad");
 	ck_assert_str_eq(printed(buf, sizeof(buf), &e, STR("x\n")), "f:9:1: error: bad\n");
+	err_set_at(&e, KV_ERR_SYNTAX, (struct origin){ "f", 1, 0 }, "un\x1b[1mknown \xc2\x9b \xff");
+	ck_assert_str_eq(printed(buf, sizeof(buf), &e, STR_NULL), "f:1: error: un?[1mknown ? ?\n");
 	err_set_at(&e, KV_ERR_SYNTAX, (struct origin){ "f", 1, 99 }, "bad");
 	ck_assert_str_eq(printed(buf, sizeof(buf), &e, STR("x\x1b[2J")),
 			 "f:1:99: error: bad\n    1 | x?[2J\n");
