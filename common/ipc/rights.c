@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* rights: users and groups behind the permission column of method tables. Layer ipc. */
+#include "config.h"
+
+#include <pwd.h>
+#include <stddef.h>
+#include <unistd.h>
+
+#include "ipc/ipc.h"
+#include "ipc/rights.h"
+
+bool rights_is_user(uid_t uid, const char *name)
+{
+	char buf[4096];
+	struct passwd pw, *found = NULL;
+
+	return getpwnam_r(name, &pw, buf, sizeof(buf), &found) == 0 && found && found->pw_uid == uid;
+}
+
+bool rights_is_daemon(uid_t uid)
+{
+	static const char *const users[] = {
+		RIGHTS_USER_PROXY, RIGHTS_USER_CA, RIGHTS_USER_ROUTER, RIGHTS_USER_METRICS,
+	};
+
+	for (size_t i = 0; i < sizeof(users) / sizeof(users[0]); i++)
+		if (rights_is_user(uid, users[i]))
+			return true;
+	return false;
+}
+
+unsigned rights_of(const struct sock_peer *p)
+{
+	unsigned r = 0;
+
+	if (p->uid == 0 || p->uid == geteuid())
+		r |= IPC_ALLOW_ROOT;
+	if (rights_is_daemon(p->uid))
+		r |= IPC_ALLOW_DAEMON;
+	if (sock_peer_in_group(p, "kvmesh-admin"))
+		r |= IPC_ALLOW_ADMIN;
+	if (sock_peer_in_group(p, "kvmesh-view"))
+		r |= IPC_ALLOW_VIEW;
+	return r;
+}

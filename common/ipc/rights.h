@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* rights: which users are who in the mesh, by the user and group database. Layer ipc. */
+#pragma once
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "io/sock.h"
+
+#define RIGHTS_USER_PROXY "kvmesh-proxy"
+#define RIGHTS_USER_CA "kvmesh-ca"
+#define RIGHTS_USER_ROUTER "kvmesh-router"
+#define RIGHTS_USER_METRICS "kvmesh-metrics"
+
+/* IPC_ALLOW_ROOT, _ADMIN, _VIEW and _DAEMON as they apply to that peer. */
+unsigned rights_of(const struct sock_peer *p);
+/* uid is that of the named user. */
+bool rights_is_user(uid_t uid, const char *name);
+/* One of the four users of the daemons. */
+bool rights_is_daemon(uid_t uid);
