@@ -24,6 +24,8 @@ void buf_init(struct buf *b);
 void buf_done(struct buf *b);                           /* gives all blocks back; reusable */
 void buf_append(struct buf *b, const void *p, size_t n);
 void buf_append_str(struct buf *b, struct str s);
+/* Put a few bytes in front (a frame header): free of copies while the first block has headroom. */
+void buf_prepend(struct buf *b, const void *p, size_t n);
 /* Room for at least n contiguous bytes at the end (n <= BUF_BLOCK_BYTES); then commit what was used. */
 char *buf_reserve(struct buf *b, size_t n, size_t *ret_room);
 void buf_commit(struct buf *b, size_t n);
@@ -32,12 +34,22 @@ void buf_move(struct buf *to, struct buf *from);        /* all of it, whole bloc
 void buf_move_n(struct buf *to, struct buf *from, size_t n);
 /* The first contiguous run. */
 struct str buf_peek(const struct buf *b);
+/*
+ * At least the first min(n, max) bytes as one run, copied together when they are scattered. What a
+ * parser that asked for more calls: max is its limit, what lies behind stays where it is.
+ */
+struct str buf_pullup(struct buf *b, size_t max);
 /* All of it as one run, copied together when it must be (n <= max), else false. */
 bool buf_linear(struct buf *b, size_t max, struct str *ret);
 int buf_iov(const struct buf *b, struct iovec *iov, int max);
 
-/* read(2)/writev(2) until EAGAIN or max bytes; bytes moved, 0 at end of file, -errno (-EAGAIN: nothing). */
+/*
+ * Read until the descriptor has no more or max bytes came; bytes moved, 0 at end of file, -errno
+ * (-EAGAIN: nothing there). A read that is not filled is not asked again: end of file and errors
+ * behind it are told by the next call.
+ */
 ssize_t buf_read_fd(struct buf *b, int fd, size_t max);
+/* Write until all is gone or the descriptor is full; bytes moved, -EAGAIN: none, -errno. No SIGPIPE. */
 ssize_t buf_write_fd(struct buf *b, int fd);
-/* Give this thread's spare blocks back to the system. */
+/* Give this thread's spare blocks back to the system; done by itself when a thread ends. */
 void buf_trim(void);

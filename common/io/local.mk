@@ -1,1 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
+noinst_LIBRARIES += libkvio.a
+libkvio_a_SOURCES = \
+	%D%/buf.c %D%/buf.h \
+	%D%/loop.c %D%/loop.h \
+	%D%/sd.c %D%/sd.h \
+	%D%/sock.c %D%/sock_diag.c %D%/sock.h
+libkvio_a_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(OPENSSL_CFLAGS) $(SYSTEMD_CFLAGS)
+KV_IO_LIBS = libkvio.a $(KV_BASE_LIBS)
+KV_IO_LDADD = $(KV_IO_LIBS) $(EVENT_LIBS) $(OPENSSL_LIBS) $(SYSTEMD_LIBS)

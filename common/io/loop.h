@@ -6,6 +6,8 @@
  *
  * One turn: wait for events → callbacks → deferred work (loop_later) until none is left → frees.
  * Nothing is freed inside its own callback: loop_defer_free runs at the end of the turn.
+ * Deferred work that queues itself again and again is put off to the next turn after 16 rounds, so
+ * that descriptors are served in between.
  */
 #pragma once
 
@@ -20,8 +22,10 @@
 struct loop;
 
 struct loop *loop_new(void);
+/* All loop_fd, loop_timer, loop_deadline of it are done before. Runs what loop_defer_free holds. */
 void loop_free(struct loop *l);
-void loop_run(struct loop *l);                  /* until loop_stop */
+/* Until loop_stop. What was posted before the stop still runs. */
+void loop_run(struct loop *l);
 void loop_stop(struct loop *l);                 /* from any thread; ends after the current turn */
 uint64_t loop_now_us(const struct loop *l);     /* monotonic, read once per turn */
 struct event_base *loop_base(struct loop *l);   /* for evhttp and evdns only */
@@ -29,6 +33,7 @@ struct event_base *loop_base(struct loop *l);   /* for evhttp and evdns only */
 /* ---- descriptors: level-triggered, persistent ------------------------------------------- */
 #define LOOP_READ 0x1u
 #define LOOP_WRITE 0x2u
+/* Called once for reading and once for writing; a hang-up or an error shows as whatever is wanted. */
 typedef void (*loop_fd_fn)(void *arg, unsigned what);
 struct loop_fd {
 	struct loop *loop;
@@ -61,6 +66,7 @@ struct loop_deadline {
 	struct list node;
 	struct loop *loop;
 	uint64_t at_us;                 /* 0: none */
+	uint64_t filed_tick;            /* when the wheel looks at it next */
 	loop_timer_fn fn;
 	void *arg;
 };
@@ -84,6 +90,8 @@ struct loop_later {
 };
 void loop_later_init(struct loop_later *w, loop_fn fn, void *arg);
 void loop_later(struct loop *l, struct loop_later *w);          /* harmless when already queued */
+/* The same in the next turn, after descriptors were looked at; the loop does not sleep until then. */
+void loop_next(struct loop *l, struct loop_later *w);
 void loop_later_done(struct loop_later *w);
 /* Own thread: fn(p) at the very end of this turn. */
 void loop_defer_free(struct loop *l, loop_fn fn, void *p);

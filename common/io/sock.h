@@ -27,7 +27,10 @@ struct sock_addr {
 };
 #define SOCK_ADDR_TEXT_MAX 128
 
-/* "127.0.0.1", "::1", "unix:/path", "unix://@abstract"; numeric only, no resolving. */
+/*
+ * "127.0.0.1", "::1", "[::1]", "unix:/path", "unix:///path", "unix://@abstract"; numeric only, no
+ * resolving, no IPv6 zone. port is left out of Unix addresses.
+ */
 bool sock_addr_parse(struct str host, uint16_t port, struct sock_addr *ret);
 /* "127.0.0.1:80", "[::1]:80", "unix:/path"; returns buf. */
 const char *sock_addr_text(const struct sock_addr *a, char buf[static SOCK_ADDR_TEXT_MAX]);
@@ -35,10 +38,13 @@ const char *sock_addr_text(const struct sock_addr *a, char buf[static SOCK_ADDR_
 const char *sock_addr_host(const struct sock_addr *a, char buf[static SOCK_ADDR_TEXT_MAX]);
 uint16_t sock_addr_port(const struct sock_addr *a);
 bool sock_addr_eq(const struct sock_addr *a, const struct sock_addr *b);
-bool sock_addr_is_loopback(const struct sock_addr *a);
+bool sock_addr_is_loopback(const struct sock_addr *a);  /* 127/8, ::1, also mapped; any Unix address */
 
 #define SOCK_REUSEPORT 0x1u
-/* TCP listener, backlog 4096. Returns the descriptor or a negative errno with err filled. */
+/*
+ * TCP listener, backlog 4096; an IPv6 one takes IPv6 only. Returns the descriptor or a negative
+ * errno with err filled.
+ */
 int sock_listen_tcp(const struct sock_addr *a, unsigned flags, struct err *err);
 /*
  * Unix listener: a stale file is removed (C5), created under umask 0177, then mode and group are
@@ -47,7 +53,7 @@ int sock_listen_tcp(const struct sock_addr *a, unsigned flags, struct err *err);
 int sock_listen_unix(const char *path, mode_t mode, gid_t gid, struct err *err);
 int sock_connect(const struct sock_addr *a, struct err *err);          /* in progress or done */
 int sock_connect_unix(const char *path, struct err *err);              /* blocking connect, then non-blocking */
-int sock_accept(int fd, struct sock_addr *ret_peer);                   /* -errno */
+int sock_accept(int fd, struct sock_addr *ret_peer);                   /* -errno; -EAGAIN: none waits */
 int sock_error(int fd);                                                /* SO_ERROR as -errno, or 0 */
 int sock_local_addr(int fd, struct sock_addr *ret);
 int sock_peer_addr(int fd, struct sock_addr *ret);
@@ -67,7 +73,8 @@ bool sock_peer_in_group(const struct sock_peer *p, const char *group);
 
 /*
  * Owner of the local end of a TCP connection between two addresses of this host, by
- * NETLINK_SOCK_DIAG. client is the caller's address as accept(2) told it, server our own.
+ * NETLINK_SOCK_DIAG. client is the caller's address as accept(2) told it, server what the caller
+ * dialled: our own address, or the original destination of a redirected connection.
  * False when the kernel does not know it (remote caller, no netlink).
  */
 struct sock_owner {

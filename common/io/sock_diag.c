@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * sock_diag: which user and cgroup own the local end of a TCP connection, asked from the kernel by
+ * NETLINK_SOCK_DIAG (one exact look-up, no dump). Layer io. Owns a netlink socket per question: the
+ * answer is needed once per accepted connection, and a socket of its own cannot get a stale reply.
+ */
+#include "io/sock.h"
+
+#include <errno.h>
+#include <linux/inet_diag.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <linux/sock_diag.h>
+#include <stddef.h>
+#include <unistd.h>
+
+#define REPLY_BYTES 4096
+
+struct question {
+	struct nlmsghdr nl;
+	struct inet_diag_req_v2 req;
+};
+
+/* Kernel sockets of IPv4-mapped addresses are found under IPv4. */
+static bool put_addr(const struct sock_addr *a, uint8_t *family, __be32 ip[static 4], __be16 *port)
+{
+	if (a->len == 0)
+		return false;
+	if (a->sa.sa_family == AF_INET) {
+		*family = AF_INET;
+		ip[0] = a->in.sin_addr.s_addr;
+		*port = a->in.sin_port;
+		return true;
+	}
+	if (a->sa.sa_family != AF_INET6)
+		return false;
+	const struct in6_addr *ip6 = &a->in6.sin6_addr;
+
+	*port = a->in6.sin6_port;
+	if (IN6_IS_ADDR_V4MAPPED(ip6)) {
+		*family = AF_INET;
+		memcpy(&ip[0], ip6->s6_addr + 12, 4);
+	} else {
+		*family = AF_INET6;
+		memcpy(ip, ip6->s6_addr, 16);
+	}
+	return true;
+}
+
+static bool make_question(const struct sock_addr *client, const struct sock_addr *server,
+			  struct question *q)
+{
+	uint8_t client_family, server_family;
+	struct inet_diag_sockid *id = &q->req.id;
+
+	*q = (struct question){
+		.nl = { .nlmsg_len = sizeof(*q), .nlmsg_type = SOCK_DIAG_BY_FAMILY,
+			.nlmsg_flags = NLM_F_REQUEST, .nlmsg_seq = 1 },
+		.req = { .sdiag_protocol = IPPROTO_TCP, .idiag_states = ~0u },
+	};
+	if (!put_addr(client, &client_family, id->idiag_src, &id->idiag_sport) ||
+	    !put_addr(server, &server_family, id->idiag_dst, &id->idiag_dport) ||
+	    client_family != server_family)
+		return false;
+	q->req.sdiag_family = client_family;
+	id->idiag_cookie[0] = id->idiag_cookie[1] = INET_DIAG_NOCOOKIE;
+	return true;
+}
+
+static ssize_t ask_kernel(const struct question *q, void *reply, size_t n)
+{
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+	ssize_t r = -1;
+
+	if (fd < 0)
+		return -1;
+	/* The kernel answers within send(2); recv never waits. */
+	if (send(fd, q, sizeof(*q), 0) == (ssize_t)sizeof(*q))
+		r = recv(fd, reply, n, MSG_DONTWAIT);
+	close(fd);
+	return r;
+}
+
+static uint64_t find_cgroup(const struct nlmsghdr *nl)
+{
+	size_t at = NLMSG_LENGTH(NLMSG_ALIGN(sizeof(struct inet_diag_msg)));
+
+	while (at + sizeof(struct rtattr) <= nl->nlmsg_len) {
+		struct rtattr attr;
+		uint64_t id;
+
+		memcpy(&attr, (const char *)nl + at, sizeof(attr));
+		if (attr.rta_len < sizeof(attr) || at + attr.rta_len > nl->nlmsg_len)
+			break;
+		if (attr.rta_type == INET_DIAG_CGROUP_ID && attr.rta_len == RTA_LENGTH(sizeof(id))) {
+			memcpy(&id, (const char *)nl + at + RTA_LENGTH(0), sizeof(id));
+			return id;
+		}
+		at += RTA_ALIGN(attr.rta_len);
+	}
+	return 0;
+}
+
+bool sock_tcp_owner(const struct sock_addr *client, const struct sock_addr *server, struct sock_owner *ret)
+{
+	union {
+		struct nlmsghdr nl;
+		char bytes[REPLY_BYTES];
+	} reply;
+	struct question q;
+	struct inet_diag_msg msg;
+
+	*ret = (struct sock_owner){ .uid = (uid_t)-1 };
+	if (!make_question(client, server, &q))
+		return false;
+	ssize_t n = ask_kernel(&q, &reply, sizeof(reply));
+
+	if (n < (ssize_t)NLMSG_LENGTH(sizeof(msg)) || reply.nl.nlmsg_len > (size_t)n ||
+	    reply.nl.nlmsg_len < NLMSG_LENGTH(sizeof(msg)) ||
+	    reply.nl.nlmsg_type != SOCK_DIAG_BY_FAMILY)
+		return false;
+	memcpy(&msg, reply.bytes + NLMSG_HDRLEN, sizeof(msg));
+	/* An orphan that only lingers (inode 0) has no owner to name. */
+	if (msg.idiag_inode == 0)
+		return false;
+	ret->uid = msg.idiag_uid;
+	ret->cgroup_id = find_cgroup(&reply.nl);
+	return true;
+}
