@@ -7,7 +7,9 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
+#include "base/clock.h"
 #include "base/vec.h"
 #include "ctl/ctl.h"
 #include "ipc/ipc.h"
@@ -120,4 +122,27 @@ void ctl_proxies(struct ctl *c, const char ***ret, size_t *ret_n)
 		qsort(v, n, sizeof(*v), by_name);
 	*ret = v;
 	*ret_n = n;
+}
+
+bool ctl_time_parse(struct str text, int64_t *ret_us)
+{
+	char copy[CLOCK_RFC3339_MAX];
+	struct tm tm = { 0 };
+	const char *rest;
+	int64_t us = 0, unit = 100000;
+
+	if (text.n == 0 || text.n >= sizeof(copy))
+		return false;
+	memcpy(copy, text.p, text.n);
+	copy[text.n] = '\0';
+	rest = strptime(copy, "%Y-%m-%dT%H:%M:%S", &tm);
+	if (!rest)
+		return false;
+	if (*rest == '.')
+		for (rest++; *rest >= '0' && *rest <= '9'; rest++, unit /= 10)
+			us += (*rest - '0') * unit;
+	if (strcmp(rest, "Z") != 0)
+		return false;
+	*ret_us = (int64_t)timegm(&tm) * 1000000 + us;
+	return true;
 }

@@ -49,6 +49,7 @@ struct ctl_option {
 };
 
 struct ctl;
+struct model;
 
 struct ctl_command {
 	const char *name;               /* one word; NULL ends a table */
@@ -88,6 +89,7 @@ struct ctl {
 	struct ctl_given given[64];
 	unsigned n_given;
 
+	struct model *model;            /* what findings_load_* read; freed at the end */
 	FILE *out;                      /* collected, goes to standard output at the end (print.h) */
 	char *out_text;
 	size_t out_n;
@@ -131,5 +133,32 @@ bool ctl_is_unanswered(const struct err *err);
 /* Names of the proxy instances that have a socket in RUN/proxy, sorted. */
 void ctl_proxies(struct ctl *c, const char ***ret, size_t *ret_n);
 
+/* "2020-12-01T10:00:00.123Z" (UTC only, as daemons write it) to microseconds since 1970. */
+bool ctl_time_parse(struct str text, int64_t *ret_us);
+
 /* ---- the commands, one file each or a small family -------------------------------------------- */
+int cmd_analyze(struct ctl *c);
+int cmd_authn_tls_check(struct ctl *c);
+int cmd_ca_bundle(struct ctl *c);
+int cmd_ca_status(struct ctl *c);
+int cmd_check(struct ctl *c);
+int cmd_completion(struct ctl *c);
+int cmd_config_dump(struct ctl *c);
+int cmd_config_history(struct ctl *c);
+int cmd_config_reload(struct ctl *c);
+int cmd_config_test(struct ctl *c);
+int cmd_convert(struct ctl *c);
+int cmd_edges(struct ctl *c);
+int cmd_explain(struct ctl *c);
+int cmd_get(struct ctl *c);
+int cmd_identity(struct ctl *c);
+int cmd_proxy_config_cluster(struct ctl *c);
+int cmd_proxy_config_endpoint(struct ctl *c);
+int cmd_proxy_config_listener(struct ctl *c);
+int cmd_proxy_config_route(struct ctl *c);
+int cmd_proxy_config_secret(struct ctl *c);
+int cmd_proxy_status(struct ctl *c);
 int cmd_run(struct ctl *c);
+int cmd_status(struct ctl *c);
+int cmd_validate(struct ctl *c);
+int cmd_version(struct ctl *c);

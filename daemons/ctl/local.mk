@@ -2,12 +2,35 @@
 bin_PROGRAMS += kvmeshctl
 kvmeshctl_SOURCES = \
 	%D%/args.c \
+	%D%/check_host.c %D%/check_list.h %D%/check_live.c \
 	%D%/child.c %D%/child.h \
+	%D%/cmd_analyze.c \
+	%D%/cmd_check.c \
+	%D%/cmd_completion.c \
+	%D%/cmd_config.c \
+	%D%/cmd_convert.c \
+	%D%/cmd_edges.c %D%/edges.h \
+	%D%/cmd_explain.c \
+	%D%/cmd_get.c \
+	%D%/cmd_identity.c \
+	%D%/cmd_proxy_config.c \
 	%D%/cmd_run.c \
+	%D%/cmd_status.c \
+	%D%/cmd_tls_check.c \
 	%D%/ctl.c %D%/ctl.h \
+	%D%/findings.c %D%/findings.h \
 	%D%/help.c \
+	%D%/live.c %D%/live.h \
 	%D%/main.c \
-	%D%/print.c %D%/print.h
-kvmeshctl_CFLAGS = $(AM_CFLAGS) $(EVENT_CFLAGS)
-kvmeshctl_LDADD = libkvipc.a libkvio.a libkvdoc.a libkvbase.a $(EVENT_LIBS) $(OPENSSL_LIBS) \
-	$(LIBCONFIG_LIBS) $(YAML_LIBS) $(JANSSON_LIBS) $(SYSTEMD_LIBS)
+	%D%/print.c %D%/print.h \
+	%D%/snapshot.c %D%/snapshot.h %D%/snapshot_routes.c \
+	%D%/tls_check.c %D%/tls_check.h
+kvmeshctl_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS)
+kvmeshctl_LDADD = libkvconfig.a libkvsnap.a libkvipc.a $(KV_IO_LIBS) $(KV_DOC_LDADD) \
+	$(EVENT_LIBS) $(OPENSSL_LIBS) $(SYSTEMD_LIBS)
+
+# The script is what the program prints.
+bashcompletion_DATA = %D%/completions/kvmeshctl
+%D%/completions/kvmeshctl: kvmeshctl$(EXEEXT)
+	$(AM_V_GEN)$(MKDIR_P) $(@D) && ./kvmeshctl$(EXEEXT) completion bash >$@.new && mv $@.new $@
+CLEANFILES += %D%/completions/kvmeshctl

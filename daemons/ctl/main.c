@@ -4,6 +4,7 @@
 
 #include <signal.h>
 
+#include "config/model.h"
 #include "ctl/ctl.h"
 #include "ctl/print.h"
 
@@ -12,9 +13,154 @@ static const struct ctl_option run_options[] = {
 	{ NULL },
 };
 
+static const struct ctl_option analyze_options[] = {
+	{ "failure-threshold", 0, "LEVEL", "exit 79 from this level on: Info, Warning, Error (Error)" },
+	{ "output-threshold", 0, "LEVEL", "show from this level on (Info)" },
+	{ "suppress", 'S', "CODE=WHAT", "leave out CODE for \"Kind name.namespace\"; wildcards; may be repeated" },
+	{ "list-analyzers", 'L', NULL, "list the rules and their codes" },
+	{ "recursive", 'R', NULL, "accepted for istioctl's sake: directories are always read whole" },
+	{ "use-kube", 0, "BOOL", "accepted for istioctl's sake: files alone are analysed" },
+	{ NULL },
+};
+
+static const struct ctl_option validate_options[] = {
+	{ "filename", 'f', "FILE", "file, directory or - (may be repeated)" },
+	{ NULL },
+};
+
+static const struct ctl_option convert_options[] = {
+	{ "to", 0, "SYNTAX", "conf, yaml or json (default: YAML becomes conf, conf becomes YAML)" },
+	{ "check", 0, NULL, "print nothing; exit 1 when the way there and back loses anything" },
+	{ "no-marks", 0, NULL, "without \"# from FILE:LINE\"" },
+	{ NULL },
+};
+
+static const struct ctl_option reload_options[] = {
+	{ "wait", 0, NULL, "until every proxy serves it" },
+	{ NULL },
+};
+
+static const struct ctl_option history_options[] = {
+	{ "limit", 0, "N", "the newest N (20)" },
+	{ NULL },
+};
+
+static const struct ctl_option check_options[] = {
+	{ "pre", 0, NULL, "only what must hold before anything runs" },
+	{ "proxy", 0, NULL, "only certificates and proxies" },
+	{ "wait", 0, "TIME", "try again until all is well or TIME is over (exit 75)" },
+	{ NULL },
+};
+
+static const struct ctl_option cluster_options[] = {
+	{ "fqdn", 0, "HOST", "only this service" },
+	{ "port", 0, "N", "only this port" },
+	{ "subset", 0, "NAME", "only this subset" },
+	{ "direction", 0, "WAY", "inbound or outbound" },
+	{ NULL },
+};
+
+static const struct ctl_option listener_options[] = {
+	{ "address", 0, "IP", "only this address" },
+	{ "port", 0, "N", "only this port" },
+	{ "type", 0, "KIND", "only HTTP_PROXY, OUTBOUND, INBOUND, MESH, TCP, READY or GATEWAY" },
+	{ NULL },
+};
+
+static const struct ctl_option route_options[] = {
+	{ "name", 0, "PORT", "only routes of this port" },
+	{ NULL },
+};
+
+static const struct ctl_option endpoint_options[] = {
+	{ "address", 0, "IP", "only this address" },
+	{ "port", 0, "N", "only this port" },
+	{ "cluster", 0, "NAME", "only this cluster" },
+	{ "status", 0, "STATUS", "HEALTHY or UNHEALTHY" },
+	{ NULL },
+};
+
+static const struct ctl_option edges_options[] = {
+	{ "require-mtls", 0, NULL, "exit 1 when an edge is not secured" },
+	{ NULL },
+};
+
+#define WORDS_MAX 64
+
+static const struct ctl_command config_commands[] = {
+	{ .name = "test", .run = cmd_config_test, .help = "Read and check the files; exit 78 when they are unusable" },
+	{ .name = "dump", .run = cmd_config_dump, .help = "Every setting in force, with the place it is from" },
+	{ .name = "reload", .run = cmd_config_reload, .options = reload_options,
+	  .help = "Have the router read the files now; on an error nothing changes" },
+	{ .name = "history", .run = cmd_config_history, .options = history_options,
+	  .help = "What was in force when, and what was refused" },
+	{ NULL },
+};
+
+static const struct ctl_command proxy_config_commands[] = {
+	{ .name = "cluster", .aliases = "clusters c", .words = "[PROXY]", .max_words = 1,
+	  .run = cmd_proxy_config_cluster, .options = cluster_options, .help = "Services as the proxy knows them" },
+	{ .name = "listener", .aliases = "listeners l", .words = "[PROXY]", .max_words = 1,
+	  .run = cmd_proxy_config_listener, .options = listener_options, .help = "Where it listens, what it does there" },
+	{ .name = "route", .aliases = "routes r", .words = "[PROXY]", .max_words = 1,
+	  .run = cmd_proxy_config_route, .options = route_options, .help = "Routes in the order they are tried" },
+	{ .name = "endpoint", .aliases = "endpoints ep e", .words = "[PROXY]", .max_words = 1,
+	  .run = cmd_proxy_config_endpoint, .options = endpoint_options, .help = "Endpoints and their health" },
+	{ .name = "secret", .aliases = "secrets s", .words = "[PROXY]", .max_words = 1,
+	  .run = cmd_proxy_config_secret, .help = "Certificates it holds" },
+	{ NULL },
+};
+
+static const struct ctl_command authn_commands[] = {
+	{ .name = "tls-check", .aliases = "tls", .words = "[WORKLOAD] [HOST]", .max_words = 2,
+	  .run = cmd_authn_tls_check,
+	  .help = "What server and client are told about mTLS, and what was seen; exit 1 on a conflict" },
+	{ NULL },
+};
+
+static const struct ctl_command ca_commands[] = {
+	{ .name = "status", .run = cmd_ca_status, .help = "Root, issuer and what was issued" },
+	{ .name = "bundle", .run = cmd_ca_bundle, .help = "The trust anchors as PEM" },
+	{ NULL },
+};
+
 const struct ctl_command ctl_commands[] = {
-	{ .name = "run", .category = "Run", .options = run_options, .run = cmd_run,
+	{ .name = "check", .category = "Health", .options = check_options, .run = cmd_check,
+	  .help = "Is this node fit, and does the mesh on it work?" },
+	{ .name = "status", .category = "Health", .words = "[COMPONENT]", .max_words = 1, .run = cmd_status,
+	  .help = "Daemons and proxies on one screen" },
+	{ .name = "proxy-status", .aliases = "ps", .category = "Health", .words = "[PROXY]", .max_words = 1,
+	  .run = cmd_proxy_status, .help = "Which proxy runs which generation" },
+	{ .name = "version", .category = "Health", .run = cmd_version, .help = "Versions of kvmeshctl and the daemons" },
+
+	{ .name = "analyze", .category = "Configuration", .words = "[FILE…|-]", .max_words = WORDS_MAX,
+	  .options = analyze_options, .run = cmd_analyze,
+	  .help = "Find mistakes in files, or in the configuration of this node" },
+	{ .name = "validate", .aliases = "v", .category = "Configuration", .words = "-f FILE", .max_words = WORDS_MAX,
+	  .options = validate_options, .run = cmd_validate, .help = "Check syntax and fields of single files" },
+	{ .name = "convert", .category = "Configuration", .words = "FILE…|-", .min_words = 1, .max_words = WORDS_MAX,
+	  .options = convert_options, .run = cmd_convert, .help = "Istio YAML to native syntax and back, without loss" },
+	{ .name = "config", .category = "Configuration", .subs = config_commands,
+	  .help = "Test, show, reload the configuration; its history" },
+	{ .name = "get", .aliases = "list", .category = "Configuration", .words = "KIND|all [NAME]", .min_words = 1,
+	  .max_words = 2, .run = cmd_get, .help = "Resources in force" },
+	{ .name = "explain", .category = "Configuration", .words = "[KIND[.FIELD…]]", .max_words = 1,
+	  .run = cmd_explain, .help = "What a kind, field or setting means" },
+
+	{ .name = "authn", .category = "Security", .subs = authn_commands, .help = "Mutual TLS between services" },
+	{ .name = "identity", .category = "Security", .words = "[WORKLOAD]", .max_words = 1, .run = cmd_identity,
+	  .help = "Certificates in use; exit 1 when one has expired" },
+	{ .name = "ca", .category = "Security", .subs = ca_commands, .help = "The certificate authority of this node" },
+
+	{ .name = "proxy-config", .aliases = "pc", .category = "Traffic", .subs = proxy_config_commands,
+	  .help = "What a proxy really runs" },
+	{ .name = "edges", .category = "Traffic", .options = edges_options, .run = cmd_edges,
+	  .help = "Who talks to whom, and is it secured" },
+
+	{ .name = "run", .category = "Other", .options = run_options, .run = cmd_run,
 	  .help = "The whole suite in the foreground, without systemd" },
+	{ .name = "completion", .category = "Other", .words = "bash", .min_words = 1, .max_words = WORDS_MAX,
+	  .run = cmd_completion, .help = "The script that completes command lines" },
 	{ NULL },
 };
 
@@ -32,6 +178,7 @@ int main(int argc, char **argv)
 	} else if (r < 0) {
 		r = CTL_EXIT_OK;
 	}
+	model_free(c.model);
 	arena_done(&c.arena);
 	return r;
 }

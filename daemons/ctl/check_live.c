@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* check_live: do the daemons answer, are certificates valid, do the proxies serve? Layer daemons/ctl. */
+#include "config.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "ctl/check_list.h"
+#include "ctl/print.h"
+#include "io/tls.h"
+#include "ipc/ipc.h"
+
+#define DAY_US ((int64_t)86400 * 1000000)
+#define CHECK_ROOT_DAYS 60
+#define CHECK_ISSUER_DAYS 7
+
+/* ---- control plane ----------------------------------------------------------------------------- */
+
+static void check_answers(struct check_list *l, const char *name, const struct doc *status,
+			  const struct err *err, enum check_result grade)
+{
+	check_add(l, grade, arena_printf(&l->c->arena, "%s answers", name).p, status ? NULL : err->text,
+		  arena_printf(&l->c->arena, "systemctl status %s", name).p);
+}
+
+static void check_last_reload(struct check_list *l, const struct doc *router)
+{
+	const struct doc *last = doc_get(router, STR("lastReload"));
+	const char *why = NULL;
+
+	if (last && !doc_get_bool(last, "ok", true))
+		why = arena_printf(&l->c->arena, "refused at %.*s; generation %lld keeps serving",
+				   STR_ARG(doc_get_str(last, "at", STR("-"))),
+				   (long long)doc_get_int(router, "generation", 0)).p;
+	check_add(l, CHECK_ERROR, "the last change of the configuration was accepted", why,
+		  "kvmeshctl config test");
+}
+
+void check_control_plane(struct check_list *l, const struct live *live)
+{
+	l->category = "kvmesh-control-plane";
+	check_answers(l, "kvmesh-router", live->router, &live->router_err, CHECK_ERROR);
+	if (live->router)
+		check_last_reload(l, live->router);
+	check_answers(l, "kvmesh-ca", live->ca, &live->ca_err, CHECK_ERROR);
+	/* traffic does not need it */
+	check_answers(l, "kvmesh-metrics", live->metrics, &live->metrics_err, CHECK_WARNING);
+}
+
+/* ---- identity ----------------------------------------------------------------------------------- */
+
+static void check_valid_for(struct check_list *l, const struct doc *cert, const char *what, int days)
+{
+	struct arena *a = &l->c->arena;
+	int64_t end, begin, now = clock_real_us();
+	struct str not_after = doc_get_str(cert, "notAfter", STR(""));
+	const char *why = NULL;
+
+	if (!ctl_time_parse(not_after, &end)) {
+		why = "the CA does not tell how long";
+	} else if (end < now) {
+		why = arena_printf(a, "expired at %.*s", STR_ARG(not_after)).p;
+	} else if (end - now < days * DAY_US) {
+		why = arena_printf(a, "ends at %.*s", STR_ARG(not_after)).p;
+	} else if (ctl_time_parse(doc_get_str(cert, "notBefore", STR("")), &begin) && begin > now) {
+		why = "not valid yet: is the clock right?";
+	}
+	check_add(l, CHECK_ERROR, arena_printf(a, "%s certificate valid for at least %d days", what, days).p,
+		  why, "kvmeshctl ca status");
+}
+
+static void check_bundle(struct check_list *l)
+{
+	struct ipc_conn *conn;
+	struct doc *reply = NULL;
+	struct tls_trust *trust = NULL;
+	struct err err;
+	bool more, ok;
+
+	ok = ipc_dial(ctl_sock(l->c, "ca", "ca"), l->c->timeout_ms, &conn, &err) == 0;
+	if (ok) {
+		ok = ipc_next_sync(conn, "Roots", NULL, &l->c->arena, &reply, &more, l->c->timeout_ms,
+				   &err) == 0 &&
+		     tls_trust_new(doc_get_str(reply, "bundle", STR("")),
+				   doc_get_str(reply, "trustDomain", STR("")), 1, &trust, &err) == 0;
+		ipc_hangup(conn);
+	}
+	if (trust)
+		tls_trust_unref(trust);
+	check_add(l, CHECK_ERROR, "trust bundle is well formed", ok ? NULL : err.text,
+		  "kvmeshctl ca bundle");
+}
+
+static void check_ca(struct check_list *l, const struct doc *ca)
+{
+	const struct doc *root = doc_get(ca, STR("root")), *registry = doc_get(ca, STR("registry"));
+
+	check_bundle(l);
+	check_valid_for(l, root, "root", CHECK_ROOT_DAYS);
+	check_valid_for(l, doc_get(ca, STR("issuer")), "issuer", CHECK_ISSUER_DAYS);
+	check_add(l, CHECK_WARNING, "root key is kept off this node",
+		  doc_get_bool(root, "keyOnNode", false) ?
+			  "only the issuer's key is needed here; move the root's key offline" : NULL,
+		  "kvmesh-ca(8), ROOT KEY");
+	check_add(l, CHECK_WARNING, "CA knows the current identities",
+		  registry && !doc_get_bool(registry, "fresh", true) ?
+			  "it works from the list it kept on disk" : NULL,
+		  "systemctl status kvmesh-router");
+}
+
+static void check_leaves(struct check_list *l, const struct live *live)
+{
+	struct arena *a = &l->c->arena;
+	struct str why = STR_NULL;
+	int64_t now = clock_real_us();
+	size_t n = 0;
+
+	for (size_t i = 0; i < live->n_proxies; i++) {
+		const struct doc *certs = doc_get(live->proxies[i].status, STR("certificates"));
+
+		for (size_t k = 0; certs && certs->kind == DOC_LIST && k < certs->n; k++) {
+			struct str end = doc_get_str(certs->v[k], "notAfter", STR(""));
+			int64_t at;
+
+			n++;
+			if (ctl_time_parse(end, &at) && at > now)
+				continue;
+			why = arena_printf(a, "%.*s%.*s in proxy %s: expired at %.*s\n", STR_ARG(why),
+					   STR_ARG(doc_get_str(certs->v[k], "spiffe", STR("-"))),
+					   live->proxies[i].name, STR_ARG(end));
+		}
+	}
+	if (n > 0)
+		check_add(l, CHECK_ERROR, arena_printf(a, "all %zu workload certificates are valid", n).p,
+			  why.p, "kvmeshctl identity");
+}
+
+void check_identity(struct check_list *l, const struct live *live)
+{
+	l->category = "kvmesh-identity";
+	if (live->ca)
+		check_ca(l, live->ca);
+	check_leaves(l, live);
+}
+
+/* ---- data plane ------------------------------------------------------------------------------------ */
+
+/* One line per proxy for which ok says why not. */
+static struct str each_proxy(struct check_list *l, const struct live *live,
+			     struct str (*why_not)(struct arena *a, const struct live *live,
+						   const struct live_proxy *p))
+{
+	struct str lines = STR_NULL;
+
+	for (size_t i = 0; i < live->n_proxies; i++) {
+		struct str w = why_not(&l->c->arena, live, &live->proxies[i]);
+
+		if (w.n > 0)
+			lines = arena_printf(&l->c->arena, "%.*s%s: %.*s\n", STR_ARG(lines),
+					     live->proxies[i].name, STR_ARG(w));
+	}
+	return lines;
+}
+
+static struct str why_not_ready(struct arena *a, const struct live *live, const struct live_proxy *p)
+{
+	(void)live;
+	if (!p->status)
+		return arena_printf(a, "%s", p->err.text);
+	if (doc_get_bool(p->status, "stale", false))
+		return STR("serves an old configuration from disk");
+	return doc_get_bool(p->status, "ready", false) ? STR("") : STR("not ready yet");
+}
+
+static struct str why_not_synced(struct arena *a, const struct live *live, const struct live_proxy *p)
+{
+	struct str state = live_state(p), error = doc_get_str(p->router, "error", STR(""));
+
+	if (!live->router || str_eq(state, STR("SYNCED")))
+		return STR("");
+	return arena_printf(a, "%.*s%s%.*s", STR_ARG(state), error.n > 0 ? ", " : "", STR_ARG(error));
+}
+
+static struct str why_other_version(struct arena *a, const struct live *live, const struct live_proxy *p)
+{
+	struct str v = doc_get_str(p->router, "software", STR(PACKAGE_VERSION));
+
+	(void)live;
+	/* "kvmesh-proxy 0.1.0" or "0.1.0" */
+	return v.n == 0 || str_has_suffix(v, STR(PACKAGE_VERSION)) ? STR("") :
+	       arena_printf(a, "runs %.*s, kvmeshctl is %s", STR_ARG(v), PACKAGE_VERSION);
+}
+
+void check_data_plane(struct check_list *l, const struct live *live)
+{
+	struct arena *a = &l->c->arena;
+
+	l->category = "kvmesh-data-plane";
+	if (live->n_proxies == 0) {
+		check_add(l, CHECK_ERROR, "a proxy runs", "none has a control socket here",
+			  "systemctl status kvmesh-proxy");
+		return;
+	}
+	check_add(l, CHECK_ERROR, arena_printf(a, "all %zu proxies are ready", live->n_proxies).p,
+		  each_proxy(l, live, why_not_ready).p, "kvmeshctl proxy-status -o wide");
+	if (live->router)
+		check_add(l, CHECK_ERROR,
+			  arena_printf(a, "all %zu proxies run generation %lld", live->n_proxies,
+				       (long long)doc_get_int(live->router, "generation", 0)).p,
+			  each_proxy(l, live, why_not_synced).p, "kvmeshctl proxy-status -o wide");
+	check_add(l, CHECK_WARNING, "proxies have the version of kvmeshctl",
+		  each_proxy(l, live, why_other_version).p, "kvmeshctl version");
+}

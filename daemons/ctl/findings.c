@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* findings: see findings.h. Layer daemons/ctl. */
+#include "config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "config/check.h"
+#include "config/load.h"
+#include "ctl/findings.h"
+
+static struct model_load_opts load_opts(struct ctl *c, bool any_owner)
+{
+	char host[256] = "localhost";
+
+	if (gethostname(host, sizeof(host) - 1) != 0)
+		host[0] = '\0';
+	return (struct model_load_opts){ .node_name = arena_strdup(&c->arena, host),
+					 .any_owner = any_owner };
+}
+
+int findings_load_dir(struct ctl *c, struct model **ret, struct err_list *errs)
+{
+	struct model_load_opts opts = load_opts(c, c->root != NULL);
+	int r = model_load_dir(c->etc, &opts, ret, errs);
+
+	kv_assert(!c->model);
+	c->model = *ret;
+
+	/* Rules across resources mean nothing while some could not be read. */
+	if (r == 0 && errs->n_errors == 0)
+		r = model_check(*ret, errs);
+	err_list_sort(errs);
+	return r;
+}
+
+
+int findings_read_stdin(struct ctl *c, struct str *ret, struct err_list *errs)
+{
+	char *buf = arena_alloc(&c->arena, DOC_FILE_MAX + 1);
+	size_t n = 0;
+	ssize_t got;
+
+	while (n <= DOC_FILE_MAX && (got = read(STDIN_FILENO, buf + n, DOC_FILE_MAX + 1 - n)) != 0) {
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return err_list_add(errs, ERR_LEVEL_ERROR, -errno, NULL, (struct origin){ 0 },
+					    "cannot read standard input: %s", strerror(errno));
+		n += (size_t)got;
+	}
+	if (n > DOC_FILE_MAX)
+		return err_list_add(errs, ERR_LEVEL_ERROR, KV_ERR_LIMIT, NULL, (struct origin){ 0 },
+				    "standard input has more than %u bytes", DOC_FILE_MAX);
+	*ret = str_from(buf, n);
+	return 0;
+}
+
+int findings_load_files(struct ctl *c, const char *const *paths, size_t n, bool check,
+			struct model **ret, struct err_list *errs)
+{
+	struct model_load_opts opts = load_opts(c, true);
+	struct str text = STR_NULL;
+	int r = 0;
+
+	*ret = NULL;
+	for (size_t i = 0; i < n && r == 0; i++)
+		if (strcmp(paths[i], "-") == 0)
+			r = findings_read_stdin(c, &text, errs);
+	if (r < 0)
+		return r;
+	/* The node's own settings matter (root namespace, domain) when this machine has any. */
+	const char *etc = access(c->etc, R_OK | X_OK) == 0 ? c->etc : NULL;
+
+	kv_assert(!c->model);
+	r = model_load_files(paths, n, text, etc, &opts, ret, errs);
+	c->model = *ret;
+	if (check && r == 0 && errs->n_errors == 0)
+		r = model_check(*ret, errs);
+	err_list_sort(errs);
+	return r;
+}
+
+int findings_load_or_fail(struct ctl *c, struct model **ret)
+{
+	struct err_list errs;
+	int r;
+
+	err_list_init(&errs);
+	r = findings_load_dir(c, ret, &errs);
+	if (r != 0 || errs.n_errors > 0) {
+		findings_print(&errs, *ret, ERR_LEVEL_ERROR);
+		ctl_fail(CTL_EXIT_CONFIG, "the configuration in %s cannot be used", c->etc);
+		r = CTL_EXIT_CONFIG;
+	}
+	err_list_done(&errs);
+	return r;
+}
+
+void findings_print(const struct err_list *errs, const struct model *m, enum err_level up_to)
+{
+	for (size_t i = 0; i < errs->n; i++) {
+		const struct err *e = &errs->v[i];
+
+		if (e->level <= up_to)
+			err_print(stderr, e, m ? model_source_text(m, e->file) : STR_NULL);
+	}
+	if (errs->n_dropped > 0)
+		fprintf(stderr, "… and %zu more\n", errs->n_dropped);
+}
+
+static const char *const level_names[] = { "Error", "Warning", "Info" };
+
+const char *findings_level_name(enum err_level level)
+{
+	return level_names[level];
+}
+
+bool findings_level_parse(const char *text, enum err_level *ret)
+{
+	for (int i = 0; i <= ERR_LEVEL_INFO; i++)
+		if (strcasecmp(text, level_names[i]) == 0) {
+			*ret = (enum err_level)i;
+			return true;
+		}
+	return false;
+}
+
+bool findings_is_unreadable(const struct err *e)
+{
+	return e->code == KV_ERR_SYNTAX || e->code == KV_ERR_LIMIT || (e->code < 0 && e->code > -1000);
+}
+
+const struct model_resource *findings_resource(const struct model *m, const struct err *e)
+{
+	const struct model_resource *best = NULL;
+
+	if (!m || e->line == 0)
+		return NULL;
+	for (int k = 0; k < MODEL_KIND__N; k++)
+		model_for_each(m, (enum model_kind)k, r) {
+			if (!r->at.file || strcmp(r->at.file, e->file) != 0 || r->at.line > e->line)
+				continue;
+			if (!best || r->at.line > best->at.line)
+				best = r;
+		}
+	return best;
+}
+
+void findings_from_doc(const struct doc *list, struct err_list *errs)
+{
+	for (size_t i = 0; list && list->kind == DOC_LIST && i < list->n; i++) {
+		const struct doc *d = list->v[i];
+		enum err_level level = ERR_LEVEL_ERROR;
+		struct str name = doc_get_str(d, "level", STR("error"));
+		struct str file = doc_get_str(d, "file", STR(""));
+		struct str text = doc_get_str(d, "text", STR(""));
+		struct str rule = doc_get_str(d, "rule", STR(""));
+		struct err e = { .code = KV_ERR_CHECK,
+				 .line = (uint32_t)doc_get_int(d, "line", 0),
+				 .col = (uint32_t)doc_get_int(d, "col", 0) };
+
+		if (str_ieq(name, STR("warning")))
+			level = ERR_LEVEL_WARNING;
+		else if (str_ieq(name, STR("info")))
+			level = ERR_LEVEL_INFO;
+		e.level = level;
+		snprintf(e.file, sizeof(e.file), "%.*s", STR_ARG(file));
+		snprintf(e.text, sizeof(e.text), "%.*s", STR_ARG(text));
+		snprintf(e.rule, sizeof(e.rule), "%.*s", STR_ARG(rule));
+		err_list_push(errs, &e);
+	}
+}
