@@ -35,6 +35,7 @@ struct cluster_state {
 	_Atomic uint64_t overflow;              /* refused by a breaker */
 	struct tls_ctx *tls;                    /* SIMPLE and MUTUAL, NULL else */
 	char *tls_error;                        /* why tls is NULL although it should not be */
+	char *tls_key;                          /* what tls was made from: other files, another state */
 };
 
 struct attached_endpoint {
@@ -52,14 +53,21 @@ struct attached {
 	atomic_uint refs;
 	struct snap *snap;
 	struct match *match;                    /* shared with other attachments of the same snap */
+	struct attached_share *share;           /* … which this counts */
 	struct attached_cluster *clusters;      /* parallel to snap.clusters */
 	struct tls_identity **identities;       /* parallel to snap.identities; NULL: no certificate yet */
 	struct map snis;                        /* lower-case SNI → index + 1 into snap.snis, as pointer value */
 	struct map peers_by_name;               /* "name.ns" → struct snap_peer * */
 	struct map peers_by_principal;          /* principal → struct snap_peer *, only where it is one workload's */
 	uid_t *uids;                            /* parallel to snap.workloads: resolved user, (uid_t)-1 none */
-	uint64_t *cgroups;                      /* parallel to snap.workloads: cgroup id of the unit, 0 none */
+	/*
+	 * Parallel to snap.workloads: cgroup id of the unit, 0 none. A restarted unit has another one: this and
+	 * strangers are the only things that change after publishing, and only attach_caller touches them.
+	 */
+	_Atomic uint64_t *cgroups;
+	struct attached_strangers *strangers;
 	struct map inbound_by_addr;             /* "address:port" of inbounds → index + 1 */
+	struct arena arena;                     /* keys of the maps, arrays */
 };
 
 /* The process-wide registries of state by name; one per proxy process. */

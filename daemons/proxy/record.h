@@ -67,4 +67,5 @@ enum record_phase { RECORD_END, RECORD_TCP_OPEN, RECORD_TCP_PROGRESS };
  */
 void record_emit(struct worker *w, const struct record *r, enum record_phase phase);
 /* "UF,URX" or "-": into buf. */
-const char *record_flags(const struct record *r, char buf[static 32]);
+#define RECORD_FLAGS_MAX 32
+const char *record_flags(enum fail fail, bool retry_limit, char buf[static RECORD_FLAGS_MAX]);

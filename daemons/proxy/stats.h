@@ -10,7 +10,6 @@
 #include <stdint.h>
 
 #include "base/str.h"
-#include "doc/doc.h"
 
 /* STATS(id, "name", kind, "help") in stats.def: enum, exposition and the manual come from it. */
 #define STATS_COUNTER 0
@@ -22,17 +21,32 @@ enum stats_id {
 	STATS__N
 };
 
+/* Caps of one worker's table; what does not fit is counted under the value "other". */
+#define STATS_SERIES_MAX 10000
+#define STATS_UNNAMED_MAX 1000          /* of them: services known by a Host header alone */
+#define STATS_REASONS_MAX 500
+#define STATS_VALUE_MAX 256             /* bytes of one label value */
+
 struct stats;                   /* one worker's */
 struct stats *stats_new(void);
 void stats_free(struct stats *s);
 void stats_add(struct stats *s, enum stats_id id, int64_t n);           /* owner */
 /* Events with a word: kvmesh_tls_refused_total{reason}, kvmesh_bad_input_total{layer,reason},
- * kvmesh_plaintext_refused_total{workload}; the words must be from a fixed set. Owner. */
+ * kvmesh_plaintext_refused_total{workload}, kvmesh_authz_denied_total{policy}; the words must be from a fixed
+ * set. layer is NULL but for the second. Owner. */
 void stats_add_reason(struct stats *s, const char *family, const char *layer, const char *reason);
+/* How long work waited for the worker's loop: kvmesh_proxy_loop_lag_seconds. Owner. */
+void stats_add_lag(struct stats *s, uint64_t lag_us);
 
 struct record;
 void stats_record(struct stats *s, const struct record *r, int phase);  /* by record_emit */
 
-/* Control thread: the replies of docs/IPC.md "Stats" and "Edges" over all workers. */
-struct doc *stats_families(struct stats *const *v, size_t n, struct arena *a);
-struct doc *stats_edges(struct stats *const *v, size_t n, struct arena *a);
+/*
+ * Control thread, over all workers: the families of docs/IPC.md "Stats" that come from here, and the rows of
+ * "Edges". proxy is the instance's name, a label of everything but Istio's own metrics.
+ */
+struct families;
+struct text;
+void stats_write_families(struct stats *const *v, size_t n, struct str proxy, struct families *f);
+/* A JSON list; returns how many rows found no room in it. */
+size_t stats_write_edges(struct stats *const *v, size_t n, struct text *t);

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * attach_state: run-time state by stable name, which outlives snapshots; private to attach.c and
+ * attach_state.c. Layer proxy. The registry has one reference on each; only the control thread finds or makes
+ * state, so a state with one reference has no other user and gets none behind the sweep's back.
+ */
+#pragma once
+
+#include "base/map.h"
+#include "proxy/attach.h"
+
+struct attach_state {
+	struct map endpoints;           /* key → struct endpoint_state */
+	struct map clusters;            /* name → struct cluster_state */
+};
+
+/* With one reference for the caller. */
+struct endpoint_state *attach_state_endpoint(struct attach_state *s, struct str key);
+/* The same; a state of the same name made from other TLS files is replaced. */
+struct cluster_state *attach_state_cluster(struct attach_state *s, const struct snap_cluster *c);
