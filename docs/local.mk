@@ -1,1 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
+dist_man_MANS += \
+	%D%/man/kvmeshctl.1 \
+	%D%/man/kvmesh-resources.5 \
+	%D%/man/kvmesh.conf.5 \
+	%D%/man/kvmesh.7 \
+	%D%/man/kvmesh-ca.8 \
+	%D%/man/kvmesh-metrics.8 \
+	%D%/man/kvmesh-proxy.8 \
+	%D%/man/kvmesh-router.8
+EXTRA_DIST += \
+	%D%/ARCHITECTURE.md %D%/HACKING.md %D%/IPC.md %D%/STYLE.md %D%/THREATS.md \
+	%D%/ca.md %D%/canary.md %D%/install.md %D%/strict.md %D%/troubleshooting.md %D%/upgrade.md \
+	%D%/layers.txt
