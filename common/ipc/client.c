@@ -253,7 +253,7 @@ static void client_connect(void *arg)
 
 	/* Not the blocking connect: a stopped server with a full backlog must not stop us as well. */
 	int fd = sock_addr_parse(str_c(address), 0, &a) ? sock_connect(&a, &err) :
-		err_set(&err, -ENAMETOOLONG, "the path is too long for a socket");
+		err_set(&err, -EINVAL, "the path of a socket must be absolute and short");
 	if (fd < 0) {
 		client_lost(c, err.text);
 		return;

@@ -91,6 +91,16 @@ static const char *env_or(const char *name, const char *dflt)
 	return v && *v ? v : dflt;
 }
 
+/* Sockets need absolute paths, and a daemon's messages should not depend on where it was started. */
+static const char *absolute(const char *dir)
+{
+	if (dir[0] == '/')
+		return dir;
+	_cleanup_free_ char *cwd = getcwd(NULL, 0);
+
+	return cwd ? kv_asprintf("%s/%s", cwd, dir) : dir;
+}
+
 static int set_ready_fd(struct daemon_options *o, const char *value)
 {
 	uint64_t n;
@@ -172,6 +182,9 @@ int daemon_args(const struct daemon_program *p, int argc, char **argv, struct da
 		if (r != DAEMON_GO_ON)
 			return r;
 	}
+	ret->etc_dir = absolute(ret->etc_dir);
+	ret->run_dir = absolute(ret->run_dir);
+	ret->state_dir = absolute(ret->state_dir);
 	if (optind < argc)
 		return usage(p, "no argument is expected:", argv[optind]);
 	if ((p->flags & DAEMON_HAS_INSTANCE) && !ret->instance)

@@ -63,6 +63,7 @@ struct ipc_server *ipc_server_new(struct loop *l, int fd, const struct ipc_metho
 void ipc_server_free(struct ipc_server *s);
 
 const struct sock_peer *ipc_call_peer(const struct ipc_call *c);
+uint64_t ipc_call_connected_boot_us(const struct ipc_call *c);  /* CLOCK_BOOTTIME of the accept */
 struct arena *ipc_call_arena(struct ipc_call *c);       /* freed after the last reply */
 bool ipc_call_wants_more(const struct ipc_call *c);
 /*

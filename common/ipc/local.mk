@@ -10,7 +10,7 @@ libkvipc_a_SOURCES = \
 	%D%/rights.c %D%/rights.h \
 	%D%/server.c \
 	%D%/sync.c
-# What a program that links ipc needs below it, in order.
+libkvipc_a_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(SQLITE_CFLAGS)
 KV_IPC_LIBS = libkvipc.a
-# Programs that use ipc/db.h need $(SQLITE_LIBS) as well; those that do not never pull db.o in.
-libkvipc_a_CPPFLAGS = $(AM_CPPFLAGS) $(SQLITE_CFLAGS)
+# What a program links for ipc. db.h needs $(SQLITE_LIBS) behind it; who does not use it never pulls db.o in.
+KV_IPC_LDADD = $(KV_IPC_LIBS) $(KV_DOC_LDADD) $(KV_IO_LDADD)

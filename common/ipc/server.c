@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "io/buf.h"
@@ -45,6 +46,7 @@ struct conn {
 	struct loop_timer again;        /* more calls wait than one turn may serve */
 	struct loop_deadline deadline;
 	struct sock_peer peer;
+	uint64_t accepted_boot_us;
 	unsigned rights;                /* IPC_ALLOW_*, found out with the first call that needs them */
 	bool rights_known;
 	bool half_closed;               /* no more calls will come */
@@ -346,6 +348,7 @@ static void conn_new(struct ipc_server *s, int fd, const struct sock_peer *peer)
 	c->server = s;
 	c->fd = fd;
 	c->peer = *peer;
+	c->accepted_boot_us = clock_boot_us();
 	frame_reader_init(&c->in, IPC_FRAME_MAX);
 	buf_init(&c->out);
 	list_push_back(&s->conns, &c->node);
@@ -427,6 +430,11 @@ void ipc_server_free(struct ipc_server *s)
 const struct sock_peer *ipc_call_peer(const struct ipc_call *c)
 {
 	return &c->conn->peer;
+}
+
+uint64_t ipc_call_connected_boot_us(const struct ipc_call *c)
+{
+	return c->conn->accepted_boot_us;
 }
 
 struct arena *ipc_call_arena(struct ipc_call *c)

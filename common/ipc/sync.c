@@ -70,7 +70,7 @@ int ipc_dial(const char *path, int timeout_ms, struct ipc_conn **ret, struct err
 	int fd;
 
 	if (!sock_addr_parse(str_c(address), 0, &a))
-		return err_set(err, -ENAMETOOLONG, "%s is too long for a socket's path", path);
+		return err_set(err, -EINVAL, "%s is no path of a socket: it must be absolute and short", path);
 	while ((fd = sock_connect(&a, err)) == -EAGAIN) {
 		if (left_ms(deadline_us) == 0)
 			return err_set(err, KV_ERR_TIMEOUT, "%s does not take connections", path);

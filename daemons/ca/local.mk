@@ -1,1 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
+noinst_LIBRARIES += libkvca.a
+libkvca_a_SOURCES = \
+	%D%/attest.c %D%/attest.h \
+	%D%/authority.c %D%/authority.h \
+	%D%/keystore.c %D%/keystore.h \
+	%D%/ledger.c %D%/ledger.h \
+	%D%/ossl.c %D%/ossl.h \
+	%D%/policy.c %D%/policy.h \
+	%D%/rate.c %D%/rate.h \
+	%D%/registry.c %D%/registry.h \
+	%D%/server.c %D%/server.h \
+	%D%/sign.c %D%/sign.h
+libkvca_a_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(OPENSSL_CFLAGS)
+KV_CA_LDADD = libkvca.a $(KV_IPC_LDADD) $(OPENSSL_LIBS) $(SQLITE_LIBS)
+
+sbin_PROGRAMS += kvmesh-ca
+kvmesh_ca_SOURCES = %D%/main.c
+kvmesh_ca_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS)
+kvmesh_ca_LDADD = $(KV_CA_LDADD)

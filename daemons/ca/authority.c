@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* authority: the order of decisions behind a certificate. Layer daemons/ca. */
+#include "config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/log.h"
+#include "ca/authority.h"
+
+#define SECOND_US 1000000ll
+#define BACKDATE_S 60
+#define CLOCK_SLACK_US (60 * SECOND_US)
+/* A clock far beyond the life of this release is wrong, and its certificates would outlive the CA (F12). */
+#define RELEASE_US (1793491200ll * SECOND_US)           /* 2026-11-01 */
+#define CLOCK_LATEST_US (RELEASE_US + 20ll * 365 * 24 * 3600 * SECOND_US)
+
+static struct keystore_new_ca new_ca(const struct registry *r, int64_t now_us)
+{
+	return (struct keystore_new_ca){
+		.trust_domain = r->trust_domain,
+		.root_lifetime_us = r->root_lifetime_us,
+		.issuer_lifetime_us = r->issuer_lifetime_us,
+		.now_us = now_us,
+	};
+}
+
+/* What is there, or with a registry what must be there. No CA and no registry yet: *ret NULL. */
+static int open_keystore(const struct authority *a, const struct registry *r, int64_t now_us,
+			 struct keystore **ret, struct err *err)
+{
+	struct keystore_new_ca make;
+
+	*ret = NULL;
+	if (r)
+		make = new_ca(r, now_us);
+	int code = keystore_open(a->etc_dir, a->state_dir, r ? &make : NULL, ret, err);
+
+	if (code == -ENOENT && !r)
+		return 0;
+	if (code < 0 || !r || keystore_allows(*ret, r->trust_domain))
+		return code;
+	keystore_free(take(ret));
+	return err_set(err, KV_ERR_CHECK, "the CA of this node is not for the trust domain %.*s: set mesh.trustDomain "
+		       "back, or move %s/ca away to start a new CA", STR_ARG(r->trust_domain), a->state_dir);
+}
+
+static int open_ledger(const char *state_dir, struct ledger **ret, struct err *err)
+{
+	_cleanup_free_ char *path = kv_asprintf("%s/ca/ledger.db", state_dir);
+
+	return ledger_open(path, ret, err);
+}
+
+/* A list that cannot be read is replaced by the router's next one: worth a warning, no reason to stay down. */
+static void load_registry(struct authority *a)
+{
+	struct err err = { 0 };
+	int r = registry_load(a->registry_path, &a->registry, &err);
+
+	if (r < 0 && r != -ENOENT)
+		log_warn("the list of identities is not usable until the router sends it: %s", err.text);
+	if (a->registry)
+		rate_set(&a->rate, a->registry->sign_per_second, a->registry->sign_burst);
+}
+
+int authority_open(const char *etc_dir, const char *state_dir, const struct policy_rules *rules, int64_t now_us,
+		   struct authority *ret, struct err *err)
+{
+	struct authority *a = ret;
+
+	*a = (struct authority){
+		.etc_dir = kv_strdup(etc_dir),
+		.state_dir = kv_strdup(state_dir),
+		.registry_path = kv_asprintf("%s/ca/registry.json", state_dir),
+		.rules = *rules,
+	};
+	rate_init(&a->rate, 10, 50);
+	load_registry(a);
+	int r = open_ledger(state_dir, &a->ledger, err);
+
+	if (r == 0)
+		r = open_keystore(a, a->registry, now_us, &a->keystore, err);
+	if (r < 0)
+		authority_close(a);
+	return r;
+}
+
+void authority_close(struct authority *a)
+{
+	keystore_free(a->keystore);
+	ledger_close(a->ledger);
+	registry_free(a->registry);
+	free(a->registry_path);
+	free(a->etc_dir);
+	free(a->state_dir);
+	*a = (struct authority){ 0 };
+}
+
+int authority_check(const char *etc_dir, const char *state_dir, struct err *err)
+{
+	_cleanup_free_ char *ledger = kv_asprintf("%s/ca/ledger.db", state_dir);
+	_cleanup_free_ char *registry_path = kv_asprintf("%s/ca/registry.json", state_dir);
+	struct keystore *k = NULL;
+	struct registry *r = NULL;
+	int code = keystore_open(etc_dir, state_dir, NULL, &k, err);
+
+	if (code == 0 || code == -ENOENT)
+		code = ledger_check(ledger, err);
+	if (code == 0) {
+		code = registry_load(registry_path, &r, err);
+		if (code == -ENOENT)
+			code = 0;
+	}
+	if (code == 0 && k && r && !keystore_allows(k, r->trust_domain))
+		code = err_set(err, KV_ERR_CHECK, "the CA of this node is not for the trust domain %.*s",
+			       STR_ARG(r->trust_domain));
+	keystore_free(k);
+	registry_free(r);
+	return code;
+}
+
+static bool replace_keystore(struct authority *a, struct keystore *k)
+{
+	bool changed = !a->keystore || !k || keystore_generation(a->keystore) != keystore_generation(k);
+
+	keystore_free(a->keystore);
+	a->keystore = k;
+	return changed;
+}
+
+static int adopt_registry(struct authority *a, struct registry *r, int64_t now_us, bool *ret_bundle_changed,
+			  struct err *err)
+{
+	bool same = a->registry && registry_eq(a->registry, r);
+
+	if (!a->keystore || !a->registry || !str_eq(a->registry->trust_domain, r->trust_domain)) {
+		struct keystore *k;
+		int code = open_keystore(a, r, now_us, &k, err);
+
+		if (code < 0)
+			return code;
+		*ret_bundle_changed = replace_keystore(a, k) || !a->registry;
+	}
+	registry_free(a->registry);
+	a->registry = r;
+	rate_set(&a->rate, r->sign_per_second, r->sign_burst);
+	struct err save = { 0 };
+
+	/* A full disk must not keep a new workload from its identity; a start without router would miss it. */
+	if (!same && registry_save(r, a->registry_path, &save) < 0)
+		log_err("the list of identities is in force but could not be kept: %s", save.text);
+	return 0;
+}
+
+int authority_set_registry(struct authority *a, const struct doc *parameters, int64_t now_us,
+			   bool *ret_bundle_changed, struct err *err)
+{
+	struct registry *r = NULL;
+
+	*ret_bundle_changed = false;
+	int code = registry_parse(parameters, &r, err);
+
+	if (code == 0)
+		code = adopt_registry(a, r, now_us, ret_bundle_changed, err);
+	if (code < 0 && r)
+		registry_free(r);
+	snprintf(a->refused_registry, sizeof(a->refused_registry), "%s", code < 0 ? err->text : "");
+	return code;
+}
+
+int authority_reload(struct authority *a, int64_t now_us, bool *ret_bundle_changed, struct err *err)
+{
+	struct keystore *k;
+	int r = open_keystore(a, a->registry, now_us, &k, err);
+
+	*ret_bundle_changed = r == 0 && (k || a->keystore) && replace_keystore(a, k);
+	return r;
+}
+
+/* ---- issuing ------------------------------------------------------------------------------------ */
+
+static int check_clock(const struct authority *a, int64_t now_us, struct err *err)
+{
+	int64_t high = ledger_high_water_us(a->ledger);
+
+	if (now_us < high - CLOCK_SLACK_US)
+		return err_set(err, KV_ERR_CHECK, "the clock is %lld s behind the last certificate that was issued; "
+			       "nothing is signed until it is right", (long long)((high - now_us) / SECOND_US));
+	if (now_us > CLOCK_LATEST_US)
+		return err_set(err, KV_ERR_CHECK, "the clock is more than 20 years ahead of this release; nothing is "
+			       "signed until it is right");
+	return 0;
+}
+
+static int set_validity(const struct authority *a, int64_t now_us, struct sign_leaf *leaf, struct err *err)
+{
+	struct keystore_cert issuer;
+	int64_t now_s = now_us / SECOND_US;
+
+	keystore_describe_issuer(a->keystore, &issuer);
+	if (now_s >= issuer.not_after_s || now_s < issuer.not_before_s)
+		return err_set(err, KV_ERR_CHECK, "the issuing CA's own certificate is not valid now");
+	leaf->not_before_s = now_s - BACKDATE_S;
+	leaf->not_after_s = now_s + a->registry->leaf_lifetime_us / SECOND_US;
+	if (leaf->not_after_s > issuer.not_after_s)
+		leaf->not_after_s = issuer.not_after_s;
+	return 0;
+}
+
+static int record(struct authority *a, const struct authority_ask *ask, const struct policy_grant *grant,
+		  const struct sign_leaf *leaf, struct err *err)
+{
+	const struct ledger_entry e = {
+		.serial = str_c(leaf->serial->text), .spiffe = leaf->spiffe,
+		.not_before_s = leaf->not_before_s, .not_after_s = leaf->not_after_s,
+		.issued_at_us = ask->now_us, .uid = ask->caller.uid,
+		.unit = str_c(ask->caller.unit), .proxy = grant->proxy,
+	};
+
+	return ledger_record(a->ledger, &e, err);
+}
+
+static int issue_granted(struct authority *a, const struct authority_ask *ask, const struct policy_grant *grant,
+			 struct authority_cert *ret, struct err *err)
+{
+	/* The registry's text, not the caller's: they are equal, and one of them is trusted. */
+	struct sign_leaf leaf = { .spiffe = grant->identity->spiffe, .serial = &ret->serial };
+	struct sign_request *req = NULL;
+	_cleanup_free_ char *pem = NULL;
+	int r = sign_read_csr(ask->csr, a->keystore, &req, err);
+
+	if (r == 0)
+		r = check_clock(a, ask->now_us, err);
+	if (r == 0)
+		r = set_validity(a, ask->now_us, &leaf, err);
+	if (r == 0)
+		r = sign_new_serial(&ret->serial, err);
+	if (r == 0)
+		r = sign_leaf(a->keystore, req, &leaf, &pem, err);
+	sign_request_free(req);
+	if (r == 0)
+		r = record(a, ask, grant, &leaf, err);
+	if (r < 0)
+		return r;
+	ret->pem = take(&pem);
+	ret->not_before_s = leaf.not_before_s;
+	ret->not_after_s = leaf.not_after_s;
+	return 0;
+}
+
+int authority_issue(struct authority *a, const struct authority_ask *ask, struct authority_cert *ret,
+		    struct err *err)
+{
+	struct policy_grant grant;
+
+	if (!rate_take(&a->rate, ask->caller.uid, ask->mono_us))
+		return err_set(err, -EAGAIN, "user %u asks for certificates too often", (unsigned)ask->caller.uid);
+	if (!a->keystore || !a->registry)
+		return err_set(err, -EAGAIN, "this CA waits for the router's first list of identities");
+	int r = policy_decide(&a->rules, a->registry, &ask->caller, ask->spiffe, &grant, err);
+
+	return r < 0 ? r : issue_granted(a, ask, &grant, ret, err);
+}

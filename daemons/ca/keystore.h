@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * keystore: the root, the issuing intermediate and its key: made at the first start, or those that were put
+ * into ETC/ca under Istio's file names. Layer daemons/ca; with sign.c the only files here that know OpenSSL.
+ * Owns the key of the issuer; the root's key is read only to make an issuer.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/str.h"
+
+struct keystore;
+struct x509_st;                 /* OpenSSL's X509 */
+struct evp_pkey_st;             /* OpenSSL's EVP_PKEY */
+
+struct keystore_new_ca {                /* how to make what is missing */
+	struct str trust_domain;
+	int64_t root_lifetime_us, issuer_lifetime_us;
+	int64_t now_us;
+};
+
+/* OpenSSL's locked, never dumped memory for keys; once, before any key is read. */
+int keystore_init(struct err *err);
+
+/*
+ * ETC/ca/ca-key.pem and its companions when that file exists, else STATE/ca. -ENOENT: there is no CA yet and
+ * nothing was made (make == NULL). make: what is missing in STATE is made there, 0400.
+ */
+int keystore_open(const char *etc_dir, const char *state_dir, const struct keystore_new_ca *make,
+		  struct keystore **ret, struct err *err);
+void keystore_free(struct keystore *k);
+
+struct x509_st *keystore_issuer(const struct keystore *k);
+struct evp_pkey_st *keystore_issuer_key(const struct keystore *k);
+/* Roots and issuing intermediates, PEM, as the mesh trusts them. */
+struct str keystore_bundle(const struct keystore *k);
+uint64_t keystore_generation(const struct keystore *k); /* of the bundle: changes with its content */
+bool keystore_root_key_on_node(const struct keystore *k);
+bool keystore_is_plugged_in(const struct keystore *k);  /* from ETC/ca */
+/* May the issuer sign for that trust domain (its name constraint)? */
+bool keystore_allows(const struct keystore *k, struct str trust_domain);
+
+struct keystore_cert {
+	char subject[256];
+	char serial[48];
+	int64_t not_before_s, not_after_s;
+};
+void keystore_describe_root(const struct keystore *k, struct keystore_cert *ret);
+void keystore_describe_issuer(const struct keystore *k, struct keystore_cert *ret);
+const char *keystore_library(void);                     /* "OpenSSL 3.0.22 …" */

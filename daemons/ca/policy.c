@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* policy: unit and user of the caller against the registry. Layer daemons/ca. */
+#include "config.h"
+
+#include <string.h>
+
+#include "ca/policy.h"
+#include "ipc/rights.h"
+
+#define NODE_INSTANCE "node"
+#define NODE_UNIT "kvmesh-proxy.service"
+#define INSTANCE_PREFIX "kvmesh-proxy@"
+#define UNIT_SUFFIX ".service"
+
+/* The proxy instance that a unit runs, or STR_NULL. */
+static struct str instance_of_unit(const char *unit)
+{
+	struct str u = str_c(unit);
+
+	if (str_eq(u, STR(NODE_UNIT)))
+		return STR(NODE_INSTANCE);
+	if (!str_has_prefix(u, STR(INSTANCE_PREFIX)) || !str_has_suffix(u, STR(UNIT_SUFFIX)) ||
+	    u.n <= sizeof(INSTANCE_PREFIX) - 1 + sizeof(UNIT_SUFFIX) - 1)
+		return STR_NULL;
+	u = str_skip(u, sizeof(INSTANCE_PREFIX) - 1);
+	u = str_take(u, u.n - (sizeof(UNIT_SUFFIX) - 1));
+	/* kvmesh-proxy@node.service is somebody's own: the node proxy has one unit and no other. */
+	return str_eq(u, STR(NODE_INSTANCE)) ? STR_NULL : u;
+}
+
+/* Which proxy instance the caller is; STR_NULL: none. */
+static struct str instance_of(const struct policy_rules *rules, const struct policy_caller *c)
+{
+	if (rules->standalone)
+		return c->uid == rules->own_uid && c->proxy.n > 0 ? c->proxy : STR_NULL;
+	/* Unit and user both: a unit of that name that runs as somebody else is no proxy of ours. */
+	struct str instance = instance_of_unit(c->unit);
+
+	return instance.p && rules->is_user(c->uid, RIGHTS_USER_PROXY) ? instance : STR_NULL;
+}
+
+static bool is_user_of(const struct policy_rules *rules, const struct policy_caller *c, struct str user)
+{
+	char name[64];
+
+	if (user.n == 0 || user.n >= sizeof(name))
+		return false;
+	memcpy(name, user.p, user.n);
+	name[user.n] = '\0';
+	return rules->is_user(c->uid, name);
+}
+
+/* The caller is a process of that workload: by unit, by user, by both when both are registered. */
+static bool is_workload(const struct policy_rules *rules, const struct policy_caller *c,
+			const struct registry_identity *id)
+{
+	bool by_user = is_user_of(rules, c, id->user);
+
+	if (id->user.n > 0 && !by_user)
+		return false;
+	/* root gets nothing that is not registered for it in so many words. */
+	if (c->uid == 0 && !by_user)
+		return false;
+	if (id->unit.n == 0 || rules->standalone)
+		return by_user;
+	return str_eq(str_c(c->unit), id->unit);
+}
+
+static bool grant_if(bool yes, const struct registry_identity *id, struct str proxy, struct policy_grant *ret)
+{
+	if (yes)
+		*ret = (struct policy_grant){ .identity = id, .proxy = proxy };
+	return yes;
+}
+
+int policy_decide(const struct policy_rules *rules, const struct registry *r, const struct policy_caller *c,
+		  struct str spiffe, struct policy_grant *ret, struct err *err)
+{
+	struct str instance = instance_of(rules, c);
+	bool known = false;
+
+	if (instance.p && c->proxy.n > 0 && !str_eq(instance, c->proxy))
+		return err_set(err, KV_ERR_REFUSED, "the caller is proxy %.*s and says it is %.*s", STR_ARG(instance),
+			       STR_ARG(str_take(c->proxy, 64)));
+	for (size_t i = 0; i < r->identities.n; i++) {
+		const struct registry_identity *id = &r->identities.v[i];
+
+		if (!str_eq(id->spiffe, spiffe))
+			continue;
+		known = true;
+		if (grant_if(instance.p && str_eq(id->proxy, instance), id, instance, ret) ||
+		    grant_if(!instance.p && is_workload(rules, c, id), id, STR(""), ret))
+			return 0;
+	}
+	if (!known)
+		return err_set(err, KV_ERR_NOT_FOUND, "no workload of this node has the identity %.*s",
+			       STR_ARG(str_take(spiffe, 256)));
+	if (instance.p)
+		return err_set(err, KV_ERR_REFUSED, "proxy %.*s does not serve %.*s", STR_ARG(instance),
+			       STR_ARG(str_take(spiffe, 256)));
+	return err_set(err, KV_ERR_REFUSED, "user %u in unit %s is no workload with the identity %.*s",
+		       (unsigned)c->uid, c->unit[0] ? c->unit : "-", STR_ARG(str_take(spiffe, 256)));
+}

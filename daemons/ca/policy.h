@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * policy: may this caller have a certificate for that identity? (docs/IPC.md, "How an identity gets its
+ * certificate") Layer daemons/ca. Pure but for user names, which the caller's lookup resolves.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "base/str.h"
+#include "ca/registry.h"
+
+struct policy_rules {
+	bool standalone;                /* run by kvmeshctl run: no units, the own user is the proxies' */
+	uid_t own_uid;
+	bool (*is_user)(uid_t uid, const char *name);   /* uid is that of the named user */
+};
+
+struct policy_caller {
+	uid_t uid;
+	const char *unit;               /* system unit, "" none */
+	struct str proxy;               /* instance it says it is, empty: says nothing */
+	const char *executable;         /* for the log */
+};
+
+struct policy_grant {
+	const struct registry_identity *identity;
+	struct str proxy;               /* instance it was granted as; empty: as the workload itself */
+};
+
+/* 0; KV_ERR_NOT_FOUND: there is no such identity; KV_ERR_REFUSED: not this caller's. */
+int policy_decide(const struct policy_rules *rules, const struct registry *r, const struct policy_caller *c,
+		  struct str spiffe, struct policy_grant *ret, struct err *err);
