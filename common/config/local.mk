@@ -1,1 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
+noinst_LIBRARIES += libkvconfig.a
+libkvconfig_a_SOURCES = \
+	%D%/load.c %D%/load.h \
+	%D%/load_canon.c \
+	%D%/load_files.c \
+	%D%/load_fill.c \
+	%D%/load_mesh.c \
+	%D%/load_parts.h \
+	%D%/load_resolve.c \
+	%D%/load_split.c %D%/load_split.h \
+	%D%/model.c %D%/model.h \
+	%D%/model_enums.c \
+	%D%/model_fields.h \
+	%D%/model_fields_dr.c \
+	%D%/model_fields_gw.c \
+	%D%/model_fields_mesh.c \
+	%D%/model_fields_mesh_proxy.c \
+	%D%/model_fields_meta.c \
+	%D%/model_fields_net.c \
+	%D%/model_fields_policy.c \
+	%D%/model_fields_telemetry.c \
+	%D%/model_fields_vs.c \
+	%D%/model_mesh.h \
+	%D%/model_net.h \
+	%D%/model_policy.h \
+	%D%/model_resource.h \
+	%D%/model_traffic.h \
+	%D%/names.c %D%/names.h \
+	%D%/names_host.c \
+	%D%/names_policy.c
+KV_CONFIG_LIBS = libkvconfig.a libkvsnap.a $(KV_DOC_LIBS)
+# Link with KV_CONFIG_LDADD; KV_CONFIG_LIBS is the archives alone.
+KV_CONFIG_LDADD = libkvconfig.a libkvsnap.a $(KV_DOC_LDADD)

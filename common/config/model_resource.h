@@ -34,6 +34,8 @@ enum model_kind {
 	MODEL_KIND__N
 };
 
+#define MODEL_AGE_UNKNOWN (INT64_C(1) << 62)
+
 /* First member of every resource struct. */
 struct model_resource {
 	enum model_kind kind;
@@ -41,7 +43,7 @@ struct model_resource {
 	struct str id;                  /* "VirtualService/default/my-app": key of model.by_id */
 	struct labels labels, annotations;      /* of metadata */
 	struct origin at;               /* of the resource */
-	int64_t first_seen_us;          /* age: smaller is older */
+	int64_t first_seen_us;          /* age: smaller is older; from MODEL_AGE_UNKNOWN on: order of reading */
 	const struct doc *doc;          /* the spec in canonical form, origins kept */
 	const struct doc *metadata;     /* metadata in canonical form: name, namespace, labels, … */
 	enum doc_syntax syntax;         /* how it was written */
@@ -55,4 +57,12 @@ struct model_int_entry {
 struct model_int_map {
 	struct model_int_entry *v;
 	size_t n;
+};
+
+/* metadata as it is written; its canonical doc is model_resource.metadata. */
+struct model_metadata {
+	struct str name, namespace;
+	struct labels labels, annotations;
+	struct str creationTimestamp;
+	struct doc *unused;
 };

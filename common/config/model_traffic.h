@@ -27,6 +27,7 @@ struct model_destination {
 	struct origin at;
 	struct str host, subset;
 	struct model_port_selector *port;
+	struct str fqdn;                /* filled by load: what host means */
 };
 struct model_percent {
 	double value;                   /* 0…100 */
@@ -198,6 +199,7 @@ struct model_tls_route {
 struct model_virtual_service {
 	struct model_resource r;
 	struct str_list hosts;
+	struct str_list fqdns;          /* filled by load: what hosts mean, parallel */
 	struct str_list gateways;       /* n == 0: mesh */
 	MODEL_LIST(struct model_http_route) http;
 	MODEL_LIST(struct model_tls_route) tls;
@@ -381,6 +383,7 @@ struct model_match_labels {             /* security's and telemetry's WorkloadSe
 struct model_destination_rule {
 	struct model_resource r;
 	struct str host;
+	struct str fqdn;                /* filled by load: what host means */
 	struct model_traffic_policy *trafficPolicy;
 	MODEL_LIST(struct model_subset) subsets;
 	struct str_list exportTo;       /* n == 0: mesh.defaultDestinationRuleExportTo */

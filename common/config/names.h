@@ -127,7 +127,8 @@ void names_policy(const struct names_rules *rules, struct str subset, int64_t po
 
 /*
  * The VirtualService that client_ns uses for a mesh host: visible, bound to "mesh", most specific host,
- * oldest among equals (2.1.5, 2.2.1–2.2.3). ret_host: its host that matched. NULL: default route.
+ * oldest among equals (2.1.5, 2.2.1–2.2.3). ret_host (may be NULL): its host that matched, as FQDN.
+ * NULL: default route.
  */
 const struct model_virtual_service *names_virtual_service(const struct model *m, struct str client_ns,
-							  struct str host, struct arena *a, struct str *ret_host);
+							  struct str host, struct str *ret_host);
