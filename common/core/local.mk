@@ -1,6 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 noinst_LIBRARIES += libkvcore.a
 libkvcore_a_SOURCES = \
-	%D%/regex.c %D%/regex.h
+	%D%/lb.c %D%/lb.h \
+	%D%/limit.c %D%/limit.h \
+	%D%/match.c %D%/match.h \
+	%D%/regex.c %D%/regex.h \
+	%D%/retry.c %D%/retry.h \
+	%D%/rewrite.c %D%/rewrite.h \
+	%D%/route_table.c %D%/route_table.h
 libkvcore_a_CFLAGS = $(AM_CFLAGS) $(PCRE2_CFLAGS)
-KV_CORE_LDADD = $(PCRE2_LIBS)
+# Archives of this layer and below, then the foreign libraries.
+KV_CORE_LDADD = libkvcore.a libkvhttp.a $(KV_SNAP_LDADD) $(PCRE2_LIBS)

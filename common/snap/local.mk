@@ -5,3 +5,4 @@ libkvsnap_a_SOURCES = \
 	%D%/snap.c %D%/snap.h \
 	%D%/snap_check.c \
 	%D%/snap_fields.c
+KV_SNAP_LDADD = libkvsnap.a $(KV_DOC_LDADD)

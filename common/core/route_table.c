@@ -1,0 +1,459 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * route_table: every (route, match block) is a rule with a number; the lowest number whose predicates all
+ * fit wins. With many rules, an index gives the numbers that can fit a path at all: rules by exact
+ * path, by prefix (a regex counts under its literal prefix, a rule without uri under the empty one). The
+ * index hashes the path once, byte by byte, and looks each prefix length up on the way; it folds case,
+ * so it may name too many candidates but never too few, and every predicate is evaluated in full.
+ * Layer core.
+ */
+#include "core/route_table.h"
+
+#include "base/vec.h"
+#include "http/url.h"
+
+#define INDEX_FROM 12                   /* fewer rules are tried one by one */
+#define LISTS_MAX 32                    /* candidate lists merged at once; more: all rules one by one */
+#define SLOTS_MAX 32                    /* header names looked up once per request */
+
+struct text_pred {
+	const struct snap_string *s;    /* NULL: any */
+	const struct regex *re;
+};
+struct field_pred {
+	const struct snap_field_match *f;
+	const struct regex *re;
+	unsigned slot;                  /* SLOTS_MAX: not kept */
+};
+struct rule {
+	const struct snap_route *route;
+	const struct snap_match *block; /* NULL: fits everything */
+	const struct regex *rewrite;
+	struct text_pred uri, scheme, method, authority;
+	struct field_pred *headers, *query;
+};
+
+/* Rules that stand under one path or prefix, ascending. */
+struct bucket {
+	uint64_t hash;
+	bool used;
+	uint32_t *rules;
+	size_t n, cap;
+};
+struct index {
+	struct bucket *buckets;
+	size_t mask;
+	uint32_t *lengths;              /* of prefixes, distinct, ascending */
+	size_t n_lengths;
+	bool has_exact;
+};
+
+struct route_table {
+	struct rule *rules;
+	size_t n_rules;
+	struct str names[SLOTS_MAX];    /* header names by slot */
+	unsigned n_names;
+	struct index *index;            /* NULL: few rules */
+};
+
+/* ---- patterns -------------------------------------------------------------------------------- */
+void regex_cache_init(struct regex_cache *c)
+{
+	map_init(&c->whole);
+	map_init(&c->search);
+}
+
+static void free_patterns(struct map *m)
+{
+	for (struct map_entry *e = map_first(m); e; e = map_next(m, e))
+		regex_free(e->val);
+	map_done(m);
+}
+
+void regex_cache_done(struct regex_cache *c)
+{
+	free_patterns(&c->whole);
+	free_patterns(&c->search);
+}
+
+static int cached_regex(struct map *m, struct str pattern,
+			int (*make)(struct str, struct regex **, struct err *), const struct regex **ret,
+			struct err *err)
+{
+	struct regex *re = map_get(m, pattern);
+	if (!re) {
+		int r = make(pattern, &re, err);
+		if (r < 0)
+			return r;
+		map_put(m, pattern, re);
+	}
+	*ret = re;
+	return 0;
+}
+
+/* ---- preparing rules --------------------------------------------------------------------------- */
+static int prepare_text(const struct snap_string *s, struct regex_cache *c, struct text_pred *p,
+			struct err *err)
+{
+	p->s = s;
+	if (!s || s->kind != SNAP_MATCH_REGEX)
+		return 0;
+	return cached_regex(&c->whole, s->value, regex_new, &p->re, err);
+}
+
+static unsigned slot_of_name(struct route_table *t, struct str name)
+{
+	for (unsigned i = 0; i < t->n_names; i++) {
+		if (str_eq(t->names[i], name))
+			return i;
+	}
+	if (t->n_names == SLOTS_MAX)
+		return SLOTS_MAX;
+	t->names[t->n_names] = name;
+	return t->n_names++;
+}
+
+static int prepare_fields(struct route_table *t, const struct snap_field_match *v, size_t n,
+			  struct regex_cache *c, struct field_pred *ret, struct err *err)
+{
+	for (size_t i = 0; i < n; i++) {
+		ret[i].f = &v[i];
+		ret[i].slot = t ? slot_of_name(t, v[i].name) : SLOTS_MAX;
+		if (v[i].kind != SNAP_MATCH_REGEX)
+			continue;
+		int r = cached_regex(&c->whole, v[i].value, regex_new, &ret[i].re, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int prepare_block(struct route_table *t, struct rule *rule, const struct snap_match *b,
+			 struct regex_cache *c, struct arena *a, struct err *err)
+{
+	rule->block = b;
+	int r = prepare_text(b->uri, c, &rule->uri, err);
+	if (r == 0)
+		r = prepare_text(b->scheme, c, &rule->scheme, err);
+	if (r == 0)
+		r = prepare_text(b->method, c, &rule->method, err);
+	if (r == 0)
+		r = prepare_text(b->authority, c, &rule->authority, err);
+	rule->headers = arena_new_n(a, struct field_pred, b->headers.n);
+	rule->query = arena_new_n(a, struct field_pred, b->query.n);
+	if (r == 0)
+		r = prepare_fields(t, b->headers.v, b->headers.n, c, rule->headers, err);
+	if (r == 0)
+		r = prepare_fields(NULL, b->query.v, b->query.n, c, rule->query, err);
+	return r;
+}
+
+static int prepare_route(struct route_table *t, const struct snap_route *route, struct regex_cache *c,
+			 struct arena *a, struct err *err)
+{
+	const struct regex *rewrite = NULL;
+	int r = 0;
+	if (route->rewrite && route->rewrite->regex.p)
+		r = cached_regex(&c->search, route->rewrite->regex, regex_new_search, &rewrite, err);
+	for (size_t i = 0; i < route->matches.n && r == 0; i++) {
+		struct rule *rule = &t->rules[t->n_rules++];
+		*rule = (struct rule){ .route = route, .rewrite = rewrite };
+		r = prepare_block(t, rule, &route->matches.v[i], c, a, err);
+	}
+	if (route->matches.n == 0)
+		t->rules[t->n_rules++] = (struct rule){ .route = route, .rewrite = rewrite };
+	return r;
+}
+
+/* ---- the index over paths ---------------------------------------------------------------------- */
+#define HASH_START UINT64_C(0xcbf29ce484222325)
+
+static unsigned char fold(char c)
+{
+	return (unsigned char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c);
+}
+
+static uint64_t hash_step(uint64_t h, char c)
+{
+	return (h ^ fold(c)) * UINT64_C(0x100000001b3);
+}
+
+/* What a whole path and a prefix of the same bytes are kept under must differ. */
+static uint64_t hash_end(uint64_t h, bool exact)
+{
+	h = (h ^ (exact ? UINT64_C(0x9e3779b97f4a7c15) : 0)) * UINT64_C(0xbf58476d1ce4e5b9);
+	return h ^ h >> 31;
+}
+
+static uint64_t hash_text(struct str s, bool exact)
+{
+	uint64_t h = HASH_START;
+	for (size_t i = 0; i < s.n; i++)
+		h = hash_step(h, s.p[i]);
+	return hash_end(h, exact);
+}
+
+static struct bucket *bucket_of(const struct index *x, uint64_t hash)
+{
+	size_t i = hash & x->mask;
+	while (x->buckets[i].used && x->buckets[i].hash != hash)
+		i = (i + 1) & x->mask;
+	return &x->buckets[i];
+}
+
+static void add_length(struct index *x, uint32_t n)
+{
+	size_t i = 0;
+	while (i < x->n_lengths && x->lengths[i] < n)
+		i++;
+	if (i < x->n_lengths && x->lengths[i] == n)
+		return;
+	memmove(x->lengths + i + 1, x->lengths + i, (x->n_lengths - i) * sizeof(*x->lengths));
+	x->lengths[i] = n;
+	x->n_lengths++;
+}
+
+static void index_rule(struct index *x, uint32_t number, const struct snap_string *uri, struct arena *a)
+{
+	bool exact = uri && uri->kind == SNAP_MATCH_EXACT;
+	struct str key = STR("");
+	if (uri && uri->kind == SNAP_MATCH_REGEX)
+		key = regex_literal_prefix(uri->value, a);
+	else if (uri && uri->kind != SNAP_MATCH_PRESENT)
+		key = uri->value;
+	struct bucket *b = bucket_of(x, hash_text(key, exact));
+	b->hash = hash_text(key, exact);
+	b->used = true;
+	*vec_push_arena(a, b->rules, b->n, b->cap) = number;
+	if (exact)
+		x->has_exact = true;
+	else
+		add_length(x, (uint32_t)key.n);
+}
+
+static struct index *index_new(const struct route_table *t, struct arena *a)
+{
+	struct index *x = arena_new(a, struct index);
+	size_t size = 16;
+	while (size < t->n_rules * 2)
+		size *= 2;
+	x->mask = size - 1;
+	x->buckets = arena_new_n(a, struct bucket, size);
+	x->lengths = arena_new_n(a, uint32_t, t->n_rules + 1);
+	for (size_t i = 0; i < t->n_rules; i++)
+		index_rule(x, (uint32_t)i, t->rules[i].uri.s, a);
+	return x;
+}
+
+int route_table_new(const struct snap_vhost *vhost, struct regex_cache *cache, struct arena *a,
+		    const struct route_table **ret, struct err *err)
+{
+	struct route_table *t = arena_new(a, struct route_table);
+	size_t n = 0;
+	for (size_t i = 0; i < vhost->routes.n; i++)
+		n += vhost->routes.v[i].matches.n + (vhost->routes.v[i].matches.n == 0);
+	t->rules = arena_new_n(a, struct rule, n);
+	for (size_t i = 0; i < vhost->routes.n; i++) {
+		int r = prepare_route(t, &vhost->routes.v[i], cache, a, err);
+		if (r < 0)
+			return r;
+	}
+	if (t->n_rules >= INDEX_FROM)
+		t->index = index_new(t, a);
+	*ret = t;
+	return 0;
+}
+
+/* ---- judging one request ------------------------------------------------------------------------ */
+struct judge {
+	const struct route_table *t;
+	const struct match_facts *f;
+	uint32_t known;                 /* bits of slots whose value is there */
+	struct str values[SLOTS_MAX];
+	unsigned limits;
+};
+
+static bool regex_fits(struct judge *j, const struct regex *re, struct str s)
+{
+	enum regex_result r = regex_match(re, s, j->f->scratch);
+	j->limits += r == REGEX_LIMIT;
+	return r == REGEX_YES;
+}
+
+static bool text_fits(struct judge *j, const struct text_pred *p, struct str s)
+{
+	const struct snap_string *want = p->s;
+	if (!want)
+		return true;
+	switch ((enum snap_match_kind)want->kind) {
+	case SNAP_MATCH_EXACT:
+		return want->icase ? str_ieq(s, want->value) : str_eq(s, want->value);
+	case SNAP_MATCH_PREFIX:
+		return want->icase ? str_has_iprefix(s, want->value) : str_has_prefix(s, want->value);
+	case SNAP_MATCH_REGEX:
+		return regex_fits(j, p->re, s);
+	case SNAP_MATCH_PRESENT:
+	case SNAP_MATCH_KIND__N:
+	default:
+		return s.n > 0;
+	}
+}
+
+static struct str look_up(const struct match_facts *f, struct str name)
+{
+	if (name.n == 0 || name.p[0] != ':')
+		return head_joined(f->head, name);
+	if (str_eq(name, STR(":authority")))
+		return f->authority;
+	if (str_eq(name, STR(":method")))
+		return f->method;
+	if (str_eq(name, STR(":scheme")))
+		return f->scheme;
+	return str_eq(name, STR(":path")) ? f->path : STR_NULL;
+}
+
+static struct str header_value(struct judge *j, const struct field_pred *p)
+{
+	if (p->slot == SLOTS_MAX)
+		return look_up(j->f, p->f->name);
+	if ((j->known & 1u << p->slot) == 0) {
+		j->values[p->slot] = look_up(j->f, p->f->name);
+		j->known |= 1u << p->slot;
+	}
+	return j->values[p->slot];
+}
+
+/* Header or query value against its predicate; p == NULL: the field is missing (Istio 2.3.7–2.3.9). */
+static bool field_fits(struct judge *j, const struct field_pred *p, struct str value)
+{
+	if (p->f->kind == SNAP_MATCH_PRESENT)
+		return (value.p != NULL) != p->f->invert;
+	if (!value.p && !p->f->invert)
+		return false;
+	unsigned limits = j->limits;
+	struct snap_string want = { .kind = p->f->kind, .value = p->f->value };
+	bool fits = text_fits(j, &(struct text_pred){ .s = &want, .re = p->re }, value);
+	return j->limits == limits && fits != p->f->invert;
+}
+
+static bool query_fits(struct judge *j, const struct field_pred *p)
+{
+	struct str value;
+	if (!url_query_get(j->f->query, p->f->name, &value))
+		value = STR_NULL;
+	else if (!value.p)
+		value = STR("");
+	return field_fits(j, p, value);
+}
+
+static bool rule_fits(struct judge *j, const struct rule *r)
+{
+	if (!r->block)
+		return true;
+	if (!text_fits(j, &r->uri, j->f->path) || !text_fits(j, &r->method, j->f->method) ||
+	    !text_fits(j, &r->scheme, j->f->scheme) || !text_fits(j, &r->authority, j->f->authority))
+		return false;
+	for (size_t i = 0; i < r->block->headers.n; i++) {
+		if (!field_fits(j, &r->headers[i], header_value(j, &r->headers[i])))
+			return false;
+	}
+	for (size_t i = 0; i < r->block->query.n; i++) {
+		if (!query_fits(j, &r->query[i]))
+			return false;
+	}
+	return true;
+}
+
+/* ---- candidates ----------------------------------------------------------------------------------- */
+struct lists {
+	const struct bucket *v[LISTS_MAX];
+	size_t at[LISTS_MAX];
+	size_t n;
+	bool full;
+};
+
+static void add_list(struct lists *l, const struct index *x, uint64_t hash)
+{
+	const struct bucket *b = bucket_of(x, hash);
+	if (!b->used)
+		return;
+	if (l->n == LISTS_MAX) {
+		l->full = true;
+		return;
+	}
+	l->at[l->n] = 0;
+	l->v[l->n++] = b;
+}
+
+static void find_lists(const struct index *x, struct str path, struct lists *l)
+{
+	uint64_t h = HASH_START;
+	size_t k = 0;
+	for (size_t i = 0;; i++) {
+		if (k < x->n_lengths && x->lengths[k] == i) {
+			add_list(l, x, hash_end(h, false));
+			k++;
+		}
+		if (i == path.n || (k == x->n_lengths && !x->has_exact))
+			break;
+		h = hash_step(h, path.p[i]);
+	}
+	if (x->has_exact)
+		add_list(l, x, hash_end(h, true));
+}
+
+/* The lowest number at the heads of the lists; SIZE_MAX: all are used up. */
+static size_t next_candidate(struct lists *l)
+{
+	size_t best = SIZE_MAX, from = 0;
+	for (size_t i = 0; i < l->n; i++) {
+		if (l->at[i] < l->v[i]->n && l->v[i]->rules[l->at[i]] < best) {
+			best = l->v[i]->rules[l->at[i]];
+			from = i;
+		}
+	}
+	if (best != SIZE_MAX)
+		l->at[from]++;
+	return best;
+}
+
+static const struct rule *first_of_all(struct judge *j)
+{
+	for (size_t i = 0; i < j->t->n_rules; i++) {
+		if (rule_fits(j, &j->t->rules[i]))
+			return &j->t->rules[i];
+	}
+	return NULL;
+}
+
+static const struct rule *first_of_candidates(struct judge *j)
+{
+	struct lists l;
+	l.n = 0;
+	l.full = false;
+	find_lists(j->t->index, j->f->path, &l);
+	if (l.full)
+		return first_of_all(j);
+	for (size_t i; (i = next_candidate(&l)) != SIZE_MAX;) {
+		if (rule_fits(j, &j->t->rules[i]))
+			return &j->t->rules[i];
+	}
+	return NULL;
+}
+
+bool match_route(const struct match_vhost *vh, const struct match_facts *f, struct match_hit *ret,
+		 unsigned *ret_limits)
+{
+	struct judge j;
+	j.t = vh->table;
+	j.f = f;
+	j.known = 0;
+	j.limits = 0;
+	const struct rule *r = j.t->index ? first_of_candidates(&j) : first_of_all(&j);
+	if (ret_limits)
+		*ret_limits += j.limits;
+	if (!r)
+		return false;
+	*ret = (struct match_hit){ .route = r->route, .match = r->block, .rewrite = r->rewrite };
+	return true;
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * route_table: the routes of one virtual host, prepared: patterns compiled, an index over paths so that
+ * many routes cost little (docs/ARCHITECTURE.md, routing). Layer core; used by match.c.
+ */
+#pragma once
+
+#include "base/map.h"
+#include "core/match.h"
+
+/* Patterns compiled once however often they stand in a snapshot; owns them. */
+struct regex_cache {
+	struct map whole, search;       /* pattern → struct regex * */
+};
+void regex_cache_init(struct regex_cache *c);
+void regex_cache_done(struct regex_cache *c);
+
+struct route_table;
+/* In the arena; borrows vhost and the cache's patterns. */
+int route_table_new(const struct snap_vhost *vhost, struct regex_cache *cache, struct arena *a,
+		    const struct route_table **ret, struct err *err);
