@@ -25,22 +25,34 @@ enum h1_result {
 	H1_BAD,                         /* reason and status in the parser */
 };
 
-/* Remembers how far the search for the end of the head came, so that slow senders cost O(n). */
+/* How far the search for the end of a head came, so that slow senders cost O(n). */
+struct h1_scan {
+	size_t pos;                     /* the next byte to look at */
+	size_t start, line;             /* where the head and the current line begin */
+	unsigned lines;                 /* that ended */
+};
+
 struct h1_parser {
-	size_t scanned;
+	struct h1_scan scan;
 	unsigned status;                /* after H1_BAD: what to answer (400, 414, 431, 501, 505, …) */
 	const char *reason;             /* after H1_BAD: word of security-model §5 ("bad_host") */
+	bool fragment;                  /* after H1_DONE: the target had a fragment; it was dropped */
 };
 void h1_parser_init(struct h1_parser *p);
 
 /*
  * Parse a request head at the start of in. Strings are copied into h->arena, names lower-cased.
  * Framing (body, content_length), Host rules, absolute-form, keep_alive, expect, upgrade are decided
- * and checked; hop-by-hop fields and those named by Connection are taken out of h.
+ * and checked; Host goes to h->authority; hop-by-hop and framing fields, Expect, and those named by
+ * Connection are taken out of h. Percent signs are checked in the path only: the query is the
+ * service's. After H1_DONE the parser is ready for the next message. h is filled on H1_DONE alone.
  */
 enum h1_result h1_parse_request(struct h1_parser *p, const struct h1_limits *lim, struct str in,
 				struct head *h, size_t *ret_used);
-/* request_method decides whether a body follows (HEAD, CONNECT). */
+/*
+ * request_method decides whether a body follows (HEAD, CONNECT). Status 502 for everything bad. A
+ * Content-Length that only describes (HEAD, 304) stays in the list, with h->body NONE.
+ */
 enum h1_result h1_parse_response(struct h1_parser *p, const struct h1_limits *lim, struct str in,
 				 struct str request_method, struct head *h, size_t *ret_used);
 
@@ -50,30 +62,42 @@ enum h1_chunk_state {
 };
 struct h1_chunked {
 	enum h1_chunk_state state;
-	uint64_t left;                  /* of the current chunk */
-	size_t scanned;
-	const char *reason;             /* after H1_BAD */
+	uint64_t left;                  /* of the current chunk; while its size is read: so far */
+	uint32_t digits, extension;     /* of the size line */
+	bool semicolon;
+	bool cr;                        /* the last byte was the CR of a CRLF */
+	struct h1_scan scan;            /* of the trailer section */
+	const char *reason;             /* after H1_BAD: "bad_chunk", "bad_trailer", "too_large" */
 };
 void h1_chunked_init(struct h1_chunked *c);
 /*
  * Consume from in. H1_DONE: the body and its trailer section ended, *ret_used counts them.
  * H1_MORE with *ret_data.n > 0: a run of payload inside in; call again with the rest after
- * *ret_used. H1_MORE with no data: needs more bytes (after *ret_used).
+ * *ret_used. H1_MORE with no data: needs more bytes (after *ret_used). Only the trailer section has
+ * to come as one run: there bytes that were not used must be given again, with more behind them.
  * trailers may be NULL: then trailer fields are checked and dropped.
  */
 enum h1_result h1_chunked_next(struct h1_chunked *c, const struct h1_limits *lim, struct str in,
 			       struct str *ret_data, size_t *ret_used, struct head *trailers);
 
 /*
- * Writers: canonical form, so that what is forwarded can be read in one way only. They need at most
- * h1_*_size bytes and return what they wrote. Framing fields come from h->body alone.
+ * Writers: canonical form, so that what is forwarded can be read in one way only. h1_*_size checks
+ * every string again (whatever codec it came from) and returns the most bytes that the writer needs,
+ * or 0: this head must not be sent (a control byte, a name that is no lower-case token, …). The
+ * writers return what they wrote; call them only with room for that size. Framing comes from h->body
+ * alone: CHUNKED and UNTIL_CLOSE are sent chunked; fields of those names in the list are left out.
+ * A response without body to anything but HEAD has body LENGTH and content_length 0.
  * close: "connection: close" is added (or "keep-alive" towards an HTTP/1.0 client that asked).
  */
 size_t h1_request_size(const struct head *h);
 size_t h1_write_request(const struct head *h, bool close, char *out);
 size_t h1_response_size(const struct head *h);
+/* to_http10: no chunks; a body of unknown length ends with the connection, which then closes. */
 size_t h1_write_response(const struct head *h, bool close, bool to_http10, char *out);
-#define H1_CHUNK_HEAD_MAX 18                            /* hex size + CRLF */
+/* How the body that follows h1_write_response must be sent. */
+enum head_body h1_response_framing(const struct head *h, bool to_http10);
+#define H1_CHUNK_HEAD_MAX 18                            /* hex size + CRLF; CRLF after the data too */
 size_t h1_write_chunk_head(uint64_t n, char out[static H1_CHUNK_HEAD_MAX]);
-size_t h1_trailers_size(const struct head *trailers);   /* last chunk, trailers, final CRLF */
+/* Last chunk, trailers, final CRLF; trailers may be NULL; 0: they must not be sent. */
+size_t h1_trailers_size(const struct head *trailers);
 size_t h1_write_last_chunk(const struct head *trailers_or_null, char *out);

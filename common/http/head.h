@@ -80,5 +80,7 @@ void head_set_id(struct head *h, enum head_id id, struct str value);
 size_t head_remove(struct head *h, struct str lower_name);      /* how many went */
 size_t head_remove_id(struct head *h, enum head_id id);
 bool head_is_token(struct str s);                       /* RFC 9110 5.6.2, not empty */
+/* Lower case of each byte that a token may hold, 0 for the others. */
+extern const uint8_t head_token_lower[256];
 bool head_is_value(struct str s);                       /* RFC 9110 5.5: no CTL but HTAB */
 const char *head_reason(unsigned status);               /* "Not Found"; "" when not known */

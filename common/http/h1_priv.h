@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * h1_priv: what the files of the HTTP/1 parser share. Layer http.
+ * Reading is two passes: h1_scan_head finds the end of a head and refuses control bytes and what is too
+ * large, strictly by position, so that the outcome does not depend on how the bytes were split;
+ * h1_read_fields then works on a private copy that is known to be complete.
+ */
+#pragma once
+
+#include "http/h1.h"
+
+enum h1_scanned {
+	H1_SCANNED_END,                 /* s->pos is behind the empty line */
+	H1_SCANNED_MORE,
+	H1_SCANNED_CTL,                 /* control byte, bare CR or LF in line s->lines */
+	H1_SCANNED_LINE,                /* first line too long */
+	H1_SCANNED_HEAD,                /* section too long */
+	H1_SCANNED_FIELDS,              /* too many fields */
+};
+
+struct h1_scan_rules {
+	const struct h1_limits *lim;
+	unsigned first_lines;           /* lines before the fields: 1, or 0 for a trailer section */
+	bool skip_empty;                /* one empty line in front is ignored */
+};
+enum h1_scanned h1_scan_head(struct h1_scan *s, const struct h1_scan_rules *rules, struct str in);
+
+/*
+ * Field lines from p (a scanned section with its empty line) into h; names are lower-cased in place
+ * and strings borrowed from p. False: not a field line. at_most: how many lines there can be.
+ */
+bool h1_read_fields(struct head *h, char *p, char *end, size_t at_most);
+
+/* Fields that a trailer section must not bring: framing, routing, identity. */
+bool h1_is_forbidden_trailer(const struct head_field *f);

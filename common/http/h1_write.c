@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * h1_write: heads in canonical form (lower-case names, one space, CRLF, framing from head.body alone).
+ * Layer http; owns nothing. Whatever codec a head came from, h1_*_size checks each string again before
+ * anything is written: a head that could be read in two ways does not get out.
+ */
+#include "http/h1.h"
+
+#include "base/err.h"
+#include "http/h1_priv.h"
+
+#define NUMBER_MAX 20                   /* decimal digits of a uint64_t */
+/* "content-length: N", "expect: 100-continue", "te: trailers", "connection: close, te, upgrade" … */
+#define FRAMING_MAX 160
+
+/* ---- checks ----------------------------------------------------------------------------------------- */
+
+static bool is_lower_token(struct str s)
+{
+	for (size_t i = 0; i < s.n; i++) {
+		uint8_t c = (uint8_t)s.p[i];
+
+		if (c == 0 || head_token_lower[c] != c)
+			return false;
+	}
+	return s.n > 0;
+}
+
+static bool is_visible(struct str s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if ((uint8_t)s.p[i] <= ' ' || (uint8_t)s.p[i] >= 0x7f)
+			return false;
+	return true;
+}
+
+static bool is_trimmed_value(struct str s)
+{
+	return head_is_value(s) && str_trim(s).n == s.n;
+}
+
+/* Fields that the writer makes itself, or that end with this connection. */
+static bool is_ours(const struct head_field *f)
+{
+	switch ((unsigned)f->id) {
+	case HEAD_ID_HOST:
+	case HEAD_ID_CONTENT_LENGTH:
+	case HEAD_ID_TRANSFER_ENCODING:
+	case HEAD_ID_CONNECTION:
+	case HEAD_ID_UPGRADE:
+	case HEAD_ID_EXPECT:
+	case HEAD_ID_TE:
+	case HEAD_ID_KEEP_ALIVE:
+	case HEAD_ID_PROXY_CONNECTION:
+	case HEAD_ID_HTTP2_SETTINGS:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Size of the field lines, or 0 when one of them must not be sent; never 0 for an empty list. */
+static size_t fields_size(const struct head *h)
+{
+	size_t n = 2;
+
+	for (size_t i = 0; i < h->n; i++) {
+		const struct head_field *f = &h->fields[i];
+
+		if (!is_lower_token(f->name) || !is_trimmed_value(f->value))
+			return 0;
+		n += f->name.n + f->value.n + 4;
+	}
+	return n;
+}
+
+static bool is_request_target(const struct head *h)
+{
+	if (str_eq(h->method, STR("CONNECT")))
+		return h->path.n == 0 && h->authority.n > 0;
+	if (str_eq(h->path, STR("*")))
+		return str_eq(h->method, STR("OPTIONS"));
+	return h->path.n > 0 && h->path.p[0] == '/' && str_find(h->path, '#') < 0;
+}
+
+size_t h1_request_size(const struct head *h)
+{
+	size_t n = fields_size(h);
+
+	if (n == 0 || !head_is_token(h->method) || !is_request_target(h) || !is_visible(h->path) ||
+	    !is_visible(h->authority) || !is_trimmed_value(h->upgrade))
+		return 0;
+	return n + h->method.n + h->path.n + 2 * h->authority.n + h->upgrade.n + FRAMING_MAX;
+}
+
+size_t h1_response_size(const struct head *h)
+{
+	size_t n = fields_size(h);
+
+	if (n == 0 || h->status < 100 || h->status > 999 || !head_is_value(h->reason) ||
+	    !is_trimmed_value(h->upgrade))
+		return 0;
+	size_t reason = h->reason.n > 0 ? h->reason.n : strlen(head_reason(h->status));
+
+	return n + reason + h->upgrade.n + FRAMING_MAX;
+}
+
+/* ---- writing ---------------------------------------------------------------------------------------- */
+
+static char *put(char *out, struct str s)
+{
+	if (s.n > 0)
+		memcpy(out, s.p, s.n);
+	return out + s.n;
+}
+
+static char *put_field(char *out, struct str name, struct str value)
+{
+	out = put(out, name);
+	out = put(out, STR(": "));
+	out = put(out, value);
+	return put(out, STR("\r\n"));
+}
+
+static char *put_number(char *out, uint64_t v)
+{
+	char digits[NUMBER_MAX];
+	size_t n = 0;
+
+	do
+		digits[n++] = (char)('0' + v % 10);
+	while ((v /= 10) != 0);
+	while (n > 0)
+		*out++ = digits[--n];
+	return out;
+}
+
+static char *put_length(char *out, uint64_t v)
+{
+	out = put(out, STR("content-length: "));
+	out = put_number(out, v);
+	return put(out, STR("\r\n"));
+}
+
+static char *put_fields(char *out, const struct head *h, bool described_length)
+{
+	for (size_t i = 0; i < h->n; i++) {
+		const struct head_field *f = &h->fields[i];
+
+		if (!is_ours(f) || (described_length && f->id == HEAD_ID_CONTENT_LENGTH))
+			out = put_field(out, f->name, f->value);
+	}
+	return out;
+}
+
+/* What this connection is told, in one Connection field. */
+struct options {
+	bool close, keep_alive, te, upgrade;
+};
+
+static char *put_options(char *out, struct options o)
+{
+	const struct { bool on; struct str name; } all[] = {
+		{ o.close, STR("close") }, { o.keep_alive, STR("keep-alive") }, { o.te, STR("te") },
+		{ o.upgrade, STR("upgrade") },
+	};
+	struct str before = STR("connection: ");
+	char *start = out;
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		if (!all[i].on)
+			continue;
+		out = put(put(out, before), all[i].name);
+		before = STR(", ");
+	}
+	return out == start ? out : put(out, STR("\r\n"));
+}
+
+/* Methods whose requests are expected to say that they have no body. */
+static bool is_body_method(struct str m)
+{
+	return str_eq(m, STR("POST")) || str_eq(m, STR("PUT")) || str_eq(m, STR("PATCH"));
+}
+
+static char *put_request_framing(char *out, const struct head *h)
+{
+	switch (h->body) {
+	case HEAD_BODY_LENGTH:
+		out = put_length(out, h->content_length);
+		break;
+	case HEAD_BODY_CHUNKED:
+	case HEAD_BODY_UNTIL_CLOSE:
+		out = put(out, STR("transfer-encoding: chunked\r\n"));
+		break;
+	case HEAD_BODY_NONE:
+		return is_body_method(h->method) ? put_length(out, 0) : out;
+	}
+	return h->expect_continue ? put(out, STR("expect: 100-continue\r\n")) : out;
+}
+
+size_t h1_write_request(const struct head *h, bool close, char *out)
+{
+	char *start = out;
+	bool connect = str_eq(h->method, STR("CONNECT"));
+	struct options o = { .close = close, .te = h->te_trailers, .upgrade = h->upgrade.n > 0 };
+
+	out = put(put(out, h->method), STR(" "));
+	out = put(out, connect ? h->authority : h->path);
+	out = put(out, STR(" HTTP/1.1\r\n"));
+	out = put_field(out, STR("host"), h->authority);
+	out = put_fields(out, h, false);
+	out = put_request_framing(out, h);
+	if (o.te)
+		out = put(out, STR("te: trailers\r\n"));
+	if (o.upgrade)
+		out = put_field(out, STR("upgrade"), h->upgrade);
+	out = put_options(out, o);
+	out = put(out, STR("\r\n"));
+	return (size_t)(out - start);
+}
+
+enum head_body h1_response_framing(const struct head *h, bool to_http10)
+{
+	if (h->body == HEAD_BODY_CHUNKED || h->body == HEAD_BODY_UNTIL_CLOSE)
+		return to_http10 ? HEAD_BODY_UNTIL_CLOSE : HEAD_BODY_CHUNKED;
+	return h->body;
+}
+
+size_t h1_write_response(const struct head *h, bool close, bool to_http10, char *out)
+{
+	char *start = out;
+	enum head_body body = h1_response_framing(h, to_http10);
+	bool interim = h->status < 200;
+	struct options o = { .upgrade = h->upgrade.n > 0 && h->status == 101 };
+
+	if (!interim) {
+		o.close = close || body == HEAD_BODY_UNTIL_CLOSE;
+		o.keep_alive = to_http10 && !o.close;
+	}
+	out = put_number(put(out, STR("HTTP/1.1 ")), h->status);
+	out = put(out, STR(" "));
+	out = put(out, h->reason.n > 0 ? h->reason : str_c(head_reason(h->status)));
+	out = put(out, STR("\r\n"));
+	/* With no body, a length in the list describes what HEAD or 304 left out. */
+	out = put_fields(out, h, body == HEAD_BODY_NONE && !interim && h->status != 204);
+	if (body == HEAD_BODY_LENGTH && !interim && h->status != 204)
+		out = put_length(out, h->content_length);
+	else if (body == HEAD_BODY_CHUNKED)
+		out = put(out, STR("transfer-encoding: chunked\r\n"));
+	if (o.upgrade)
+		out = put_field(out, STR("upgrade"), h->upgrade);
+	out = put_options(out, o);
+	out = put(out, STR("\r\n"));
+	return (size_t)(out - start);
+}
+
+/* ---- chunks ----------------------------------------------------------------------------------------- */
+
+size_t h1_write_chunk_head(uint64_t n, char out[static H1_CHUNK_HEAD_MAX])
+{
+	unsigned digits = 1;
+
+	while (digits < 16 && n >> (4 * digits) != 0)
+		digits++;
+	for (unsigned i = 0; i < digits; i++)
+		out[i] = "0123456789abcdef"[n >> (4 * (digits - 1 - i)) & 15];
+	out[digits] = '\r';
+	out[digits + 1] = '\n';
+	return digits + 2;
+}
+
+size_t h1_trailers_size(const struct head *trailers)
+{
+	size_t n = trailers ? fields_size(trailers) : 2;
+
+	for (size_t i = 0; trailers && i < trailers->n; i++)
+		if (h1_is_forbidden_trailer(&trailers->fields[i]))
+			return 0;
+	return n == 0 ? 0 : n + 3;
+}
+
+size_t h1_write_last_chunk(const struct head *trailers_or_null, char *out)
+{
+	char *start = out;
+
+	out = put(out, STR("0\r\n"));
+	if (trailers_or_null)
+		out = put_fields(out, trailers_or_null, false);
+	out = put(out, STR("\r\n"));
+	return (size_t)(out - start);
+}
