@@ -321,6 +321,20 @@ static int choose_selector(struct ctl *c)
 	return 0;
 }
 
+/* Daemons and sockets want absolute paths; a directory may have to be made first, so no realpath(3). */
+static const char *absolute(struct ctl *c, const char *path)
+{
+	char *cwd;
+
+	if (path[0] == '/' || !(cwd = getcwd(NULL, 0)))
+		return path;
+	if (path[0] == '.' && path[1] == '/')
+		path += 2;
+	path = arena_printf(&c->arena, "%s/%s", cwd, path).p;
+	free(cwd);
+	return path;
+}
+
 static const char *choose_dir(struct ctl *c, const char *option, const char *env, const char *dflt,
 			      bool *ret_given)
 {
@@ -330,7 +344,7 @@ static const char *choose_dir(struct ctl *c, const char *option, const char *env
 		v = getenv(env);
 	*ret_given = v && v[0];
 	if (*ret_given)
-		return v;
+		return absolute(c, v);
 	return c->root ? arena_printf(&c->arena, "%s%s", c->root, dflt).p : dflt;
 }
 
@@ -350,6 +364,8 @@ static int settle_globals(struct ctl *c)
 	c->ns = c->all_namespaces ? NULL : global_value(c, "namespace");
 	c->socket = global_value(c, "socket");
 	c->root = global_value(c, "root");
+	if (c->root)
+		c->root = absolute(c, c->root);
 	c->etc = choose_dir(c, "etc", "KVMESH_ETC", SYSCONFDIR "/kvmesh", &c->etc_given);
 	c->run = choose_dir(c, "run", "KVMESH_RUN", "/run/kvmesh", &c->run_given);
 	c->state = choose_dir(c, "state", "KVMESH_STATE", LOCALSTATEDIR "/lib/kvmesh", &ignored);

@@ -141,7 +141,7 @@ static void check_loads(struct check_list *l)
 	/* --wait comes here again: the files may have changed */
 	model_free(l->c->model);
 	l->c->model = NULL;
-	findings_load_dir(l->c, &m, &errs);
+	findings_load_dir(l->c, true, &m, &errs);
 	for (size_t i = 0; i < errs.n; i++) {
 		const struct err *e = &errs.v[i];
 

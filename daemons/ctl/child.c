@@ -170,7 +170,7 @@ void child_kill(const struct child *ch, int signo)
 static void describe_end(int st, char *buf, size_t n)
 {
 	if (WIFSIGNALED(st))
-		snprintf(buf, n, "was killed by %s", strsignal(WTERMSIG(st)));
+		snprintf(buf, n, "was killed by SIG%s", sigabbrev_np(WTERMSIG(st)));
 	else
 		snprintf(buf, n, "ended with exit code %d", WEXITSTATUS(st));
 }

@@ -185,7 +185,7 @@ int cmd_analyze(struct ctl *c)
 	if (c->n_words > 0)
 		findings_load_files(c, c->words, c->n_words, true, &an.m, &an.errs);
 	else
-		findings_load_dir(c, &an.m, &an.errs);
+		findings_load_dir(c, true, &an.m, &an.errs);
 	show(&an);
 	r = verdict(&an, c->n_words == 0 ? c->etc : c->n_words == 1 ? c->words[0] : "the files");
 	err_list_done(&an.errs);

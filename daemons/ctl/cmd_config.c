@@ -21,7 +21,7 @@ int cmd_config_test(struct ctl *c)
 	int code = CTL_EXIT_OK;
 
 	err_list_init(&errs);
-	findings_load_dir(c, &m, &errs);
+	findings_load_dir(c, true, &m, &errs);
 	findings_print(&errs, m, c->quiet ? ERR_LEVEL_ERROR : ERR_LEVEL_WARNING);
 	if (errs.n_errors > 0)
 		code = ctl_fail(CTL_EXIT_CONFIG, "the configuration in %s is unusable: %zu error%s",

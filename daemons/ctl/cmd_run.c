@@ -22,8 +22,9 @@
 #include "base/log.h"
 #include "base/vec.h"
 #include "ctl/child.h"
-#include "ctl/ctl.h"
+#include "ctl/findings.h"
 #include "io/sd.h"
+#include "ipc/daemon.h"
 
 #define RUN_TICK_STARTING_US (20u * 1000)
 #define RUN_TICK_STEADY_US (500u * 1000)
@@ -58,6 +59,8 @@ static struct child *add_child(struct run *r, enum child_kind kind, const char *
 		return NULL;
 	}
 	r->v[r->n++] = ch;
+	if (r->ready)
+		child_stop_asking(ch);
 	child_start(ch);
 	return ch;
 }
@@ -129,23 +132,25 @@ static bool is_hopeless(const struct run *r, const struct child *ch, int st, int
 {
 	if (r->ready)
 		return false;
-	if (WIFEXITED(st) && WEXITSTATUS(st) == CTL_EXIT_CONFIG) {
+	if (WIFEXITED(st) && (WEXITSTATUS(st) == DAEMON_EXIT_NOT_CONFIGURED ||
+			      WEXITSTATUS(st) == DAEMON_EXIT_CONFIG)) {
 		*ret_code = CTL_EXIT_CONFIG;
 		return true;
 	}
 	*ret_code = CTL_EXIT_NO;
-	return ch->deaths >= RUN_START_DEATHS ||
+	return ch->deaths + 1 >= RUN_START_DEATHS ||
 	       (WIFEXITED(st) && (WEXITSTATUS(st) == CTL_EXIT_USAGE || WEXITSTATUS(st) == 127));
 }
 
 static void on_death(struct run *r, struct child *ch, int st)
 {
-	int code;
+	bool again = ch->wanted && !r->stopping;
+	int code = CTL_EXIT_NO;
+	bool hopeless = again && is_hopeless(r, ch, st, &code);
 
-	child_died(ch, st, ch->wanted && !r->stopping);
-	if (r->stopping || !ch->wanted || !is_hopeless(r, ch, st, &code))
+	child_died(ch, st, again && !hopeless);
+	if (!hopeless)
 		return;
-	loop_timer_stop(&ch->restart);
 	log_err("%s does not start, giving up", ch->name);
 	stop(r, code);
 }
@@ -314,6 +319,24 @@ static int lock_run_dir(struct ctl *c)
 	return 0;
 }
 
+/* What the router would refuse is told before anything is started. */
+static int check_config(struct ctl *c)
+{
+	struct err_list errs;
+	struct model *m;
+	int code = CTL_EXIT_OK;
+
+	err_list_init(&errs);
+	findings_load_dir(c, true, &m, &errs);
+	findings_print(&errs, m, ERR_LEVEL_WARNING);
+	if (errs.n_errors > 0)
+		code = ctl_fail(CTL_EXIT_CONFIG, "the configuration in %s is unusable", c->etc);
+	err_list_done(&errs);
+	model_free(m);
+	c->model = NULL;
+	return code;
+}
+
 static int take_ready_fd(struct ctl *c, int *ret)
 {
 	const char *text = ctl_value(c, "ready-fd", NULL);
@@ -368,7 +391,7 @@ int cmd_run(struct ctl *c)
 	log_init("kvmeshctl");
 	if (c->verbose)
 		log_set_level(LOG_DEBUG);
-	if ((code = make_dirs(c)) != 0 || (code = lock_run_dir(c)) != 0)
+	if ((code = check_config(c)) != 0 || (code = make_dirs(c)) != 0 || (code = lock_run_dir(c)) != 0)
 		return code;
 	signal(SIGPIPE, SIG_IGN);
 	run_loop(&r);

@@ -22,7 +22,7 @@ static struct model_load_opts load_opts(struct ctl *c, bool any_owner)
 					 .any_owner = any_owner };
 }
 
-int findings_load_dir(struct ctl *c, struct model **ret, struct err_list *errs)
+int findings_load_dir(struct ctl *c, bool check, struct model **ret, struct err_list *errs)
 {
 	struct model_load_opts opts = load_opts(c, c->root != NULL);
 	int r = model_load_dir(c->etc, &opts, ret, errs);
@@ -31,12 +31,11 @@ int findings_load_dir(struct ctl *c, struct model **ret, struct err_list *errs)
 	c->model = *ret;
 
 	/* Rules across resources mean nothing while some could not be read. */
-	if (r == 0 && errs->n_errors == 0)
+	if (check && r == 0 && errs->n_errors == 0)
 		r = model_check(*ret, errs);
 	err_list_sort(errs);
 	return r;
 }
-
 
 int findings_read_stdin(struct ctl *c, struct str *ret, struct err_list *errs)
 {
@@ -90,7 +89,7 @@ int findings_load_or_fail(struct ctl *c, struct model **ret)
 	int r;
 
 	err_list_init(&errs);
-	r = findings_load_dir(c, ret, &errs);
+	r = findings_load_dir(c, false, ret, &errs);
 	if (r != 0 || errs.n_errors > 0) {
 		findings_print(&errs, *ret, ERR_LEVEL_ERROR);
 		ctl_fail(CTL_EXIT_CONFIG, "the configuration in %s cannot be used", c->etc);

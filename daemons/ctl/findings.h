@@ -10,17 +10,20 @@
 #include "ctl/ctl.h"
 
 /*
- * Read c->etc and check it (once per command). *ret is what could be read, in any case; it lives until
+ * Read c->etc (once per command); check: rules across resources too. *ret is what could be read, in any case; it lives until
  * the command ends. errs must be initialised.
  * Returns 0 or the first error's code.
  */
-int findings_load_dir(struct ctl *c, struct model **ret, struct err_list *errs);
-/* The same for files, directories or "-" on the command line; check: rules across resources too. */
+int findings_load_dir(struct ctl *c, bool check, struct model **ret, struct err_list *errs);
+/* The same for files, directories or "-" on the command line. */
 int findings_load_files(struct ctl *c, const char *const *paths, size_t n, bool check,
 			struct model **ret, struct err_list *errs);
 /* All of standard input, at most as long as a file may be. */
 int findings_read_stdin(struct ctl *c, struct str *ret, struct err_list *errs);
-/* Resources used by a command that needs them: prints errors, returns 0 or CTL_EXIT_CONFIG. */
+/*
+ * For a command that needs what the files say, whether or not it fits together: prints what could not be
+ * read, returns 0 or CTL_EXIT_CONFIG.
+ */
 int findings_load_or_fail(struct ctl *c, struct model **ret);
 
 /* Compilers' form on stderr, with the offending line when m still has it (m may be NULL). */
