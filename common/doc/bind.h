@@ -56,7 +56,7 @@ enum field_status {
 };
 
 #define FIELD_REQUIRED 0x01u    /* absence is an error */
-#define FIELD_SECRET 0x02u      /* never printed */
+#define FIELD_SECRET 0x02u      /* never in a message; bind_redact hides it before printing */
 #define FIELD_NONEMPTY 0x04u    /* an empty string or list is an error */
 
 struct bind_table;
@@ -90,12 +90,13 @@ struct bind_table {
  * Read d (a DOC_MAP) into obj, which must be zeroed or hold defaults (table->size bytes); strings and
  * lists live in the arena. Names are matched as Istio's JSON does: lowerCamelCase or the proto's
  * snake_case. Findings, all of them, go to errs: unknown field (with the nearest known one), wrong
- * type, out of range, missing, two of a oneof. path is the prefix for messages
- * ("VirtualService.http[0]"). Returns 0 or the first error's code.
+ * type, out of range, missing, two of a oneof, use of a FIELD_REFUSED. A null is an absent field. path is
+ * the prefix for messages ("VirtualService.http[0]"). Returns 0 or the first error's code.
+ * A duration is never negative unless its min says so. A list element or map entry cannot be null.
  */
 int bind_read(const struct bind_table *t, const struct doc *d, const char *path, struct arena *a,
 	      void *obj, struct err_list *errs);
-/* The doc of an object; absent members and scalars equal to zero without has_offset are left out. */
+/* The doc of an object (durations as "1.5s"); FIELD_ANY without meaning here, absent members and scalars equal to zero without has_offset are left out. */
 struct doc *bind_write(const struct bind_table *t, const void *obj, struct arena *a);
 /*
  * The same values in the one canonical form: pair lists and "k=v" lists of map fields become maps,
@@ -104,13 +105,17 @@ struct doc *bind_write(const struct bind_table *t, const void *obj, struct arena
  */
 struct doc *bind_canon(const struct bind_table *t, const struct doc *d, struct arena *a);
 
+/* bind_canon with "(hidden)" in place of every FIELD_SECRET: for whatever people get to see. */
+struct doc *bind_redact(const struct bind_table *t, const struct doc *d, struct arena *a);
+
 /* Visit every field that d uses (present in the doc), depth first, with its dotted path. */
 typedef void (*bind_visit_fn)(void *arg, const char *path, const struct field *f, const struct doc *d);
 void bind_visit(const struct bind_table *t, const struct doc *d, const char *path,
 		bind_visit_fn fn, void *arg);
-/* The field at "http.route.weight" below t, or NULL. */
+/* The field at "http.route.weight" below t, or NULL; "http[0].route" finds the same as "http.route". */
 const struct field *bind_find(const struct bind_table *t, struct str dotted);
-const char *field_type_name(const struct field *f);     /* "duration", "HTTPRoute[]", … */
+/* "duration", "HTTPRoute[]", "map<string, StringMatch>"; valid until this thread's next call. */
+const char *field_type_name(const struct field *f);
 
 /* ---- writing tables --------------------------------------------------------------------- */
 /* [FIELD_X] style: { F_STR(struct thing, name), .flags = FIELD_REQUIRED, .help = "…" } */
