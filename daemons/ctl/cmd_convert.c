@@ -8,7 +8,8 @@
 #include "config/load.h"
 #include "ctl/findings.h"
 
-static int choose_syntax(struct ctl *c, enum doc_syntax from, enum doc_syntax *ret)
+/* -1: the other one of native and YAML. */
+static int choose_syntax(struct ctl *c, int *ret)
 {
 	const char *to = ctl_value(c, "to", NULL);
 
@@ -17,7 +18,7 @@ static int choose_syntax(struct ctl *c, enum doc_syntax from, enum doc_syntax *r
 	else if (!to && c->output == CTL_OUTPUT_JSON)
 		to = "json";
 	if (!to)
-		*ret = from == DOC_SYNTAX_NATIVE ? DOC_SYNTAX_YAML : DOC_SYNTAX_NATIVE;
+		*ret = -1;
 	else if (strcmp(to, "conf") == 0 || strcmp(to, "native") == 0)
 		*ret = DOC_SYNTAX_NATIVE;
 	else if (strcmp(to, "yaml") == 0)
@@ -27,6 +28,11 @@ static int choose_syntax(struct ctl *c, enum doc_syntax from, enum doc_syntax *r
 	else
 		return ctl_fail(CTL_EXIT_USAGE, "--to %s: conf, yaml or json is needed", to);
 	return 0;
+}
+
+static enum doc_syntax other_syntax(enum doc_syntax from)
+{
+	return from == DOC_SYNTAX_NATIVE ? DOC_SYNTAX_YAML : DOC_SYNTAX_NATIVE;
 }
 
 static int read_input(struct ctl *c, const char *path, struct doc_file *f, struct err_list *errs)
@@ -47,7 +53,7 @@ static void print_errors(const struct err_list *errs, const struct doc_file *f)
 			  f->path && strcmp(errs->v[i].file, f->path) == 0 ? f->text : STR_NULL);
 }
 
-static int convert_one(struct ctl *c, const char *path)
+static int convert_one(struct ctl *c, const char *path, int to)
 {
 	struct convert_opts opts = { .pretty = !c->json_short, .marks = !ctl_has(c, "no-marks") };
 	struct doc_file f = { 0 };
@@ -57,31 +63,34 @@ static int convert_one(struct ctl *c, const char *path)
 
 	err_list_init(&errs);
 	r = read_input(c, path, &f, &errs);
-	if (r == 0 && (code = choose_syntax(c, f.syntax, &opts.to)) == 0)
+	opts.to = to >= 0 ? (enum doc_syntax)to : other_syntax(f.syntax);
+	if (r == 0)
 		r = convert_file(&f, &opts, &c->arena, &text, &errs);
-	if (code == 0 && r == 0 && ctl_has(c, "check")) {
+	if (r != 0) {
+		code = CTL_EXIT_DATA;
+	} else if (ctl_has(c, "check")) {
 		code = convert_check(&f, &opts, &c->arena, &errs) == 0 ? CTL_EXIT_OK : CTL_EXIT_NO;
 		if (code == CTL_EXIT_OK)
 			ctl_note(c, "%s: nothing is lost on the way there and back", path);
-	} else if (code == 0 && r == 0) {
+	} else {
 		fwrite(text.p, 1, text.n, c->out);
 		if (text.n > 0 && text.p[text.n - 1] != '\n')
 			fputc('\n', c->out);
 	}
 	print_errors(&errs, &f);
 	err_list_done(&errs);
-	return code != 0 ? code : r != 0 ? CTL_EXIT_DATA : CTL_EXIT_OK;
+	return code;
 }
 
 int cmd_convert(struct ctl *c)
 {
-	int worst = CTL_EXIT_OK;
+	int worst, to;
 
+	if ((worst = choose_syntax(c, &to)) != 0)
+		return worst;
 	for (unsigned i = 0; i < c->n_words; i++) {
-		int code = convert_one(c, c->words[i]);
+		int code = convert_one(c, c->words[i], to);
 
-		if (code == CTL_EXIT_USAGE)
-			return code;
 		if (code != CTL_EXIT_OK)
 			worst = code;
 	}

@@ -70,18 +70,25 @@ static void set_words(struct arena *a, struct doc *d, const struct field *f)
 			doc_add(a, words, doc_new_str(a, str_c(*n)));
 }
 
-/* Range of a number; durations are told as written, in seconds. */
+#define EXPLAIN_YEAR_US ((int64_t)366 * 86400 * 1000000)
+
+/* A longest time of years, or what fits a number, only says that there is no limit. */
+static bool has_max(const struct field *f)
+{
+	return f->type == FIELD_DURATION ? f->max < EXPLAIN_YEAR_US : f->max < INT32_MAX;
+}
+
+/* Range of a number; times in seconds. */
 static void set_range(struct arena *a, struct doc *d, const struct field *f)
 {
+	bool time = f->type == FIELD_DURATION;
+	double unit = time ? 1e6 : 1;
+
 	if (f->min == 0 && f->max == 0)
 		return;
-	if (f->type == FIELD_DURATION) {
-		doc_set_real(a, d, "minSeconds", (double)f->min / 1e6);
-		doc_set_real(a, d, "maxSeconds", (double)f->max / 1e6);
-	} else {
-		doc_set_int(a, d, "min", f->min);
-		doc_set_int(a, d, "max", f->max);
-	}
+	doc_set_real(a, d, time ? "minSeconds" : "min", (double)f->min / unit);
+	if (has_max(f))
+		doc_set_real(a, d, time ? "maxSeconds" : "max", (double)f->max / unit);
 }
 
 static struct doc *field_doc(struct arena *a, const struct field *f)
@@ -135,10 +142,10 @@ static void print_field(struct ctl *c, const char *path, const struct doc *d, co
 	print_line(c, d, "status", "status");
 	print_line(c, d, "why", "note");
 	print_line(c, d, "one of", "words");
-	if (doc_get(d, STR("min")))
-		fprintf(c->out, "%-10s %lld to %lld\n", "range", (long long)f->min, (long long)f->max);
-	if (doc_get(d, STR("minSeconds")))
-		fprintf(c->out, "%-10s %gs to %gs\n", "range", (double)f->min / 1e6, (double)f->max / 1e6);
+	print_line(c, d, "from", "min");
+	print_line(c, d, "to", "max");
+	print_line(c, d, "from (s)", "minSeconds");
+	print_line(c, d, "to (s)", "maxSeconds");
 	if (f->oneof)
 		fprintf(c->out, "%-10s at most one of its group may be given\n", "exclusive");
 	print_line(c, d, "since", "since");

@@ -24,6 +24,19 @@ static struct doc *add_row(struct arena *a, struct doc *rows, struct str kind, s
 	return row;
 }
 
+/* Kinds that without a selector are for their namespace, or from the root namespace for the mesh. */
+static void set_scope(struct arena *a, struct doc *row, struct str root_ns)
+{
+	static const char *const kinds[] = { "PeerAuthentication", "RequestAuthentication",
+					     "AuthorizationPolicy", "Telemetry", "Sidecar" };
+	struct str kind = doc_get_str(row, "kind", STR("")), ns = doc_get_str(row, "namespace", STR(""));
+
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		if (str_eq(kind, str_c(kinds[i])))
+			doc_set_str(a, row, "scope", str_eq(ns, root_ns) ? STR("the mesh") :
+				    arena_printf(a, "namespace %.*s", STR_ARG(ns)));
+}
+
 static int rows_from_files(struct ctl *c, struct doc *rows)
 {
 	struct arena *a = &c->arena;
@@ -39,6 +52,7 @@ static int rows_from_files(struct ctl *c, struct doc *rows)
 			doc_set_str(a, row, "source", arena_printf(a, "%s:%u", r->at.file, r->at.line));
 			doc_set(a, row, "metadata", doc_copy(a, r->metadata));
 			doc_set(a, row, "spec", doc_copy(a, r->doc));
+			set_scope(a, row, m->mesh.mesh.rootNamespace);
 		}
 	return CTL_EXIT_OK;
 }
@@ -48,6 +62,8 @@ static void rows_from_router(struct ctl *c, const struct doc *reply, struct doc 
 	static const char *const kept[] = { "firstSeen", "metadata", "spec" };
 	struct arena *a = &c->arena;
 	const struct doc *list = doc_get(reply, STR("resources"));
+	struct str root = doc_get_str(doc_get(doc_get(reply, STR("kvmesh")), STR("mesh")), "rootNamespace",
+				      STR("kvmesh-system"));
 
 	for (size_t i = 0; list && list->kind == DOC_LIST && i < list->n; i++) {
 		const struct doc *r = list->v[i];
@@ -64,6 +80,7 @@ static void rows_from_router(struct ctl *c, const struct doc *reply, struct doc 
 			if (v)
 				doc_set(a, row, kept[k], doc_copy(a, v));
 		}
+		set_scope(a, row, root);
 	}
 }
 
@@ -154,7 +171,7 @@ static struct str applies_cell(struct arena *a, const struct doc *row)
 		if (v)
 			return labels_text(a, inner ? inner : v);
 	}
-	return STR("-");
+	return doc_get_str(row, "scope", STR("-"));
 }
 
 static struct str age_cell(struct arena *a, const struct doc *row)

@@ -8,6 +8,7 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "base/fs.h"
 #include "config/check.h"
 #include "config/load.h"
 #include "ctl/findings.h"
@@ -99,14 +100,28 @@ int findings_load_or_fail(struct ctl *c, struct model **ret)
 	return r;
 }
 
+/* The text of a file that only a daemon has read, for the line in question; malloc'ed, NULL when not readable. */
+static char *read_source(const char *path, size_t *ret_n)
+{
+	char *text = NULL;
+
+	*ret_n = 0;
+	return path[0] == '/' && fs_read(path, DOC_FILE_MAX, &text, ret_n, NULL) == 0 ? text : NULL;
+}
+
+static void print_one(const struct err *e, const struct model *m)
+{
+	size_t n = 0;
+	_cleanup_free_ char *text = m ? NULL : read_source(e->file, &n);
+
+	err_print(stderr, e, m ? model_source_text(m, e->file) : str_from(text, n));
+}
+
 void findings_print(const struct err_list *errs, const struct model *m, enum err_level up_to)
 {
-	for (size_t i = 0; i < errs->n; i++) {
-		const struct err *e = &errs->v[i];
-
-		if (e->level <= up_to)
-			err_print(stderr, e, m ? model_source_text(m, e->file) : STR_NULL);
-	}
+	for (size_t i = 0; i < errs->n; i++)
+		if (errs->v[i].level <= up_to)
+			print_one(&errs->v[i], m);
 	if (errs->n_dropped > 0)
 		fprintf(stderr, "… and %zu more\n", errs->n_dropped);
 }

@@ -26,7 +26,7 @@ int findings_read_stdin(struct ctl *c, struct str *ret, struct err_list *errs);
  */
 int findings_load_or_fail(struct ctl *c, struct model **ret);
 
-/* Compilers' form on stderr, with the offending line when m still has it (m may be NULL). */
+/* Compilers' form on stderr, with the offending line: from m, or from the file itself when m is NULL. */
 void findings_print(const struct err_list *errs, const struct model *m, enum err_level up_to);
 const char *findings_level_name(enum err_level level);          /* "Error", "Warning", "Info" */
 bool findings_level_parse(const char *text, enum err_level *ret);

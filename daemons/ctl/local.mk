@@ -26,8 +26,7 @@ kvmeshctl_SOURCES = \
 	%D%/snapshot.c %D%/snapshot.h %D%/snapshot_routes.c \
 	%D%/tls_check.c %D%/tls_check.h
 kvmeshctl_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS)
-kvmeshctl_LDADD = libkvconfig.a libkvsnap.a libkvipc.a $(KV_IO_LIBS) $(KV_DOC_LDADD) \
-	$(EVENT_LIBS) $(OPENSSL_LIBS) $(SYSTEMD_LIBS)
+kvmeshctl_LDADD = libkvipc.a $(KV_IO_LDADD) $(KV_CONFIG_LDADD)
 
 # The script is what the program prints.
 bashcompletion_DATA = %D%/completions/kvmeshctl
