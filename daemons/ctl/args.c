@@ -118,7 +118,8 @@ static int unknown_option(const struct ctl *c, const char *arg)
 			}
 		}
 	if (best)
-		return ctl_fail(CTL_EXIT_USAGE, "unknown option '%s' (did you mean '--%s'?)", arg, best);
+		return ctl_fail(CTL_EXIT_USAGE, "unknown option '%s' (did you mean '--%s'?)", arg,
+				best);
 	return ctl_fail(CTL_EXIT_USAGE, "unknown option '%s'", arg);
 }
 
@@ -161,7 +162,8 @@ static int parse_long(struct ctl *c, char **argv, int argc, int *i)
 static int parse_short(struct ctl *c, char **argv, int argc, int *i)
 {
 	for (const char *p = argv[*i] + 1; *p; p++) {
-		const struct ctl_option *o = c->command ? find_short(c->command->options, *p) : NULL;
+		const struct ctl_option *o =
+			c->command ? find_short(c->command->options, *p) : NULL;
 		int r;
 
 		if (!o)
@@ -244,7 +246,8 @@ static const char *global_value(struct ctl *c, const char *name)
 
 static int choose_output(struct ctl *c)
 {
-	static const char *const forms[CTL_OUTPUT__N] = { "table", "wide", "json", "yaml", "short" };
+	static const char *const forms[CTL_OUTPUT__N] = { "table", "wide", "json", "yaml",
+							  "short" };
 	const char *o = global_value(c, "output"), *j = global_value(c, "json");
 
 	if (o) {
@@ -260,7 +263,8 @@ static int choose_output(struct ctl *c)
 	}
 	if (j && strcmp(j, "off") != 0) {
 		if (strcmp(j, "short") != 0 && strcmp(j, "pretty") != 0)
-			return ctl_fail(CTL_EXIT_USAGE, "--json=%s: short, pretty or off is needed", j);
+			return ctl_fail(CTL_EXIT_USAGE, "--json=%s: short, pretty or off is needed",
+					j);
 		c->output = CTL_OUTPUT_JSON;
 		c->json_short = strcmp(j, "short") == 0;
 	}
@@ -277,11 +281,13 @@ static int choose_color(struct ctl *c)
 	c->utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
 	c->color = isatty(STDOUT_FILENO) && !(no && no[0]) && term && strcmp(term, "dumb") != 0;
 	if (sd && sd[0])
-		c->color = strcmp(sd, "0") != 0 && strcmp(sd, "no") != 0 && strcmp(sd, "false") != 0;
+		c->color =
+			strcmp(sd, "0") != 0 && strcmp(sd, "no") != 0 && strcmp(sd, "false") != 0;
 	if (!when || strcmp(when, "auto") == 0)
 		return 0;
 	if (strcmp(when, "always") != 0 && strcmp(when, "never") != 0)
-		return ctl_fail(CTL_EXIT_USAGE, "--color=%s: auto, always or never is needed", when);
+		return ctl_fail(CTL_EXIT_USAGE, "--color=%s: auto, always or never is needed",
+				when);
 	c->color = strcmp(when, "always") == 0;
 	return 0;
 }
@@ -292,7 +298,8 @@ static int choose_timeout(struct ctl *c)
 	int64_t us = 10 * 1000 * 1000;
 
 	if (t && (!str_to_duration_us(str_c(t), &us) || us < 1000 || us > (int64_t)86400 * 1000000))
-		return ctl_fail(CTL_EXIT_USAGE, "--timeout %s: a time such as 500ms, 10s or 2m is needed", t);
+		return ctl_fail(CTL_EXIT_USAGE,
+				"--timeout %s: a time such as 500ms, 10s or 2m is needed", t);
 	c->timeout_ms = (int)(us / 1000);
 	return 0;
 }
@@ -310,7 +317,8 @@ static int choose_selector(struct ctl *c)
 		ptrdiff_t eq = str_find(piece, '=');
 
 		if (eq <= 0)
-			return ctl_fail(CTL_EXIT_USAGE, "-l %s: KEY=VALUE[,KEY=VALUE] is needed", text);
+			return ctl_fail(CTL_EXIT_USAGE, "-l %s: KEY=VALUE[,KEY=VALUE] is needed",
+					text);
 		struct str val = str_skip(piece, (size_t)eq + 1);
 
 		if (val.n > 0 && val.p[0] == '=')       /* kubectl's "==" */
@@ -321,7 +329,7 @@ static int choose_selector(struct ctl *c)
 	return 0;
 }
 
-/* Daemons and sockets want absolute paths; a directory may have to be made first, so no realpath(3). */
+/* Daemons want absolute paths; a directory may have to be made first, so no realpath(3). */
 static const char *absolute(struct ctl *c, const char *path)
 {
 	char *cwd;
@@ -377,8 +385,9 @@ static int check_words(const struct ctl *c, const char *group)
 	const struct ctl_command *cmd = c->command;
 
 	if (cmd->subs)
-		return ctl_fail(CTL_EXIT_USAGE, "'%s' needs a sub-command; 'kvmeshctl %s --help' lists them",
-				group, group);
+		return ctl_fail(CTL_EXIT_USAGE,
+				"'%s' needs a sub-command; 'kvmeshctl %s --help' lists them", group,
+				group);
 	if (c->n_words < cmd->min_words)
 		return ctl_fail(CTL_EXIT_USAGE, "%s needs %s", cmd->name, cmd->words);
 	if (c->n_words > cmd->max_words)

@@ -22,7 +22,7 @@
 #define CHECK_TOLD_MAX 5        /* files or findings named in one reason */
 #define CHECK_BACKLOG 4096      /* what the proxies ask listen(2) for */
 
-/* ---- host ---------------------------------------------------------------------------------- */
+/* ---- host ------------------------------------------------------------------------------------ */
 
 /* The number before sep (or the end), stepping over sep. */
 static uint64_t next_number(struct str *rest, char sep)
@@ -57,7 +57,7 @@ static void check_cgroups(struct check_list *l)
 		     access("/sys/fs/cgroup/systemd/cgroup.procs", F_OK) == 0;
 
 	check_add(l, CHECK_WARNING, "cgroups tell which unit a process belongs to",
-		  named ? NULL : "no cgroup hierarchy is mounted: workloads can only be told apart by user",
+		  named ? NULL : "no cgroup hierarchy: workloads can only be told apart by user",
 		  "kvmesh(7), IDENTITY");
 }
 
@@ -84,11 +84,11 @@ static void check_backlog(struct check_list *l)
 		return;
 	rest = str_trim(str_c(text));
 	uint64_t have = next_number(&rest, '\n');
+	const char *why = arena_printf(&l->c->arena, "net.core.somaxconn is %llu",
+				       (unsigned long long)have).p;
 
 	check_add(l, CHECK_WARNING, "kernel lets a listener queue 4096 connections",
-		  have < CHECK_BACKLOG ?
-			  arena_printf(&l->c->arena, "net.core.somaxconn is %llu", (unsigned long long)have).p :
-			  NULL, "sysctl(8)");
+		  have < CHECK_BACKLOG ? why : NULL, "sysctl(8)");
 	free(text);
 }
 
@@ -111,10 +111,12 @@ static void check_steal(struct check_list *l)
 	free(text);
 	double percent = total > 0 ? 100.0 * (double)v[7] / (double)total : 0;
 
-	check_add(l, CHECK_WARNING, "CPU steal below 2 %",
-		  percent >= 2 ? arena_printf(&l->c->arena,
-					      "%.1f %% since boot; the slowest requests will suffer", percent).p :
-				 NULL, "kvmesh(7), REQUIREMENTS");
+	const char *why = arena_printf(&l->c->arena,
+				       "%.1f %% since boot; the slowest requests will suffer",
+				       percent).p;
+
+	check_add(l, CHECK_WARNING, "CPU steal below 2 %", percent >= 2 ? why : NULL,
+		  "kvmesh(7), REQUIREMENTS");
 }
 
 void check_host(struct check_list *l)
@@ -127,7 +129,7 @@ void check_host(struct check_list *l)
 	check_steal(l);
 }
 
-/* ---- configuration ---------------------------------------------------------------------------- */
+/* ---- configuration --------------------------------------------------------------------------- */
 
 static void check_loads(struct check_list *l)
 {
@@ -147,14 +149,15 @@ static void check_loads(struct check_list *l)
 
 		n_warnings += e->level == ERR_LEVEL_WARNING;
 		if (e->level == ERR_LEVEL_ERROR && told++ < CHECK_TOLD_MAX)
-			why = arena_printf(a, "%.*s%s:%u:%u: %s\n", STR_ARG(why), e->file, e->line, e->col,
-					   e->text);
+			why = arena_printf(a, "%.*s%s:%u:%u: %s\n", STR_ARG(why), e->file, e->line,
+					   e->col, e->text);
 	}
 	if (errs.n_errors > CHECK_TOLD_MAX)
-		why = arena_printf(a, "%.*sand %zu more", STR_ARG(why), errs.n_errors - CHECK_TOLD_MAX);
+		why = arena_printf(a, "%.*sand %zu more", STR_ARG(why),
+				   errs.n_errors - CHECK_TOLD_MAX);
 	l->bad_config = errs.n_errors > 0;
-	check_add(l, CHECK_ERROR, arena_printf(a, "configuration in %s can be used", l->c->etc).p, why.p,
-		  "kvmeshctl config test");
+	check_add(l, CHECK_ERROR, arena_printf(a, "configuration in %s can be used", l->c->etc).p,
+		  why.p, "kvmeshctl config test");
 	if (errs.n_errors == 0)
 		check_add(l, CHECK_WARNING, "analysis finds nothing to warn of",
 			  n_warnings > 0 ? arena_printf(a, "%zu warnings", n_warnings).p : NULL,
@@ -171,12 +174,14 @@ struct modes {
 static void note_path(struct arena *a, struct str *list, size_t *n, const char *path, mode_t mode)
 {
 	if ((*n)++ < CHECK_TOLD_MAX)
-		*list = arena_printf(a, "%.*s%s has mode %04o\n", STR_ARG(*list), path, mode & 07777);
+		*list = arena_printf(a, "%.*s%s has mode %04o\n", STR_ARG(*list), path,
+				     mode & 07777);
 }
 
 static bool is_key(const char *name)
 {
-	return str_has_suffix(str_c(name), STR(".key")) || str_has_suffix(str_c(name), STR("-key.pem"));
+	return str_has_suffix(str_c(name), STR(".key")) ||
+	       str_has_suffix(str_c(name), STR("-key.pem"));
 }
 
 static void walk_modes(struct modes *m, const char *dir, int depth)
@@ -211,8 +216,10 @@ static void check_modes(struct check_list *l)
 	struct modes m = { .a = &l->c->arena };
 
 	walk_modes(&m, l->c->etc, 0);
-	check_add(l, CHECK_WARNING, "only their owners can change the files", m.writable.p, "chmod(1)");
-	check_add(l, CHECK_ERROR, "private keys are not readable by everybody", m.readable.p, "chmod(1)");
+	check_add(l, CHECK_WARNING, "only their owners can change the files", m.writable.p,
+		  "chmod(1)");
+	check_add(l, CHECK_ERROR, "private keys are not readable by everybody", m.readable.p,
+		  "chmod(1)");
 }
 
 void check_config(struct check_list *l)

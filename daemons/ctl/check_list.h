@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * check_list: the list that `kvmeshctl check` fills: categories of checks with a result, a reason and a
- * hint, in the text and JSON forms linkerd users know. Layer daemons/ctl.
+ * check_list: the list that `kvmeshctl check` fills: categories of checks with a result, a reason
+ * and a hint, in the text and JSON forms linkerd users know. Layer daemons/ctl.
  */
 #pragma once
 
@@ -13,7 +13,7 @@ enum check_result { CHECK_OK, CHECK_WARNING, CHECK_ERROR };
 struct check_item {
 	const char *category;
 	enum check_result result;
-	const char *text;               /* what should be true: "root certificate valid for 60 days" */
+	const char *text;               /* what should be true */
 	const char *why;                /* when it is not; may have several lines; NULL */
 	const char *hint;               /* what to do; NULL */
 };
@@ -32,7 +32,7 @@ void check_add(struct check_list *l, enum check_result result, const char *text,
 size_t check_count(const struct check_list *l, enum check_result result);
 void check_print(const struct check_list *l);
 
-/* ---- the categories ------------------------------------------------------------------------------ */
+/* ---- the categories -------------------------------------------------------------------------- */
 void check_host(struct check_list *l);                                          /* check_host.c */
 void check_config(struct check_list *l);                                        /* check_host.c */
 void check_control_plane(struct check_list *l, const struct live *live);        /* check_live.c */

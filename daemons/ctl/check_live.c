@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* check_live: do the daemons answer, are certificates valid, do the proxies serve? Layer daemons/ctl. */
+/* check_live: do daemons answer, are certificates valid, do proxies serve? Layer daemons/ctl. */
 #include "config.h"
 
 #include <string.h>
@@ -14,12 +14,13 @@
 #define CHECK_ROOT_DAYS 60
 #define CHECK_ISSUER_DAYS 7
 
-/* ---- control plane ----------------------------------------------------------------------------- */
+/* ---- control plane --------------------------------------------------------------------------- */
 
 static void check_answers(struct check_list *l, const char *name, const struct doc *status,
 			  const struct err *err, enum check_result grade)
 {
-	check_add(l, grade, arena_printf(&l->c->arena, "%s answers", name).p, status ? NULL : err->text,
+	check_add(l, grade, arena_printf(&l->c->arena, "%s answers", name).p,
+		  status ? NULL : err->text,
 		  arena_printf(&l->c->arena, "systemctl status %s", name).p);
 }
 
@@ -47,9 +48,10 @@ void check_control_plane(struct check_list *l, const struct live *live)
 	check_answers(l, "kvmesh-metrics", live->metrics, &live->metrics_err, CHECK_WARNING);
 }
 
-/* ---- identity ----------------------------------------------------------------------------------- */
+/* ---- identity -------------------------------------------------------------------------------- */
 
-static void check_valid_for(struct check_list *l, const struct doc *cert, const char *what, int days)
+static void check_valid_for(struct check_list *l, const struct doc *cert, const char *what,
+			    int days)
 {
 	struct arena *a = &l->c->arena;
 	int64_t end, begin, now = clock_real_us();
@@ -65,8 +67,9 @@ static void check_valid_for(struct check_list *l, const struct doc *cert, const 
 	} else if (ctl_time_parse(doc_get_str(cert, "notBefore", STR("")), &begin) && begin > now) {
 		why = "not valid yet: is the clock right?";
 	}
-	check_add(l, CHECK_ERROR, arena_printf(a, "%s certificate valid for at least %d days", what, days).p,
-		  why, "kvmeshctl ca status");
+	check_add(l, CHECK_ERROR,
+		  arena_printf(a, "%s certificate valid for at least %d days", what, days).p, why,
+		  "kvmeshctl ca status");
 }
 
 static void check_bundle(struct check_list *l)
@@ -79,10 +82,11 @@ static void check_bundle(struct check_list *l)
 
 	ok = ipc_dial(ctl_sock(l->c, "ca", "ca"), l->c->timeout_ms, &conn, &err) == 0;
 	if (ok) {
-		ok = ipc_next_sync(conn, "Roots", NULL, &l->c->arena, &reply, &more, l->c->timeout_ms,
-				   &err) == 0 &&
+		ok = ipc_next_sync(conn, "Roots", NULL, &l->c->arena, &reply, &more,
+				   l->c->timeout_ms, &err) == 0 &&
 		     tls_trust_new(doc_get_str(reply, "bundle", STR("")),
-				   doc_get_str(reply, "trustDomain", STR("")), 1, &trust, &err) == 0;
+				   doc_get_str(reply, "trustDomain", STR("")), 1, &trust,
+				   &err) == 0;
 		ipc_hangup(conn);
 	}
 	if (trust)
@@ -99,8 +103,9 @@ static void check_ca(struct check_list *l, const struct doc *ca)
 	check_valid_for(l, root, "root", CHECK_ROOT_DAYS);
 	check_valid_for(l, doc_get(ca, STR("issuer")), "issuer", CHECK_ISSUER_DAYS);
 	check_add(l, CHECK_WARNING, "root key is kept off this node",
-		  doc_get_bool(root, "keyOnNode", false) ?
-			  "only the issuer's key is needed here; move the root's key offline" : NULL,
+		  doc_get_bool(root, "keyOnNode", false)
+			  ? "only the issuer's key is needed here; move the root's key offline"
+			  : NULL,
 		  "kvmesh-ca(8), ROOT KEY");
 	check_add(l, CHECK_WARNING, "CA knows the current identities",
 		  registry && !doc_get_bool(registry, "fresh", true) ?
@@ -125,14 +130,16 @@ static void check_leaves(struct check_list *l, const struct live *live)
 			n++;
 			if (ctl_time_parse(end, &at) && at > now)
 				continue;
-			why = arena_printf(a, "%.*s%.*s in proxy %s: expired at %.*s\n", STR_ARG(why),
+			why = arena_printf(a, "%.*s%.*s in proxy %s: expired at %.*s\n",
+					   STR_ARG(why),
 					   STR_ARG(doc_get_str(certs->v[k], "spiffe", STR("-"))),
 					   live->proxies[i].name, STR_ARG(end));
 		}
 	}
 	if (n > 0)
-		check_add(l, CHECK_ERROR, arena_printf(a, "all %zu workload certificates are valid", n).p,
-			  why.p, "kvmeshctl identity");
+		check_add(l, CHECK_ERROR,
+			  arena_printf(a, "all %zu workload certificates are valid", n).p, why.p,
+			  "kvmeshctl identity");
 }
 
 void check_identity(struct check_list *l, const struct live *live)
@@ -143,7 +150,7 @@ void check_identity(struct check_list *l, const struct live *live)
 	check_leaves(l, live);
 }
 
-/* ---- data plane ------------------------------------------------------------------------------------ */
+/* ---- data plane ------------------------------------------------------------------------------ */
 
 /* One line per proxy for which ok says why not. */
 static struct str each_proxy(struct check_list *l, const struct live *live,
@@ -162,7 +169,8 @@ static struct str each_proxy(struct check_list *l, const struct live *live,
 	return lines;
 }
 
-static struct str why_not_ready(struct arena *a, const struct live *live, const struct live_proxy *p)
+static struct str why_not_ready(struct arena *a, const struct live *live,
+				const struct live_proxy *p)
 {
 	(void)live;
 	if (!p->status)
@@ -172,16 +180,19 @@ static struct str why_not_ready(struct arena *a, const struct live *live, const 
 	return doc_get_bool(p->status, "ready", false) ? STR("") : STR("not ready yet");
 }
 
-static struct str why_not_synced(struct arena *a, const struct live *live, const struct live_proxy *p)
+static struct str why_not_synced(struct arena *a, const struct live *live,
+				 const struct live_proxy *p)
 {
 	struct str state = live_state(p), error = doc_get_str(p->router, "error", STR(""));
 
 	if (!live->router || str_eq(state, STR("SYNCED")))
 		return STR("");
-	return arena_printf(a, "%.*s%s%.*s", STR_ARG(state), error.n > 0 ? ", " : "", STR_ARG(error));
+	return arena_printf(a, "%.*s%s%.*s", STR_ARG(state), error.n > 0 ? ", " : "",
+			    STR_ARG(error));
 }
 
-static struct str why_other_version(struct arena *a, const struct live *live, const struct live_proxy *p)
+static struct str why_other_version(struct arena *a, const struct live *live,
+				    const struct live_proxy *p)
 {
 	struct str v = doc_get_str(p->router, "software", STR(PACKAGE_VERSION));
 

@@ -192,7 +192,8 @@ void child_died(struct child *ch, int wait_status, bool again)
 	if (ch->deaths == 0)
 		ch->backoff_us = CHILD_BACKOFF_MIN_US;
 	ch->deaths++;
-	log_warn("%s %s; starting it again in %u ms", ch->name, how, (unsigned)(ch->backoff_us / 1000));
+	log_warn("%s %s; starting it again in %u ms", ch->name, how,
+		 (unsigned)(ch->backoff_us / 1000));
 	loop_timer_set(&ch->restart, ch->backoff_us);
 	ch->backoff_us = ch->backoff_us * 2 < CHILD_BACKOFF_MAX_US ? ch->backoff_us * 2 :
 								     CHILD_BACKOFF_MAX_US;

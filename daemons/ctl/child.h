@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * child: one daemon as a child of `kvmeshctl run`: found, started, restarted with back-off, asked for
- * its Status until it works. Layer daemons/ctl.
+ * child: one daemon as a child of `kvmeshctl run`: found, started, restarted with back-off, asked
+ * for its Status until it works. Layer daemons/ctl.
  */
 #pragma once
 
@@ -28,7 +28,7 @@ struct child {
 	pid_t pid;                      /* 0: not running */
 	uint64_t started_us, backoff_us;
 	unsigned deaths;                /* in a row, none of them steady */
-	bool wanted;                    /* false: an instance that the configuration no longer has */
+	bool wanted;                    /* false: no longer in the configuration */
 	struct loop *loop;
 	struct loop_timer restart;
 	/* Status is asked for while somebody waits for the child. */
@@ -38,8 +38,8 @@ struct child {
 };
 
 /*
- * kind and instance (copied) say which daemon; it is found beside kvmeshctl, else in SBINDIR. Not yet
- * started. Returns 0, or -ENOENT with err.
+ * kind and instance (copied) say which daemon; it is found beside kvmeshctl, else in SBINDIR. Not
+ * yet started. Returns 0, or -ENOENT with err.
  */
 int child_new(struct ctl *c, struct loop *l, enum child_kind kind, const char *instance,
 	      struct child **ret, struct err *err);

@@ -71,7 +71,8 @@ static void print_line(struct analysis *an, const struct err *e)
 		findings_level_name(e->level), styled ? print_esc(c, PRINT_PLAIN) : "");
 	if (e->rule[0])
 		fprintf(c->out, " [%s]", e->rule);
-	fprintf(c->out, " (%s%s%s", label ? label : "", label ? " " : "", e->file[0] ? e->file : "-");
+	fprintf(c->out, " (%s%s%s", label ? label : "", label ? " " : "",
+		e->file[0] ? e->file : "-");
 	if (e->line > 0)
 		fprintf(c->out, ":%u", e->line);
 	fprintf(c->out, ") %s\n", e->text);
@@ -125,7 +126,8 @@ static int threshold(struct ctl *c, const char *option, enum err_level dflt, enu
 
 	*ret = dflt;
 	if (text && !findings_level_parse(text, ret))
-		return ctl_fail(CTL_EXIT_USAGE, "--%s %s: Info, Warning or Error is needed", option, text);
+		return ctl_fail(CTL_EXIT_USAGE, "--%s %s: Info, Warning or Error is needed", option,
+				text);
 	return 0;
 }
 

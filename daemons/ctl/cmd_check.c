@@ -33,7 +33,7 @@ size_t check_count(const struct check_list *l, enum check_result result)
 	return n;
 }
 
-/* ---- text ----------------------------------------------------------------------------------------- */
+/* ---- text ------------------------------------------------------------------------------------ */
 
 static const enum print_style styles[] = { PRINT_GOOD, PRINT_WARN, PRINT_BAD };
 
@@ -73,8 +73,8 @@ static void print_text(const struct check_list *l)
 		if (c->output == CTL_OUTPUT_SHORT && it->result == CHECK_OK)
 			continue;
 		if (category != it->category) {
-			fprintf(c->out, "%s%s%s%s\n", category ? "\n" : "", print_esc(c, PRINT_BOLD),
-				it->category, print_esc(c, PRINT_PLAIN));
+			fprintf(c->out, "%s%s%s%s\n", category ? "\n" : "",
+				print_esc(c, PRINT_BOLD), it->category, print_esc(c, PRINT_PLAIN));
 			for (size_t k = 0; k < strlen(it->category); k++)
 				fputc('-', c->out);
 			fputc('\n', c->out);
@@ -87,7 +87,7 @@ static void print_text(const struct check_list *l)
 	fputc('\n', c->out);
 }
 
-/* ---- JSON ----------------------------------------------------------------------------------------- */
+/* ---- JSON ------------------------------------------------------------------------------------ */
 
 static struct doc *as_doc(const struct check_list *l)
 {
@@ -128,7 +128,7 @@ void check_print(const struct check_list *l)
 		print_text(l);
 }
 
-/* ---- the command ---------------------------------------------------------------------------------- */
+/* ---- the command ----------------------------------------------------------------------------- */
 
 static void run_checks(struct check_list *l)
 {

@@ -17,7 +17,8 @@ static const char bash_script[] =
 	"\tCOMPREPLY=()\n"
 	"\twhile IFS= read -r word; do\n"
 	"\t\tCOMPREPLY+=(\"$word\")\n"
-	"\tdone < <(\"${COMP_WORDS[0]}\" completion words -- \"${COMP_WORDS[@]:1:COMP_CWORD}\" 2>/dev/null)\n"
+	"\tdone < <(\"${COMP_WORDS[0]}\" completion words -- \"${COMP_WORDS[@]:1:COMP_CWORD}\" "
+	"2>/dev/null)\n"
 	"\t[ ${#COMPREPLY[@]} -gt 0 ] || compopt -o default 2>/dev/null\n"
 	"}\n"
 	"complete -F _kvmeshctl kvmeshctl\n";
@@ -82,8 +83,10 @@ static void offer_words(struct ctl *c, const struct ctl_command *cmd, struct str
 static bool offer_value(struct ctl *c, const char *option, struct str begun)
 {
 	static const char *const values[][2] = {
-		{ "-o", "table wide json yaml short" },  { "--output", "table wide json yaml short" },
-		{ "--color", "auto always never" },      { "--to", "conf yaml json" },
+		{ "-o", "table wide json yaml short" },
+		{ "--output", "table wide json yaml short" },
+		{ "--color", "auto always never" },
+		{ "--to", "conf yaml json" },
 		{ "--output-threshold", "Info Warning Error" },
 		{ "--failure-threshold", "Info Warning Error" },
 		{ "--direction", "inbound outbound" },

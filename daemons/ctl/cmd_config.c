@@ -12,7 +12,7 @@
 #include "ctl/print.h"
 #include "ipc/ipc.h"
 
-/* ---- test ----------------------------------------------------------------------------------- */
+/* ---- test ------------------------------------------------------------------------------------ */
 
 int cmd_config_test(struct ctl *c)
 {
@@ -33,7 +33,7 @@ int cmd_config_test(struct ctl *c)
 	return code;
 }
 
-/* ---- dump ----------------------------------------------------------------------------------- */
+/* ---- dump ------------------------------------------------------------------------------------ */
 
 /* Is this a value to print on one line? */
 static bool is_leaf(const struct doc *d)
@@ -54,8 +54,8 @@ static void add_setting(struct arena *a, struct doc *rows, const char *path, con
 
 	doc_set_str(a, row, "key", str_c(path));
 	doc_set(a, row, "value", doc_copy(a, d));
-	doc_set_str(a, row, "origin", d->at.file ? arena_printf(a, "%s:%u", d->at.file, d->at.line) :
-						   STR("default"));
+	doc_set_str(a, row, "origin",
+		    d->at.file ? arena_printf(a, "%s:%u", d->at.file, d->at.line) : STR("default"));
 }
 
 static void add_settings(struct arena *a, struct doc *rows, const char *path, const struct doc *d)
@@ -141,7 +141,7 @@ int cmd_config_reload(struct ctl *c)
 	return ctl_fail_err(&err);
 }
 
-/* ---- history ---------------------------------------------------------------------------------- */
+/* ---- history --------------------------------------------------------------------------------- */
 
 static struct str changed_cell(struct arena *a, const struct doc *row)
 {
@@ -183,7 +183,8 @@ int cmd_config_history(struct ctl *c)
 	uint64_t n;
 
 	if (!str_to_u64(str_c(limit), &n) || n == 0 || n > 10000)
-		return ctl_fail(CTL_EXIT_USAGE, "--limit %s: a number from 1 to 10000 is needed", limit);
+		return ctl_fail(CTL_EXIT_USAGE, "--limit %s: a number from 1 to 10000 is needed",
+				limit);
 	doc_set_int(&c->arena, params, "limit", (int64_t)n);
 	if (ctl_call_router(c, "History", params, &reply, &err) < 0)
 		return ctl_fail_err(&err);

@@ -43,7 +43,8 @@ static int read_input(struct ctl *c, const char *path, struct doc_file *f, struc
 	if (strcmp(path, "-") != 0)
 		return doc_read_file(path, NULL, &c->arena, f, errs);
 	r = findings_read_stdin(c, &text, errs);
-	return r < 0 ? r : doc_read_text(text, "stdin", load_guess_syntax(text), &c->arena, f, errs);
+	return r < 0 ? r
+		     : doc_read_text(text, "stdin", load_guess_syntax(text), &c->arena, f, errs);
 }
 
 static void print_errors(const struct err_list *errs, const struct doc_file *f)

@@ -40,7 +40,8 @@ static bool same(const struct doc *a, const struct doc *b, const char *key)
 
 static struct doc *find_row(struct doc *rows, const struct doc *row)
 {
-	static const char *const keys[] = { "src", "dst", "src_namespace", "dst_namespace", "service" };
+	static const char *const keys[] = { "src", "dst", "src_namespace", "dst_namespace",
+					    "service" };
 
 	for (size_t i = 0; i < rows->n; i++) {
 		bool all = true;
@@ -91,7 +92,8 @@ static struct doc *as_row(struct arena *a, const struct doc *e)
 /* Both sides count the same connections: the larger number is the edge's. */
 static void merge(struct arena *a, struct doc *into, const struct doc *row)
 {
-	static const char *const texts[] = { "client_id", "server_id", "tls", "cipher", "last_seen" };
+	static const char *const texts[] = { "client_id", "server_id", "tls", "cipher",
+					     "last_seen" };
 	static const char *const numbers[] = { "connections", "requests" };
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)

@@ -21,7 +21,7 @@ static const char *const status_names[] = {
 	[FIELD_IGNORED] = "ignored",
 };
 
-/* ---- lists ------------------------------------------------------------------------------------ */
+/* ---- lists ----------------------------------------------------------------------------------- */
 
 static const struct print_column kind_columns[] = {
 	{ .head = "KIND", .key = "kind" },
@@ -42,8 +42,10 @@ static int list_kinds(struct ctl *c)
 		struct doc *d = doc_add(a, rows, doc_new_map(a));
 
 		doc_set_str(a, d, "kind", str_c(i->name));
-		doc_set_str(a, d, "names", arena_printf(a, "%s%s%s", i->plural, i->shorts && i->shorts[0] ? " " : "",
-							i->shorts ? i->shorts : ""));
+		doc_set_str(a, d, "names",
+			    arena_printf(a, "%s%s%s", i->plural,
+					 i->shorts && i->shorts[0] ? " " : "",
+					 i->shorts ? i->shorts : ""));
 		doc_set_str(a, d, "api", str_c(i->group));
 		doc_set_str(a, d, "status", str_c(status_names[i->status]));
 		doc_set_str(a, d, "help", str_c(i->help));
@@ -122,7 +124,7 @@ static struct doc *table_docs(struct arena *a, const struct bind_table *t)
 	return rows;
 }
 
-/* ---- text -------------------------------------------------------------------------------------- */
+/* ---- text ------------------------------------------------------------------------------------ */
 
 static void print_line(struct ctl *c, const struct doc *d, const char *label, const char *key)
 {
@@ -134,8 +136,9 @@ static void print_line(struct ctl *c, const struct doc *d, const char *label, co
 
 static void print_field(struct ctl *c, const char *path, const struct doc *d, const struct field *f)
 {
-	fprintf(c->out, "%s%s%s <%s>%s\n", print_esc(c, PRINT_BOLD), path, print_esc(c, PRINT_PLAIN),
-		field_type_name(f), f->flags & FIELD_REQUIRED ? " required" : "");
+	fprintf(c->out, "%s%s%s <%s>%s\n", print_esc(c, PRINT_BOLD), path,
+		print_esc(c, PRINT_PLAIN), field_type_name(f),
+		f->flags & FIELD_REQUIRED ? " required" : "");
 	if (f->help)
 		fprintf(c->out, "    %s\n", f->help);
 	fputc('\n', c->out);
@@ -151,7 +154,8 @@ static void print_field(struct ctl *c, const char *path, const struct doc *d, co
 	print_line(c, d, "since", "since");
 }
 
-static int show_table(struct ctl *c, const char *title, const char *help, const struct bind_table *t)
+static int show_table(struct ctl *c, const char *title, const char *help,
+		      const struct bind_table *t)
 {
 	struct doc *rows = table_docs(&c->arena, t);
 
@@ -184,7 +188,7 @@ static int show_field(struct ctl *c, const char *path, const struct field *f)
 	return CTL_EXIT_OK;
 }
 
-/* ---- which --------------------------------------------------------------------------------------- */
+/* ---- which ----------------------------------------------------------------------------------- */
 
 /* The longest part of a path that exists tells where the unknown name begins. */
 static int unknown_field(const struct bind_table *t, struct str path, const char *whole)
@@ -214,8 +218,8 @@ static int unknown_field(const struct bind_table *t, struct str path, const char
 		}
 	}
 	if (best)
-		return ctl_fail(CTL_EXIT_NOT_FOUND, "%s: no field '%.*s' (did you mean '%s'?)", whole,
-				STR_ARG(wrong), best);
+		return ctl_fail(CTL_EXIT_NOT_FOUND, "%s: no field '%.*s' (did you mean '%s'?)",
+				whole, STR_ARG(wrong), best);
 	return ctl_fail(CTL_EXIT_NOT_FOUND, "%s: no field '%.*s'", whole, STR_ARG(wrong));
 }
 
@@ -251,10 +255,12 @@ int cmd_explain(struct ctl *c)
 	if (k)
 		return show_path(c, k->table, rest, whole);
 	if (strcmp(whole, "kvmesh.conf") == 0)
-		return show_table(c, "kvmesh.conf", "settings of a node and its mesh", &model_mesh_table);
+		return show_table(c, "kvmesh.conf", "settings of a node and its mesh",
+				  &model_mesh_table);
 	if (bind_find(&model_mesh_table, first))
 		return show_path(c, &model_mesh_table, str_c(whole), whole);
 	return ctl_fail(CTL_EXIT_NOT_FOUND,
-			"%.*s is neither a kind nor a group of kvmesh.conf; 'kvmeshctl explain' lists the kinds",
+			"%.*s is neither a kind nor a group of kvmesh.conf; 'kvmeshctl explain' "
+			"lists the kinds",
 			STR_ARG(first));
 }

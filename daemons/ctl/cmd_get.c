@@ -24,12 +24,13 @@ static struct doc *add_row(struct arena *a, struct doc *rows, struct str kind, s
 	return row;
 }
 
-/* Kinds that without a selector are for their namespace, or from the root namespace for the mesh. */
+/* Kinds that without a selector are for their namespace; in the root's, for the mesh. */
 static void set_scope(struct arena *a, struct doc *row, struct str root_ns)
 {
 	static const char *const kinds[] = { "PeerAuthentication", "RequestAuthentication",
 					     "AuthorizationPolicy", "Telemetry", "Sidecar" };
-	struct str kind = doc_get_str(row, "kind", STR("")), ns = doc_get_str(row, "namespace", STR(""));
+	struct str kind = doc_get_str(row, "kind", STR("")),
+		   ns = doc_get_str(row, "namespace", STR(""));
 
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
 		if (str_eq(kind, str_c(kinds[i])))
@@ -47,9 +48,11 @@ static int rows_from_files(struct ctl *c, struct doc *rows)
 		return code;
 	for (int k = 0; k < MODEL_KIND__N; k++)
 		model_for_each(m, (enum model_kind)k, r) {
-			struct doc *row = add_row(a, rows, str_c(model_kind_name(r->kind)), r->ns, r->name);
+			struct doc *row =
+				add_row(a, rows, str_c(model_kind_name(r->kind)), r->ns, r->name);
 
-			doc_set_str(a, row, "source", arena_printf(a, "%s:%u", r->at.file, r->at.line));
+			doc_set_str(a, row, "source",
+				    arena_printf(a, "%s:%u", r->at.file, r->at.line));
 			doc_set(a, row, "metadata", doc_copy(a, r->metadata));
 			doc_set(a, row, "spec", doc_copy(a, r->doc));
 			set_scope(a, row, m->mesh.mesh.rootNamespace);
@@ -62,8 +65,8 @@ static void rows_from_router(struct ctl *c, const struct doc *reply, struct doc 
 	static const char *const kept[] = { "firstSeen", "metadata", "spec" };
 	struct arena *a = &c->arena;
 	const struct doc *list = doc_get(reply, STR("resources"));
-	struct str root = doc_get_str(doc_get(doc_get(reply, STR("kvmesh")), STR("mesh")), "rootNamespace",
-				      STR("kvmesh-system"));
+	struct str root = doc_get_str(doc_get(doc_get(reply, STR("kvmesh")), STR("mesh")),
+				      "rootNamespace", STR("kvmesh-system"));
 
 	for (size_t i = 0; list && list->kind == DOC_LIST && i < list->n; i++) {
 		const struct doc *r = list->v[i];
@@ -102,7 +105,7 @@ static int gather(struct ctl *c, struct doc *rows)
 	return rows_from_files(c, rows);
 }
 
-/* ---- which of them ---------------------------------------------------------------------------- */
+/* ---- which of them --------------------------------------------------------------------------- */
 
 static bool has_labels(const struct ctl *c, const struct doc *row)
 {
@@ -137,7 +140,7 @@ static struct doc *choose(struct ctl *c, const struct doc *rows, const struct mo
 	return ret;
 }
 
-/* ---- how they look ------------------------------------------------------------------------------ */
+/* ---- how they look --------------------------------------------------------------------------- */
 
 static struct str labels_text(struct arena *a, const struct doc *labels)
 {
@@ -205,7 +208,8 @@ static struct doc *as_resource(struct arena *a, const struct doc *row)
 
 		str_split(&versions, ' ', &version);
 		doc_set_str(a, d, "apiVersion",
-			    k->group[0] ? arena_printf(a, "%s/%.*s", k->group, STR_ARG(version)) : version);
+			    k->group[0] ? arena_printf(a, "%s/%.*s", k->group, STR_ARG(version))
+					: version);
 	}
 	doc_set_str(a, d, "kind", doc_get_str(row, "kind", STR("")));
 	doc_set_str(a, meta, "name", doc_get_str(row, "name", STR("")));
@@ -248,7 +252,8 @@ static int unknown_kind(const char *word)
 		}
 	}
 	if (best)
-		return ctl_fail(CTL_EXIT_USAGE, "unknown kind '%s' (did you mean '%s'?)", word, best);
+		return ctl_fail(CTL_EXIT_USAGE, "unknown kind '%s' (did you mean '%s'?)", word,
+				best);
 	return ctl_fail(CTL_EXIT_USAGE, "unknown kind '%s'; 'kvmeshctl explain' lists them", word);
 }
 
@@ -265,8 +270,8 @@ int cmd_get(struct ctl *c)
 		return code;
 	rows = choose(c, rows, kind);
 	if (rows->n == 0 && c->n_words > 1)
-		return ctl_fail(CTL_EXIT_NOT_FOUND, "there is no %s %s%s%s", c->words[0], c->words[1],
-				c->ns ? " in namespace " : "", c->ns ? c->ns : "");
+		return ctl_fail(CTL_EXIT_NOT_FOUND, "there is no %s %s%s%s", c->words[0],
+				c->words[1], c->ns ? " in namespace " : "", c->ns ? c->ns : "");
 	if (print_wants_doc(c))
 		print_resources(c, rows, c->n_words > 1);
 	else

@@ -10,7 +10,8 @@
 #include "ipc/ipc.h"
 
 /* First reply of a stream: the present state. */
-static int first_of(struct ctl *c, const char *path, const char *method, struct doc **ret, struct err *err)
+static int first_of(struct ctl *c, const char *path, const char *method, struct doc **ret,
+		    struct err *err)
 {
 	struct ipc_conn *conn;
 	bool more;
@@ -23,7 +24,7 @@ static int first_of(struct ctl *c, const char *path, const char *method, struct 
 	return r;
 }
 
-/* ---- identity --------------------------------------------------------------------------------- */
+/* ---- identity -------------------------------------------------------------------------------- */
 
 /* What the router says about a SPIFFE ID, or NULL. */
 static const struct doc *registered(const struct doc *identities, struct str spiffe)
@@ -65,8 +66,9 @@ static struct doc *cert_row(struct ctl *c, const struct live_proxy *p, const str
 	doc_set_str(a, row, "proxy", str_c(p->name));
 	copy_text(c, row, "unit", reg, "unit");
 	copy_text(c, row, "user", reg, "user");
-	doc_set_bool(a, row, "valid", ctl_time_parse(doc_get_str(cert, "notAfter", STR("")), &end) &&
-				      end > clock_real_us());
+	doc_set_bool(a, row, "valid",
+		     ctl_time_parse(doc_get_str(cert, "notAfter", STR("")), &end) &&
+			     end > clock_real_us());
 	return row;
 }
 
@@ -94,11 +96,13 @@ static bool is_wanted(const struct ctl *c, const struct doc *row)
 {
 	if (c->ns && !str_eq(doc_get_str(row, "namespace", STR("")), str_c(c->ns)))
 		return false;
-	return c->n_words == 0 || str_eq(doc_get_str(row, "workload", STR("")), str_c(c->words[0])) ||
+	return c->n_words == 0 ||
+	       str_eq(doc_get_str(row, "workload", STR("")), str_c(c->words[0])) ||
 	       str_eq(doc_get_str(row, "spiffe_id", STR("")), str_c(c->words[0]));
 }
 
-static size_t add_rows(struct ctl *c, const struct live *l, const struct doc *identities, struct doc *rows)
+static size_t add_rows(struct ctl *c, const struct live *l, const struct doc *identities,
+		       struct doc *rows)
 {
 	struct str issuer = doc_get_str(doc_get(l->ca, STR("issuer")), "subject", STR(""));
 	size_t answered = 0;
@@ -108,7 +112,8 @@ static size_t add_rows(struct ctl *c, const struct live *l, const struct doc *id
 
 		answered += l->proxies[i].status != NULL;
 		for (size_t k = 0; certs && certs->kind == DOC_LIST && k < certs->n; k++) {
-			struct doc *row = cert_row(c, &l->proxies[i], certs->v[k], identities, issuer);
+			struct doc *row =
+				cert_row(c, &l->proxies[i], certs->v[k], identities, issuer);
 
 			if (is_wanted(c, row))
 				doc_add(&c->arena, rows, row);
@@ -130,10 +135,12 @@ int cmd_identity(struct ctl *c)
 		first_of(c, c->socket ? c->socket : ctl_sock(c, "router", "router"), "Identities",
 			 &identities, &err);
 	if (add_rows(c, &l, identities, rows) == 0)
-		return l.n_proxies > 0 ? ctl_fail_err(&l.proxies[0].err) :
-					 ctl_fail(CTL_EXIT_UNAVAILABLE, "no proxy answers in %s/proxy", c->run);
+		return l.n_proxies > 0 ? ctl_fail_err(&l.proxies[0].err)
+				       : ctl_fail(CTL_EXIT_UNAVAILABLE,
+						  "no proxy answers in %s/proxy", c->run);
 	if (c->n_words > 0 && rows->n == 0)
-		return ctl_fail(CTL_EXIT_NOT_FOUND, "no proxy holds a certificate of '%s'", c->words[0]);
+		return ctl_fail(CTL_EXIT_NOT_FOUND, "no proxy holds a certificate of '%s'",
+				c->words[0]);
 	for (size_t i = 0; i < rows->n; i++)
 		if (!doc_get_bool(rows->v[i], "valid", false))
 			code = CTL_EXIT_NO;
@@ -141,12 +148,14 @@ int cmd_identity(struct ctl *c)
 	return code;
 }
 
-/* ---- ca --------------------------------------------------------------------------------------- */
+/* ---- ca -------------------------------------------------------------------------------------- */
 
 static struct doc *authority_row(struct ctl *c, const struct doc *status, const char *which)
 {
-	static const char *const keys[][2] = { { "subject", "subject" }, { "serial", "serial" },
-					       { "not_before", "notBefore" }, { "not_after", "notAfter" } };
+	static const char *const keys[][2] = { { "subject", "subject" },
+					       { "serial", "serial" },
+					       { "not_before", "notBefore" },
+					       { "not_after", "notAfter" } };
 	struct doc *row = doc_new_map(&c->arena);
 	const struct doc *d = doc_get(status, str_c(which));
 	int64_t end;
@@ -156,8 +165,9 @@ static struct doc *authority_row(struct ctl *c, const struct doc *status, const 
 		copy_text(c, row, keys[i][0], d, keys[i][1]);
 	doc_set_str(&c->arena, row, "key",
 		    doc_get_bool(d, "keyOnNode", false) ? STR("on this node") : STR("elsewhere"));
-	doc_set_bool(&c->arena, row, "valid", ctl_time_parse(doc_get_str(d, "notAfter", STR("")), &end) &&
-					      end > clock_real_us());
+	doc_set_bool(&c->arena, row, "valid",
+		     ctl_time_parse(doc_get_str(d, "notAfter", STR("")), &end) &&
+			     end > clock_real_us());
 	return row;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* proxy-config: what a proxy really runs, with istioctl's columns and filters. Layer daemons/ctl. */
+/* proxy-config: what a proxy runs, with istioctl's columns and filters. Layer daemons/ctl. */
 #include "config.h"
 
 #include <string.h>
@@ -9,9 +9,9 @@
 
 /* Options that compare one member; a row without that member does not match. */
 static const char *const filters[][2] = {
-	{ "fqdn", "service" }, { "port", "port" }, { "direction", "direction" }, { "subset", "subset" },
-	{ "address", "address" }, { "cluster", "cluster" }, { "status", "status" }, { "name", "name" },
-	{ "type", "kind" },
+	{ "fqdn", "service" },  { "port", "port" },       { "direction", "direction" },
+	{ "subset", "subset" }, { "address", "address" }, { "cluster", "cluster" },
+	{ "status", "status" }, { "name", "name" },       { "type", "kind" },
 };
 
 static bool is_kept(struct ctl *c, const struct doc *row)
@@ -122,12 +122,14 @@ int cmd_proxy_config_route(struct ctl *c)
 
 static enum print_style outlier_style(const struct doc *row)
 {
-	return str_eq(doc_get_str(row, "outlier_check", STR("")), STR("OK")) ? PRINT_PLAIN : PRINT_BAD;
+	return str_eq(doc_get_str(row, "outlier_check", STR("")), STR("OK")) ? PRINT_PLAIN
+									     : PRINT_BAD;
 }
 
 static enum print_style health_style(const struct doc *row)
 {
-	return str_eq(doc_get_str(row, "status", STR("")), STR("HEALTHY")) ? PRINT_PLAIN : PRINT_BAD;
+	return str_eq(doc_get_str(row, "status", STR("")), STR("HEALTHY")) ? PRINT_PLAIN
+									   : PRINT_BAD;
 }
 
 static const struct print_column endpoint_columns[] = {

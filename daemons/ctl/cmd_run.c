@@ -74,7 +74,7 @@ static size_t running(const struct run *r)
 	return n;
 }
 
-/* ---- the end ------------------------------------------------------------------------------ */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 static void stop(struct run *r, int exit_code)
 {
@@ -125,7 +125,7 @@ static void on_hangup(void *arg, int signo)
 			child_kill(r->v[i], signo);
 }
 
-/* ---- deaths -------------------------------------------------------------------------------- */
+/* ---- deaths ---------------------------------------------------------------------------------- */
 
 /* Before the first "ready" a child that refuses to work ends the whole: nobody is served yet. */
 static bool is_hopeless(const struct run *r, const struct child *ch, int st, int *ret_code)
@@ -170,7 +170,7 @@ static void on_child(void *arg, int signo)
 		loop_stop(r->loop);
 }
 
-/* ---- which proxies, and are they there yet ----------------------------------------------------- */
+/* ---- which proxies, and are they there yet --------------------------------------------------- */
 
 static struct child *find_proxy(struct run *r, struct str instance)
 {
@@ -277,7 +277,7 @@ static void on_tick(void *arg)
 	loop_timer_set(&r->tick, r->ready ? RUN_TICK_STEADY_US : RUN_TICK_STARTING_US);
 }
 
-/* ---- the beginning ------------------------------------------------------------------------- */
+/* ---- the beginning --------------------------------------------------------------------------- */
 
 static int make_dirs(struct ctl *c)
 {
@@ -286,7 +286,8 @@ static int make_dirs(struct ctl *c)
 
 	for (size_t i = 0; i < sizeof(subs) / sizeof(subs[0]); i++) {
 		if (fs_mkdir(arena_printf(&c->arena, "%s/%s", c->run, subs[i]).p, 0755, &err) < 0 ||
-		    fs_mkdir(arena_printf(&c->arena, "%s/%s", c->state, subs[i]).p, 0700, &err) < 0) {
+		    fs_mkdir(arena_printf(&c->arena, "%s/%s", c->state, subs[i]).p, 0700,
+			     &err) < 0) {
 			if (err.code == -EACCES || err.code == -EPERM)
 				ctl_note(c, "as an ordinary user give --run DIR and --state DIR");
 			return ctl_fail_err(&err);
@@ -391,7 +392,8 @@ int cmd_run(struct ctl *c)
 	log_init("kvmeshctl");
 	if (c->verbose)
 		log_set_level(LOG_DEBUG);
-	if ((code = check_config(c)) != 0 || (code = make_dirs(c)) != 0 || (code = lock_run_dir(c)) != 0)
+	if ((code = check_config(c)) != 0 || (code = make_dirs(c)) != 0 ||
+	    (code = lock_run_dir(c)) != 0)
 		return code;
 	signal(SIGPIPE, SIG_IGN);
 	run_loop(&r);

@@ -8,7 +8,7 @@
 #include "ctl/live.h"
 #include "ctl/print.h"
 
-/* ---- version -------------------------------------------------------------------------------- */
+/* ---- version --------------------------------------------------------------------------------- */
 
 static void add_version(struct ctl *c, struct doc *rows, struct str component, const struct doc *d)
 {
@@ -50,13 +50,15 @@ int cmd_version(struct ctl *c)
 	return CTL_EXIT_OK;
 }
 
-/* ---- status --------------------------------------------------------------------------------- */
+/* ---- status ---------------------------------------------------------------------------------- */
 
 static enum print_style state_style(const struct doc *row)
 {
 	struct str s = doc_get_str(row, "state", STR(""));
 
-	return str_eq(s, STR("running")) ? PRINT_GOOD : str_eq(s, STR("stale")) ? PRINT_WARN : PRINT_BAD;
+	return str_eq(s, STR("running")) ? PRINT_GOOD
+	       : str_eq(s, STR("stale")) ? PRINT_WARN
+					 : PRINT_BAD;
 }
 
 static const struct print_column status_columns[] = {
@@ -81,7 +83,8 @@ static struct doc *add_status(struct ctl *c, struct doc *rows, struct str compon
 		    STR("not running") : STR("no answer"));
 	if (up >= 0)
 		doc_set_str(a, row, "since",
-			    str_c(clock_rfc3339(clock_real_us() / 1000000 * 1000000 - up * 1000000, since)));
+			    str_c(clock_rfc3339(clock_real_us() / 1000000 * 1000000 - up * 1000000,
+						since)));
 	if (!status && !ctl_is_unanswered(err))
 		doc_set_str(a, row, "note", str_c(err->text));
 	return row;
@@ -98,12 +101,13 @@ static void note_router(struct ctl *c, struct doc *row, const struct doc *st)
 	doc_set_int(&c->arena, row, "config", doc_get_int(st, "generation", 0));
 	if (last && !doc_get_bool(last, "ok", true))
 		doc_set_str(&c->arena, row, "note",
-			    arena_printf(&c->arena, "last reload refused: %zu findings, see config reload",
+			    arena_printf(&c->arena,
+					 "last reload refused: %zu findings, see config reload",
 					 findings && findings->kind == DOC_LIST ? findings->n : 0));
 	else if (files && files->kind == DOC_INT && res && res->kind == DOC_INT)
 		doc_set_str(&c->arena, row, "note",
-			    arena_printf(&c->arena, "%lld resources in %lld files", (long long)res->i,
-					 (long long)files->i));
+			    arena_printf(&c->arena, "%lld resources in %lld files",
+					 (long long)res->i, (long long)files->i));
 }
 
 static void note_ca(struct ctl *c, struct doc *row, const struct doc *st)
@@ -142,14 +146,17 @@ static struct doc *gather_status(struct ctl *c)
 	struct live l;
 
 	live_gather(c, &l);
-	note_router(c, add_status(c, rows, STR("kvmesh-router"), l.router, &l.router_err), l.router);
+	note_router(c, add_status(c, rows, STR("kvmesh-router"), l.router, &l.router_err),
+		    l.router);
 	note_ca(c, add_status(c, rows, STR("kvmesh-ca"), l.ca, &l.ca_err), l.ca);
 	add_status(c, rows, STR("kvmesh-metrics"), l.metrics, &l.metrics_err);
 	for (size_t i = 0; i < l.n_proxies; i++) {
 		const struct live_proxy *p = &l.proxies[i];
 
-		note_proxy(c, add_status(c, rows, arena_printf(&c->arena, "kvmesh-proxy@%s", p->name),
-					 p->status, &p->err), p);
+		note_proxy(c,
+			   add_status(c, rows, arena_printf(&c->arena, "kvmesh-proxy@%s", p->name),
+				      p->status, &p->err),
+			   p);
 	}
 	/* The node proxy is part of every node, even when nothing answers for it. */
 	bool has_node = false;
@@ -167,9 +174,9 @@ static bool is_named(const struct doc *row, const char *word)
 {
 	struct str name = doc_get_str(row, "component", STR(""));
 
-	return str_eq(name, str_c(word)) ||
-	       (str_has_prefix(name, STR("kvmesh-proxy@")) ? str_eq(str_skip(name, 13), str_c(word)) :
-							     str_eq(str_skip(name, 7), str_c(word)));
+	return str_eq(name, str_c(word)) || (str_has_prefix(name, STR("kvmesh-proxy@"))
+						     ? str_eq(str_skip(name, 13), str_c(word))
+						     : str_eq(str_skip(name, 7), str_c(word)));
 }
 
 int cmd_status(struct ctl *c)
@@ -187,12 +194,13 @@ int cmd_status(struct ctl *c)
 			code = CTL_EXIT_NOT_RUNNING;
 	}
 	if (rows->n == 0)
-		return ctl_fail(CTL_EXIT_NOT_FOUND, "there is no daemon or proxy '%s'", c->words[0]);
+		return ctl_fail(CTL_EXIT_NOT_FOUND, "there is no daemon or proxy '%s'",
+				c->words[0]);
 	print_list(c, rows, status_columns, NULL);
 	return code;
 }
 
-/* ---- proxy-status ------------------------------------------------------------------------------ */
+/* ---- proxy-status ---------------------------------------------------------------------------- */
 
 static struct str uptime_cell(struct arena *a, const struct doc *row)
 {
@@ -210,7 +218,9 @@ static enum print_style config_style(const struct doc *row)
 {
 	struct str s = doc_get_str(row, "config", STR(""));
 
-	return str_eq(s, STR("SYNCED")) ? PRINT_GOOD : str_eq(s, STR("-")) ? PRINT_PLAIN : PRINT_BAD;
+	return str_eq(s, STR("SYNCED")) ? PRINT_GOOD
+	       : str_eq(s, STR("-"))    ? PRINT_PLAIN
+					: PRINT_BAD;
 }
 
 static const struct print_column proxy_columns[] = {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * authn tls-check: for every service port, what the server demands, what the client does, who decided
- * it, and what the proxies have seen on the wire. Layer daemons/ctl.
+ * authn tls-check: for every service port, what the server demands, what the client does, who
+ * decided it, and what the proxies have seen on the wire. Layer daemons/ctl.
  */
 #include "config.h"
 
@@ -30,7 +30,7 @@ struct table {
 	struct doc *rows;
 };
 
-/* ---- who calls --------------------------------------------------------------------------------- */
+/* ---- who calls ------------------------------------------------------------------------------- */
 
 /* "name", "name.namespace", "namespace/name" */
 static bool is_workload(struct ctl *c, const struct model_resource *r, struct str word)
@@ -49,7 +49,8 @@ static bool add_workload(struct table *t, struct str word)
 	model_for_each(t->m, MODEL_KIND_WORKLOAD, r) {
 		if (!is_workload(t->c, r, word))
 			continue;
-		struct caller *w = vec_push_arena(&t->c->arena, t->callers, t->n_callers, t->cap_callers);
+		struct caller *w =
+			vec_push_arena(&t->c->arena, t->callers, t->n_callers, t->cap_callers);
 
 		*w = (struct caller){ .name = r->name, .labels = names_labels(r, &t->c->arena) };
 		w->client.ns = r->ns;
@@ -67,7 +68,7 @@ static void add_namespace(struct table *t, struct str ns)
 		(struct caller){ .client.ns = ns };
 }
 
-/* Without a workload: everybody, told apart by namespace; the node's own callers are in the root's. */
+/* Without a workload: everybody, by namespace; the node's own callers are in the root's. */
 static void add_namespaces(struct table *t)
 {
 	if (t->c->ns) {
@@ -79,7 +80,7 @@ static void add_namespaces(struct table *t)
 	add_namespace(t, t->m->mesh.mesh.rootNamespace);
 }
 
-/* ---- what was seen ------------------------------------------------------------------------------ */
+/* ---- what was seen --------------------------------------------------------------------------- */
 
 static bool is_from(const struct doc *edge, const struct caller *w)
 {
@@ -92,8 +93,8 @@ static bool is_to(struct arena *a, const struct doc *edge, struct str host, int6
 	struct str p = print_value(a, doc_get(edge, STR("destinationPort")));
 	uint64_t n;
 
-	return str_ieq(doc_get_str(edge, "destinationService", STR("")), host) && str_to_u64(p, &n) &&
-	       (int64_t)n == port;
+	return str_ieq(doc_get_str(edge, "destinationService", STR("")), host) &&
+	       str_to_u64(p, &n) && (int64_t)n == port;
 }
 
 static void note_edge(struct arena *a, struct doc *seen, const struct doc *edge)
@@ -112,7 +113,8 @@ static void note_edge(struct arena *a, struct doc *seen, const struct doc *edge)
 }
 
 /* Always a map with tls, cipher and mutual: null where nothing was seen. */
-static void observe(struct table *t, struct doc *seen, const struct caller *w, struct str host, int64_t port)
+static void observe(struct table *t, struct doc *seen, const struct caller *w, struct str host,
+		    int64_t port)
 {
 	for (size_t i = 0; t->edges && i < t->edges->n; i++)
 		if (is_from(t->edges->v[i], w) && is_to(&t->c->arena, t->edges->v[i], host, port))
@@ -129,7 +131,7 @@ static struct doc *new_observed(struct arena *a)
 	return d;
 }
 
-/* ---- rows ---------------------------------------------------------------------------------------- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 /* "my-app.default" of a Service; hosts of ServiceEntries as they are. */
 static struct str short_host(struct arena *a, const struct names_service *s)
@@ -139,8 +141,9 @@ static struct str short_host(struct arena *a, const struct names_service *s)
 	return arena_printf(a, "%.*s.%.*s", STR_ARG(s->name), STR_ARG(s->ns));
 }
 
-static struct doc *new_row(struct arena *a, const struct names_service *s, const struct names_port *port,
-			   struct str subset, const struct tls_check *k)
+static struct doc *new_row(struct arena *a, const struct names_service *s,
+			   const struct names_port *port, struct str subset,
+			   const struct tls_check *k)
 {
 	struct doc *d = doc_new_map(a);
 
@@ -181,8 +184,9 @@ static struct doc *add_row(struct table *t, const struct caller *w, struct doc *
 {
 	struct arena *a = &t->c->arena;
 	struct doc *known = same_row(t->rows, row);
-	struct str from = w->name.n > 0 ? arena_printf(a, "%.*s.%.*s", STR_ARG(w->name), STR_ARG(w->client.ns)) :
-					  w->client.ns;
+	struct str from = w->name.n > 0 ? arena_printf(a, "%.*s.%.*s", STR_ARG(w->name),
+						       STR_ARG(w->client.ns))
+					: w->client.ns;
 
 	if (!known)
 		known = doc_add(a, t->rows, row);
@@ -204,7 +208,8 @@ static void add_subsets(struct table *t, const struct caller *w, const struct na
 
 			tls_check(t->m, &w->client, s, port, name, a, &k);
 			/* worth a row only when the subset is told something else, or breaks */
-			if (k.has_explicit == whole->has_explicit && k.explicit_mode == whole->explicit_mode &&
+			if (k.has_explicit == whole->has_explicit &&
+			    k.explicit_mode == whole->explicit_mode &&
 			    (k.status != TLS_CHECK_CONFLICT || whole->status == TLS_CHECK_CONFLICT))
 				continue;
 			add_row(t, w, new_row(a, s, port, name, &k));
@@ -237,7 +242,7 @@ static void add_service(struct table *t, const struct caller *w, const struct na
 	}
 }
 
-/* ---- output ---------------------------------------------------------------------------------------- */
+/* ---- output ---------------------------------------------------------------------------------- */
 
 static struct str host_cell(struct arena *a, const struct doc *row)
 {
@@ -270,7 +275,9 @@ static enum print_style status_style(const struct doc *row)
 {
 	struct str s = doc_get_str(row, "status", STR(""));
 
-	return str_eq(s, STR("OK")) ? PRINT_GOOD : str_eq(s, STR("CONFLICT")) ? PRINT_BAD : PRINT_PLAIN;
+	return str_eq(s, STR("OK"))         ? PRINT_GOOD
+	       : str_eq(s, STR("CONFLICT")) ? PRINT_BAD
+					    : PRINT_PLAIN;
 }
 
 static const struct print_column columns[] = {
@@ -298,7 +305,7 @@ static int print_table(struct table *t)
 	return n > 0 ? CTL_EXIT_NO : CTL_EXIT_OK;
 }
 
-/* ---- the command ------------------------------------------------------------------------------------ */
+/* ---- the command ----------------------------------------------------------------------------- */
 
 /* [WORKLOAD] [HOST]: one word alone may be either. */
 static int take_words(struct table *t)
@@ -346,8 +353,8 @@ int cmd_authn_tls_check(struct ctl *c)
 			for (size_t w = 0; w < t.n_callers; w++)
 				add_service(&t, &t.callers[w], &t.reg.services.v[s]);
 		if (t.rows->n == 0 && t.host.n > 0)
-			code = ctl_fail(CTL_EXIT_NOT_FOUND, "there is no workload or service '%.*s'",
-					STR_ARG(t.host));
+			code = ctl_fail(CTL_EXIT_NOT_FOUND,
+					"there is no workload or service '%.*s'", STR_ARG(t.host));
 		else
 			code = print_table(&t);
 	}

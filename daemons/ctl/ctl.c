@@ -92,8 +92,8 @@ int ctl_call(struct ctl *c, const char *path, const char *method, const struct d
 int ctl_call_router(struct ctl *c, const char *method, const struct doc *parameters,
 		    struct doc **ret, struct err *err)
 {
-	return ctl_call(c, c->socket ? c->socket : ctl_sock(c, "router", "router"), method, parameters,
-			ret, err);
+	return ctl_call(c, c->socket ? c->socket : ctl_sock(c, "router", "router"), method,
+			parameters, ret, err);
 }
 
 static int by_name(const void *a, const void *b)

@@ -90,7 +90,7 @@ struct ctl {
 	unsigned n_given;
 
 	struct model *model;            /* what findings_load_* read; freed at the end */
-	FILE *out;                      /* collected, goes to standard output at the end (print.h) */
+	FILE *out;                      /* goes to standard output at the end (print.h) */
 	char *out_text;
 	size_t out_n;
 	struct arena arena;             /* lives as long as the command */
@@ -99,7 +99,7 @@ struct ctl {
 extern const struct ctl_command ctl_commands[];
 extern const struct ctl_option ctl_global_options[];
 
-/* ---- args.c --------------------------------------------------------------------------------- */
+/* ---- args.c ---------------------------------------------------------------------------------- */
 /*
  * Fill *c from environment and command line. 0; or an exit code when the program ends here (--help
  * and --version give -1: end with 0). Messages are already printed.
@@ -114,14 +114,14 @@ const char *ctl_value_at(const struct ctl *c, const char *option, unsigned i);
 bool ctl_command_is(const struct ctl_command *row, const char *word);
 void ctl_print_help(const struct ctl_command *group, const struct ctl_command *command, FILE *out);
 
-/* ---- ctl.c ---------------------------------------------------------------------------------- */
+/* ---- ctl.c ----------------------------------------------------------------------------------- */
 /* "kvmeshctl: TEXT" on stderr; returns code. */
 int ctl_fail(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Print the error; the exit code that fits it (not permitted 77, no answer 69, …). */
 int ctl_fail_err(const struct err *err);
 /* A remark on stderr; silent under -q. */
 void ctl_note(const struct ctl *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* A path below the run directory, in c's arena: ctl_sock(c, "proxy", "node") → RUN/proxy/node.sock */
+/* In c's arena: ctl_sock(c, "proxy", "node") → RUN/proxy/node.sock */
 const char *ctl_sock(struct ctl *c, const char *dir, const char *name);
 /* One call to one daemon. Returns 0, or a negative code with err filled. */
 int ctl_call(struct ctl *c, const char *path, const char *method, const struct doc *parameters,
@@ -136,7 +136,7 @@ void ctl_proxies(struct ctl *c, const char ***ret, size_t *ret_n);
 /* "2020-12-01T10:00:00.123Z" (UTC only, as daemons write it) to microseconds since 1970. */
 bool ctl_time_parse(struct str text, int64_t *ret_us);
 
-/* ---- the commands, one file each or a small family -------------------------------------------- */
+/* ---- the commands, one file each or a small family ------------------------------------------- */
 int cmd_analyze(struct ctl *c);
 int cmd_authn_tls_check(struct ctl *c);
 int cmd_ca_bundle(struct ctl *c);

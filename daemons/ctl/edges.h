@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* edges: what the proxies saw on established connections (their method Edges). Layer daemons/ctl. */
+/* edges: what the proxies saw on established connections. Layer daemons/ctl. */
 #pragma once
 
 #include "ctl/ctl.h"
 
-/* Edges of every proxy that answers, as one list. *ret_answered: how many did; *err: of the last that did not. */
+/* Edges of every proxy that answers; *ret_answered: how many did, *err: of those that did not. */
 struct doc *edges_gather(struct ctl *c, size_t *ret_answered, struct err *err);

@@ -44,12 +44,14 @@ int findings_read_stdin(struct ctl *c, struct str *ret, struct err_list *errs)
 	size_t n = 0;
 	ssize_t got;
 
-	while (n <= DOC_FILE_MAX && (got = read(STDIN_FILENO, buf + n, DOC_FILE_MAX + 1 - n)) != 0) {
+	while (n <= DOC_FILE_MAX &&
+	       (got = read(STDIN_FILENO, buf + n, DOC_FILE_MAX + 1 - n)) != 0) {
 		if (got < 0 && errno == EINTR)
 			continue;
 		if (got < 0)
-			return err_list_add(errs, ERR_LEVEL_ERROR, -errno, NULL, (struct origin){ 0 },
-					    "cannot read standard input: %s", strerror(errno));
+			return err_list_add(errs, ERR_LEVEL_ERROR, -errno, NULL,
+					    (struct origin){ 0 }, "cannot read standard input: %s",
+					    strerror(errno));
 		n += (size_t)got;
 	}
 	if (n > DOC_FILE_MAX)
@@ -100,7 +102,8 @@ int findings_load_or_fail(struct ctl *c, struct model **ret)
 	return r;
 }
 
-/* The text of a file that only a daemon has read, for the line in question; malloc'ed, NULL when not readable. */
+/* The text of a file that only a daemon has read, for the line in question; malloc'ed, NULL when
+ * not readable. */
 static char *read_source(const char *path, size_t *ret_n)
 {
 	char *text = NULL;
@@ -145,7 +148,8 @@ bool findings_level_parse(const char *text, enum err_level *ret)
 
 bool findings_is_unreadable(const struct err *e)
 {
-	return e->code == KV_ERR_SYNTAX || e->code == KV_ERR_LIMIT || (e->code < 0 && e->code > -1000);
+	return e->code == KV_ERR_SYNTAX || e->code == KV_ERR_LIMIT ||
+	       (e->code < 0 && e->code > -1000);
 }
 
 const struct model_resource *findings_resource(const struct model *m, const struct err *e)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* help: --help for the program, a group and a command, from the command table. Layer daemons/ctl. */
+/* help: --help of the program, a group, a command, from the table. Layer daemons/ctl. */
 #include "config.h"
 
 #include <string.h>
@@ -40,15 +40,18 @@ static void print_all(FILE *out)
 	}
 	fputs("\nOptions of every command:\n", out);
 	print_options(ctl_global_options, out);
-	fputs("\nExit codes: 0 yes, 1 no, 3 not running, 4 no such thing, 64 usage, 65 bad input file,\n"
+	fputs("\nExit codes: 0 yes, 1 no, 3 not running, 4 no such thing, 64 usage, 65 bad input "
+	      "file,\n"
 	      "69 no answer, 75 timed out, 77 not permitted, 78 bad configuration, 79 findings.\n"
-	      "'kvmeshctl COMMAND --help' tells more; so does kvmeshctl(1).\n", out);
+	      "'kvmeshctl COMMAND --help' tells more; so does kvmeshctl(1).\n",
+	      out);
 }
 
 static void print_usage(const struct ctl_command *group, const struct ctl_command *cmd, FILE *out)
 {
-	fprintf(out, "kvmeshctl %s%s%s%s%s%s\n", group ? group->name : "", group ? " " : "", cmd->name,
-		cmd->options ? " [OPTION…]" : "", cmd->words ? " " : "", cmd->words ? cmd->words : "");
+	fprintf(out, "kvmeshctl %s%s%s%s%s%s\n", group ? group->name : "", group ? " " : "",
+		cmd->name, cmd->options ? " [OPTION…]" : "", cmd->words ? " " : "",
+		cmd->words ? cmd->words : "");
 }
 
 void ctl_print_help(const struct ctl_command *group, const struct ctl_command *cmd, FILE *out)

@@ -17,7 +17,7 @@ struct live_proxy {
 struct live {
 	const struct doc *router, *ca, *metrics;        /* Status, or NULL */
 	struct err router_err, ca_err, metrics_err;
-	struct live_proxy *proxies;     /* by name; those the router knows and those with a socket */
+	struct live_proxy *proxies;     /* by name: known to the router or with a socket */
 	size_t n_proxies;
 };
 

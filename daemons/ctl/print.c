@@ -13,7 +13,7 @@
 
 #define PRINT_COLUMNS_MAX 24
 
-/* ---- values --------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 struct str print_value(struct arena *a, const struct doc *d)
 {
@@ -73,7 +73,7 @@ const char *print_glyph(const struct ctl *c, enum print_style s)
 	return c->utf8 ? utf8[s] : ascii[s];
 }
 
-/* ---- documents ------------------------------------------------------------------------------ */
+/* ---- documents ------------------------------------------------------------------------------- */
 
 bool print_wants_doc(const struct ctl *c)
 {
@@ -90,7 +90,7 @@ void print_doc(struct ctl *c, const struct doc *d)
 		fputc('\n', c->out);
 }
 
-/* ---- tables --------------------------------------------------------------------------------- */
+/* ---- tables ---------------------------------------------------------------------------------- */
 
 /* Columns a terminal spends on UTF-8 text of ours and of names: one for each code point. */
 static size_t width(struct str s)
@@ -120,7 +120,8 @@ static struct str harmless(struct arena *a, struct str s)
 
 static struct str cell_text(struct arena *a, const struct print_column *col, const struct doc *row)
 {
-	struct str s = col->cell ? col->cell(a, row) : print_value(a, doc_get(row, str_c(col->key)));
+	struct str s =
+		col->cell ? col->cell(a, row) : print_value(a, doc_get(row, str_c(col->key)));
 
 	return s.n > 0 ? harmless(a, s) : STR("-");
 }
@@ -155,7 +156,8 @@ static size_t choose_columns(const struct ctl *c, const struct print_column *col
 
 static void print_summary(struct ctl *c, size_t n, const char *noun)
 {
-	if (noun && !c->no_legend && !c->quiet && c->output != CTL_OUTPUT_SHORT && isatty(STDOUT_FILENO))
+	if (noun && !c->no_legend && !c->quiet && c->output != CTL_OUTPUT_SHORT &&
+	    isatty(STDOUT_FILENO))
 		fprintf(c->out, "\n%zu %s listed.\n", n, noun);
 }
 
@@ -199,7 +201,7 @@ void print_list(struct ctl *c, const struct doc *rows, const struct print_column
 		print_rows(c, rows, cols, noun);
 }
 
-/* ---- the way out ------------------------------------------------------------------------------ */
+/* ---- the way out ----------------------------------------------------------------------------- */
 
 void print_open(struct ctl *c)
 {
@@ -292,6 +294,7 @@ int print_close(struct ctl *c, int code)
 	free(c->out_text);
 	c->out_text = NULL;
 	if (!done && code == CTL_EXIT_OK)
-		return ctl_fail(CTL_EXIT_NO, "cannot write to standard output: %s", strerror(errno));
+		return ctl_fail(CTL_EXIT_NO, "cannot write to standard output: %s",
+				strerror(errno));
 	return code;
 }

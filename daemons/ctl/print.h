@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * print: one list of rows, shown as a table, as JSON, as YAML or as bare names. Layer daemons/ctl.
- * Commands gather their answer as a doc and hand it over; tables are views of it, so that what people
- * see and what scripts read can never differ. Text is collected in c->out and leaves through a pager
- * when standard output is a terminal it does not fit on.
+ * Commands gather their answer as a doc and hand it over; tables are views of it, so that what
+ * people see and what scripts read can never differ. Text is collected in c->out and leaves
+ * through a pager when standard output is a terminal it does not fit on.
  */
 #pragma once
 

@@ -8,7 +8,7 @@
 #include "base/clock.h"
 #include "ctl/snapshot.h"
 
-/* ---- fetching ---------------------------------------------------------------------------------- */
+/* ---- fetching -------------------------------------------------------------------------------- */
 
 static const struct doc *dump(struct ctl *c, const char *path, const char *what, struct err *err)
 {
@@ -32,8 +32,10 @@ static int tell_missing(struct ctl *c, const char *proxy, const struct err *err)
 	struct str list = STR("");
 
 	for (size_t i = 0; i < n; i++)
-		list = arena_printf(&c->arena, "%.*s%s%s", STR_ARG(list), i > 0 ? ", " : "", names[i]);
-	return ctl_fail(CTL_EXIT_NOT_FOUND, "there is no proxy '%s' here, only %.*s", proxy, STR_ARG(list));
+		list = arena_printf(&c->arena, "%.*s%s%s", STR_ARG(list), i > 0 ? ", " : "",
+				    names[i]);
+	return ctl_fail(CTL_EXIT_NOT_FOUND, "there is no proxy '%s' here, only %.*s", proxy,
+			STR_ARG(list));
 }
 
 int snapshot_fetch(struct ctl *c, const char *proxy, struct snapshot *ret)
@@ -68,7 +70,7 @@ void snapshot_done(struct snapshot *s)
 	s->snap = NULL;
 }
 
-/* ---- clusters ------------------------------------------------------------------------------------ */
+/* ---- clusters -------------------------------------------------------------------------------- */
 
 /* Istio's words for where endpoints come from. */
 static const char *const cluster_types[SNAP_CLUSTER_KIND__N] = {
@@ -101,7 +103,8 @@ static const struct snap_peer *peer_of(const struct snap *snap, const struct sna
 	return &snap->peers.v[snap->workloads.v[in->workload].peer];
 }
 
-static struct doc *inbound_row(struct arena *a, const struct snap *snap, const struct snap_inbound *in)
+static struct doc *inbound_row(struct arena *a, const struct snap *snap,
+			       const struct snap_inbound *in)
 {
 	const struct snap_peer *peer = peer_of(snap, in);
 	struct doc *d = doc_new_map(a);
@@ -135,7 +138,7 @@ struct doc *snapshot_clusters(const struct snapshot *s)
 	return rows;
 }
 
-/* ---- listeners ------------------------------------------------------------------------------------ */
+/* ---- listeners ------------------------------------------------------------------------------- */
 
 static struct doc *listener_row(struct arena *a, const struct snap_listener *l, int64_t port)
 {
@@ -180,8 +183,8 @@ static void add_mesh_rows(const struct snapshot *s, struct doc *rows, const stru
 	}
 }
 
-static void add_inbound_rows(const struct snapshot *s, struct doc *rows, const struct snap_listener *l,
-			     int64_t port)
+static void add_inbound_rows(const struct snapshot *s, struct doc *rows,
+			     const struct snap_listener *l, int64_t port)
 {
 	struct arena *a = &s->c->arena;
 
@@ -203,11 +206,13 @@ static void describe_listener(struct arena *a, struct doc *d, const struct snap 
 		set_match(a, d, STR("HTTP: absolute form or Host"), STR("Route: by Host"));
 		break;
 	case SNAP_LISTENER_OUTBOUND:
-		set_match(a, d, STR("Redirected: original destination"), STR("Route: by address and Host"));
+		set_match(a, d, STR("Redirected: original destination"),
+			  STR("Route: by address and Host"));
 		break;
 	case SNAP_LISTENER_TCP:
-		set_match(a, d, STR("ALL"), arena_printf(a, "Service: %.*s:%lld", STR_ARG(l->service),
-							 (long long)l->service_port));
+		set_match(a, d, STR("ALL"),
+			  arena_printf(a, "Service: %.*s:%lld", STR_ARG(l->service),
+				       (long long)l->service_port));
 		break;
 	case SNAP_LISTENER_READY:
 		set_match(a, d, STR("GET /healthz/ready"), STR("Inline: readiness"));
@@ -248,12 +253,13 @@ struct doc *snapshot_listeners(const struct snapshot *s)
 		else if (l->kind == SNAP_LISTENER_INBOUND)
 			add_inbound_rows(s, rows, l, port);
 		else
-			describe_listener(a, doc_add(a, rows, listener_row(a, l, port)), s->snap, l);
+			describe_listener(a, doc_add(a, rows, listener_row(a, l, port)), s->snap,
+					  l);
 	}
 	return rows;
 }
 
-/* ---- endpoints -------------------------------------------------------------------------------------- */
+/* ---- endpoints ------------------------------------------------------------------------------- */
 
 /* Live state of one endpoint, or NULL: the proxy names cluster, address and port. */
 static const struct doc *live_endpoint(const struct snapshot *s, struct str cluster,
@@ -272,7 +278,8 @@ static const struct doc *live_endpoint(const struct snapshot *s, struct str clus
 	return NULL;
 }
 
-static void set_health(struct arena *a, struct doc *d, const struct snap_endpoint *e, const struct doc *live)
+static void set_health(struct arena *a, struct doc *d, const struct snap_endpoint *e,
+		       const struct doc *live)
 {
 	static const char *const copied[] = { "active", "connections", "ejections" };
 	struct str health = doc_get_str(live, "health", STR(""));
@@ -304,8 +311,9 @@ static struct doc *endpoint_row(const struct snapshot *s, const struct snap_clus
 	doc_set_int(a, d, "weight", e->weight);
 	doc_set_str(a, d, "locality", e->locality);
 	if (e->mesh_port > 0)
-		doc_set_str(a, d, "mesh_address", arena_printf(a, "%.*s:%lld", STR_ARG(e->mesh_address),
-							       (long long)e->mesh_port));
+		doc_set_str(a, d, "mesh_address",
+			    arena_printf(a, "%.*s:%lld", STR_ARG(e->mesh_address),
+					 (long long)e->mesh_port));
 	if (e->peer >= 0)
 		doc_set_str(a, d, "principal", s->snap->peers.v[e->peer].principal);
 	return d;
@@ -325,11 +333,12 @@ struct doc *snapshot_endpoints(const struct snapshot *s)
 	return rows;
 }
 
-/* ---- secrets ----------------------------------------------------------------------------------------- */
+/* ---- secrets --------------------------------------------------------------------------------- */
 
 struct doc *snapshot_secrets(const struct snapshot *s)
 {
-	static const char *const times[][2] = { { "not_before", "notBefore" }, { "not_after", "notAfter" } };
+	static const char *const times[][2] = { { "not_before", "notBefore" },
+						{ "not_after", "notAfter" } };
 	struct arena *a = &s->c->arena;
 	struct doc *rows = doc_new_list(a);
 	const struct doc *certs = doc_get(s->status, STR("certificates"));
@@ -341,7 +350,8 @@ struct doc *snapshot_secrets(const struct snapshot *s)
 		const struct doc *cert = NULL;
 
 		for (size_t k = 0; certs && certs->kind == DOC_LIST && k < certs->n; k++)
-			if (str_eq(doc_get_str(certs->v[k], "spiffe", STR("")), s->snap->identities.v[i]))
+			if (str_eq(doc_get_str(certs->v[k], "spiffe", STR("")),
+				   s->snap->identities.v[i]))
 				cert = certs->v[k];
 		doc_set_str(a, d, "name", s->snap->identities.v[i]);
 		doc_set_str(a, d, "type", STR("Cert Chain"));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * snapshot: what a proxy runs, as rows to print: its compiled snapshot joined with what is live (health
- * of endpoints, ports as bound). Layer daemons/ctl.
+ * snapshot: what a proxy runs, as rows to print: its compiled snapshot joined with what is live
+ * (health of endpoints, ports as bound). Layer daemons/ctl.
  */
 #pragma once
 

@@ -32,7 +32,8 @@ static struct str fields_text(struct arena *a, struct str s, const char *what,
 		const struct snap_string m = { .kind = v[i].kind, .value = v[i].value };
 
 		s = arena_printf(a, "%.*s%s%s%.*s%s%.*s", STR_ARG(s), s.n > 0 ? " " : "", what,
-				 STR_ARG(v[i].name), v[i].invert ? "!=" : "=", STR_ARG(string_text(a, &m)));
+				 STR_ARG(v[i].name), v[i].invert ? "!=" : "=",
+				 STR_ARG(string_text(a, &m)));
 	}
 	return s;
 }
@@ -70,14 +71,16 @@ static struct str percent(struct arena *a, int64_t weight, int64_t total)
 	return arena_printf(a, "%.4g%%", 100.0 * (double)weight / (double)total);
 }
 
-static struct str weighted_text(struct arena *a, const struct snap_weighted *v, size_t n, int64_t total)
+static struct str weighted_text(struct arena *a, const struct snap_weighted *v, size_t n,
+				int64_t total)
 {
 	struct str s = STR("");
 
 	for (size_t i = 0; i < n; i++)
 		s = with(a, s, i > 0 ? "| " : "",
-			 n == 1 ? v[i].cluster_name : arena_printf(a, "%.*s %.*s", STR_ARG(v[i].cluster_name),
-				  STR_ARG(percent(a, v[i].weight, total))));
+			 n == 1 ? v[i].cluster_name
+				: arena_printf(a, "%.*s %.*s", STR_ARG(v[i].cluster_name),
+					       STR_ARG(percent(a, v[i].weight, total))));
 	return s;
 }
 
@@ -118,8 +121,8 @@ static struct str port_text(struct arena *a, int64_t port)
 	return port > 0 ? arena_printf(a, "%lld", (long long)port) : STR("*");
 }
 
-static struct doc *http_row(struct arena *a, const struct snap_view *view, const struct snap_vhost *h,
-			    const struct snap_route *r)
+static struct doc *http_row(struct arena *a, const struct snap_view *view,
+			    const struct snap_vhost *h, const struct snap_route *r)
 {
 	struct doc *d = doc_new_map(a);
 
@@ -135,7 +138,8 @@ static struct doc *http_row(struct arena *a, const struct snap_view *view, const
 	doc_set_str(a, d, "route", r->name);
 	doc_set_str(a, d, "view", view->name);
 	if (r->file.n > 0)
-		doc_set_str(a, d, "source", arena_printf(a, "%.*s:%lld", STR_ARG(r->file), (long long)r->line));
+		doc_set_str(a, d, "source",
+			    arena_printf(a, "%.*s:%lld", STR_ARG(r->file), (long long)r->line));
 	return d;
 }
 

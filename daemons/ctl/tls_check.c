@@ -13,7 +13,8 @@ static const char *const client_names[] = { "DISABLE", "SIMPLE", "MUTUAL", "ISTI
 
 /* What is said about the endpoints of one port. */
 struct server_side {
-	size_t n, n_strict, n_mtls;     /* endpoints; those that refuse plain text; those that take mTLS */
+	size_t n, n_strict,
+		n_mtls; /* endpoints; those that refuse plain text; those that take mTLS */
 	bool conflict;
 	struct str modes, policies;
 };
@@ -31,7 +32,8 @@ static bool has_piece(struct str list, struct str piece)
 static void add_piece(struct arena *a, struct str *list, struct str piece)
 {
 	if (piece.n > 0 && !has_piece(*list, piece))
-		*list = arena_printf(a, "%.*s%s%.*s", STR_ARG(*list), list->n > 0 ? "," : "", STR_ARG(piece));
+		*list = arena_printf(a, "%.*s%s%.*s", STR_ARG(*list), list->n > 0 ? "," : "",
+				     STR_ARG(piece));
 }
 
 /* Does this endpoint have a proxy that ends mTLS for it? (Istio rule 2.9.2) */
@@ -48,7 +50,8 @@ static bool takes_foreign_tls(enum model_mtls_mode mode, enum snap_protocol prot
 	if (mode == MODEL_MTLS_DISABLE)
 		return true;
 	return mode == MODEL_MTLS_PERMISSIVE &&
-	       (protocol == SNAP_PROTOCOL_TCP || protocol == SNAP_PROTOCOL_TLS || protocol == SNAP_PROTOCOL_AUTO);
+	       (protocol == SNAP_PROTOCOL_TCP || protocol == SNAP_PROTOCOL_TLS ||
+		protocol == SNAP_PROTOCOL_AUTO);
 }
 
 static bool is_conflict(const struct model_client_tls *tls, bool auto_mtls, bool meshed,
@@ -82,20 +85,22 @@ static void look_at_endpoint(const struct model *m, const struct names_endpoint 
 		mtls = names_mtls(m, e->ns, &e->labels, target);
 		add_piece(a, &ret->modes, str_c(mode_names[mtls.mode]));
 		if (mtls.by)
-			add_piece(a, &ret->policies, arena_printf(a, "%.*s/%.*s", STR_ARG(mtls.by->r.name),
-								  STR_ARG(mtls.by->r.ns)));
+			add_piece(a, &ret->policies,
+				  arena_printf(a, "%.*s/%.*s", STR_ARG(mtls.by->r.name),
+					       STR_ARG(mtls.by->r.ns)));
 	} else {
 		add_piece(a, &ret->modes, STR("-"));
 	}
 	ret->n++;
 	ret->n_strict += meshed && mtls.mode == MODEL_MTLS_STRICT;
 	ret->n_mtls += meshed && mtls.mode != MODEL_MTLS_DISABLE;
-	ret->conflict = ret->conflict || is_conflict(tls, m->mesh.mesh.enableAutoMtls, meshed, mtls.mode,
-						     port->protocol);
+	ret->conflict = ret->conflict || is_conflict(tls, m->mesh.mesh.enableAutoMtls, meshed,
+						     mtls.mode, port->protocol);
 }
 
 static struct server_side look_at_servers(const struct model *m, const struct names_service *s,
-					  const struct names_port *port, const struct model_subset *subset,
+					  const struct names_port *port,
+					  const struct model_subset *subset,
 					  const struct model_client_tls *tls, struct arena *a)
 {
 	struct names_endpoints eps = names_endpoints(m, s, a);
@@ -134,7 +139,8 @@ static enum tls_check_status judge(const struct model_client_tls *tls, bool auto
 }
 
 void tls_check(const struct model *m, const struct names_client *c, const struct names_service *s,
-	       const struct names_port *port, struct str subset, struct arena *a, struct tls_check *ret)
+	       const struct names_port *port, struct str subset, struct arena *a,
+	       struct tls_check *ret)
 {
 	struct names_rules rules;
 	struct names_policy policy;
@@ -151,9 +157,11 @@ void tls_check(const struct model *m, const struct names_client *c, const struct
 		.server = side.modes.n > 0 ? side.modes : STR("-"),
 		.client = client_word(m, policy.tls, &side),
 		.policy = side.policies,
-		.rule = rule ? arena_printf(a, "%.*s/%.*s", STR_ARG(rule->r.name), STR_ARG(rule->r.ns)) : STR(""),
+		.rule = rule ? arena_printf(a, "%.*s/%.*s", STR_ARG(rule->r.name),
+					    STR_ARG(rule->r.ns))
+			     : STR(""),
 		.has_explicit = policy.tls != NULL,
-		.explicit_mode = policy.tls ? (enum model_client_tls_mode)policy.tls->mode :
-					      MODEL_CLIENT_TLS_DISABLE,
+		.explicit_mode = policy.tls ? (enum model_client_tls_mode)policy.tls->mode
+					    : MODEL_CLIENT_TLS_DISABLE,
 	};
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tls_check: what both sides of a call are told about TLS, and whether that fits. Layer daemons/ctl.
- * Pure: asks config/names.h, which the compiler of snapshots asks too.
+ * tls_check: what both sides of a call are told about TLS, and whether that fits. Layer
+ * daemons/ctl. Pure: asks config/names.h, which the compiler of snapshots asks too.
  */
 #pragma once
 
@@ -11,7 +11,7 @@ enum tls_check_status { TLS_CHECK_OK, TLS_CHECK_CONFLICT, TLS_CHECK_AUTO, TLS_CH
 
 struct tls_check {
 	enum tls_check_status status;
-	struct str server;              /* "STRICT", several joined by commas, "-" outside the mesh */
+	struct str server;              /* "STRICT", joined by commas; "-" outside the mesh */
 	struct str client;              /* "ISTIO_MUTUAL", "mTLS (auto)", "plain", … */
 	struct str policy;              /* PeerAuthentication(s) "name/namespace", "" none */
 	struct str rule;                /* DestinationRule "name/namespace", "" none */
@@ -22,7 +22,9 @@ struct tls_check {
 extern const char *const tls_check_status_names[];
 
 /*
- * A call of c to a port of service s; subset "" for the service as a whole. Strings live in the arena.
+ * A call of c to a port of service s; subset "" for the service as a whole. Strings live in the
+ * arena.
  */
 void tls_check(const struct model *m, const struct names_client *c, const struct names_service *s,
-	       const struct names_port *port, struct str subset, struct arena *a, struct tls_check *ret);
+	       const struct names_port *port, struct str subset, struct arena *a,
+	       struct tls_check *ret);
