@@ -336,11 +336,12 @@ def test_get_yaml_can_be_read_back(ctl):
 
 
 def test_root_reads_another_systems_files(ctl):
-    ctl.write("sys/etc/kvmesh/mesh.d/app.yaml", GOOD)
-    sysconf = json.loads(ctl("--root", ctl.dir / "sys", "get", "svc", "-o", "json", dirs=False).stdout or "[]")
-    # the directory of a build with another --sysconfdir is not etc/kvmesh
-    if (ctl.dir / "sys/etc/kvmesh").exists() and sysconf:
-        assert sysconf[0]["metadata"]["name"] == "my-app"
+    etc = re.search(r"--etc DIR +configuration \((.*)\)", ctl("--help", check=0).stdout).group(1)
+    ctl.write(f"sys/{etc}/mesh.d/app.yaml", GOOD)
+    services = json.loads(ctl("--root", ctl.dir / "sys", "get", "svc", "-o", "json", dirs=False, check=0).stdout)
+    assert [s["metadata"]["name"] for s in services] == ["my-app"]
+    checks = json.loads(ctl("--root", ctl.dir / "sys", "check", "-o", "json", dirs=False, check=0).stdout)
+    assert [c["categoryName"] for c in checks["categories"]] == ["kvmesh-config"]
 
 
 # ---- explain -----------------------------------------------------------------------------------------------------
