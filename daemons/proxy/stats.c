@@ -9,9 +9,11 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/hash.h"
 #include "base/rng.h"
+#include "io/loop.h"
 #include "io/tls.h"
 #include "proxy/record.h"
 #include "proxy/stats_table.h"
@@ -99,9 +101,21 @@ static void hist_add(struct stats_hist *h, const uint64_t bounds[STATS_BOUNDS], 
 	bump(&h->sum, add);
 }
 
-void stats_add_lag(struct stats *s, uint64_t lag_us)
+static void on_probe(void *arg)
 {
+	struct stats *s = arg;
+	uint64_t lag_us = clock_mono_us() - atomic_load(&s->probed_us);
+
 	hist_add(&s->lag, stats_lag_bounds_us, lag_us, lag_us);
+	atomic_store(&s->probed_us, 0);
+}
+
+void stats_probe_loop(struct stats *s, struct loop *worker_loop)
+{
+	if (atomic_load(&s->probed_us) != 0)
+		return;
+	atomic_store(&s->probed_us, clock_mono_us());
+	loop_post(worker_loop, on_probe, s);
 }
 
 /* ---- the table ------------------------------------------------------------------------------- */

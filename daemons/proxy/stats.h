@@ -35,8 +35,12 @@ void stats_add(struct stats *s, enum stats_id id, int64_t n);           /* owner
  * kvmesh_plaintext_refused_total{workload}, kvmesh_authz_denied_total{policy}; the words must be from a fixed
  * set. layer is NULL but for the second. Owner. */
 void stats_add_reason(struct stats *s, const char *family, const char *layer, const char *reason);
-/* How long work waited for the worker's loop: kvmesh_proxy_loop_lag_seconds. Owner. */
-void stats_add_lag(struct stats *s, uint64_t lag_us);
+/*
+ * Measure how long work waits for the worker's loop: kvmesh_proxy_loop_lag_seconds. Control thread; nothing
+ * happens while the last probe is still on its way.
+ */
+struct loop;
+void stats_probe_loop(struct stats *s, struct loop *worker_loop);
 
 struct record;
 void stats_record(struct stats *s, const struct record *r, int phase);  /* by record_emit */
@@ -47,6 +51,7 @@ void stats_record(struct stats *s, const struct record *r, int phase);  /* by re
  */
 struct families;
 struct text;
+int64_t stats_sum(struct stats *const *v, size_t n, enum stats_id id);
 void stats_write_families(struct stats *const *v, size_t n, struct str proxy, struct families *f);
 /* A JSON list; returns how many rows found no room in it. */
 size_t stats_write_edges(struct stats *const *v, size_t n, struct text *t);

@@ -30,7 +30,9 @@ static void sum_plaintext(const struct nodes *ns, struct str proxy, struct rows 
 		struct str v[SERIES__N];
 
 		series_values(ns->v[i], v);
-		if (fa->policy != SERIES_POLICY_NONE || v[SERIES_TLS].n > 0)
+		/* What was refused for being plain was not sent in the clear. */
+		if (fa->policy != SERIES_POLICY_NONE || v[SERIES_TLS].n > 0 ||
+		    atomic_load_explicit(&s->last_seen_us, memory_order_relaxed) <= 0)
 			continue;
 		bool folded = ns->v[i]->admit == STATS_ADMIT_FOLDED;
 		struct str row[] = {
@@ -88,11 +90,23 @@ static void reason_words(const struct stats_node *e, struct str v[3])
 		(void)str_split(&rest, '\0', &v[i]);
 }
 
+static bool is_layered(const struct nodes *ns, struct str name)
+{
+	struct str w[3];
+
+	for (size_t i = 0; i < ns->n; i++) {
+		reason_words(ns->v[i], w);
+		if (str_eq(w[0], name) && w[1].n > 0)
+			return true;
+	}
+	return false;
+}
+
 static void write_reasons_of(struct families *f, const struct nodes *ns, struct str name, struct str proxy)
 {
 	const struct reason_family *rf = reason_family(name);
+	bool layered = is_layered(ns, name);
 	struct rows rs;
-	bool layered = false;
 
 	rows_init(&rs, false);
 	for (size_t i = 0; i < ns->n; i++) {
@@ -101,10 +115,9 @@ static void write_reasons_of(struct families *f, const struct nodes *ns, struct 
 		reason_words(ns->v[i], w);
 		if (!str_eq(w[0], name))
 			continue;
-		layered = layered || w[1].n > 0;
 		rs.key.n = 0;
-		families_render(&rs.key, w[1].n > 0 ? (struct str[]){ proxy, w[1], w[2] } :
-				(struct str[]){ proxy, w[2] }, w[1].n > 0 ? 3 : 2);
+		families_render(&rs.key, layered ? (struct str[]){ proxy, w[1], w[2] } :
+				(struct str[]){ proxy, w[2] }, layered ? 3 : 2);
 		rows_get(&rs)->v[0] += stats_get(&list_entry(ns->v[i], struct reason, node)->count);
 	}
 	rows_write_counter(&rs, f, arena_str(&rs.arena, name).p, rf->help,
@@ -139,17 +152,22 @@ static const struct {
 #undef STATS
 };
 
+int64_t stats_sum(struct stats *const *v, size_t n, enum stats_id id)
+{
+	int64_t sum = 0;
+
+	for (size_t i = 0; i < n; i++)
+		sum += atomic_load_explicit(&v[i]->fixed[id], memory_order_relaxed);
+	return sum;
+}
+
 static void write_fixed(struct families *f, struct stats *const *v, size_t n, struct str proxy)
 {
 	for (size_t id = 0; id < STATS__N; id++) {
-		int64_t sum = 0;
-
-		for (size_t i = 0; i < n; i++)
-			sum += atomic_load_explicit(&v[i]->fixed[id], memory_order_relaxed);
 		families_begin(f, fixed_rows[id].name,
 			       fixed_rows[id].kind == STATS_GAUGE ? FAMILIES_GAUGE : FAMILIES_COUNTER,
 			       fixed_rows[id].help, FAMILIES_LABELS("proxy"));
-		families_row_int(f, &proxy, sum);
+		families_row_int(f, &proxy, stats_sum(v, n, (enum stats_id)id));
 		families_end(f);
 	}
 }

@@ -102,6 +102,7 @@ struct reason {
 struct stats {
 	_Atomic int64_t fixed[STATS__N];
 	struct stats_hist lag;
+	_Atomic uint64_t probed_us;     /* when the probe that is on its way was posted; 0: none is */
 	struct stats_table series, reasons;
 	size_t n_unnamed;
 };

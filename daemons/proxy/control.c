@@ -1,0 +1,473 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control: snapshots from the router (or from disk) to the workers, see control.h. Layer proxy.
+ *
+ * A snapshot is loaded, attached and published, or refused with a sentence and nothing changes (F5, F6). It is
+ * acknowledged once its identities have live certificates. The last good one is on disk for a start without
+ * the router (F3).
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "io/sd.h"
+#include "ipc/daemon.h"
+#include "ipc/kept.h"
+#include "proxy/control_int.h"
+
+#define SILENT_US (1u * 1000 * 1000)            /* the router says nothing at start: the last good snapshot */
+#define WATCH_RETRY_US (1u * 1000 * 1000)
+#define WATCH_RETRY_START_US (100u * 1000)
+#define ACK_RETRY_US (500u * 1000)
+#define REFUSED_RETRY_US (5u * 1000 * 1000)     /* nothing is served and what came was refused: look again */
+#define ACK_DEADLINE_US (5u * 1000 * 1000)      /* certificates that do not come hold an ack no longer */
+#define REPUBLISH_US (20u * 1000)               /* certificates that come together are one attachment */
+#define PROBE_US (1u * 1000 * 1000)
+
+/* ---- acknowledging ------------------------------------------------------------------------------ */
+
+static void on_acked(void *arg, const char *error_name, const struct doc *p, bool continues)
+{
+	struct control *c = arg;
+
+	(void)continues;
+	if (!error_name)
+		return;
+	log_debug("ack: %s: %.*s", error_name, STR_ARG(doc_get_str(p, "message", STR(""))));
+	if (!c->stopping)
+		loop_timer_set(&c->ack_retry, ACK_RETRY_US);
+}
+
+static void send_ack(void *arg)
+{
+	struct control *c = arg;
+	struct arena a;
+
+	if (c->ack.version == 0 || c->ack.waiting || c->stopping)
+		return;
+	loop_timer_stop(&c->ack_retry);
+	arena_init(&a, 0);
+	struct doc *p = doc_new_map(&a);
+
+	doc_set_str(&a, p, "proxy", str_c(c->instance));
+	doc_set_int(&a, p, "version", c->ack.version);
+	doc_set_int(&a, p, "pid", getpid());
+	doc_set_str(&a, p, "software", STR(PACKAGE_VERSION));
+	if (c->ack.error)
+		doc_set_str(&a, p, "error", str_c(c->ack.error));
+	ipc_client_call(c->call, "Ack", p, false, on_acked, c);
+	arena_done(&a);
+}
+
+static void ack_as(struct control *c, int64_t version, const char *error, bool waiting)
+{
+	free(c->ack.error);
+	c->ack = (struct control_ack){
+		.version = version,
+		.error = error ? kv_strdup(error) : NULL,
+		.waiting = waiting,
+	};
+	if (waiting)
+		loop_timer_set(&c->ack_deadline, ACK_DEADLINE_US);
+	else
+		loop_timer_stop(&c->ack_deadline);
+	send_ack(c);
+}
+
+static void on_ack_deadline(void *arg)
+{
+	struct control *c = arg;
+
+	if (!c->ack.waiting)
+		return;
+	log_warn("snapshot %lld is served, but not all of its identities have certificates yet",
+		 (long long)c->ack.version);
+	c->ack.waiting = false;
+	send_ack(c);
+}
+
+/* ---- ready ---------------------------------------------------------------------------------------- */
+
+bool control_is_ready(const struct control *c)
+{
+	return c->at && secrets_are_live(c->secrets, &c->at->snap->identities);
+}
+
+/* After what workers serve has changed. */
+static void check_ready(struct control *c)
+{
+	if (!control_is_ready(c))
+		return;
+	for (size_t i = 0; i < c->at->snap->identities.n; i++)
+		if (!c->at->identities[i])
+			return;         /* its certificate came just now: the next attachment has it */
+	if (c->ack.waiting) {
+		c->ack.waiting = false;
+		loop_timer_stop(&c->ack_deadline);
+		send_ack(c);
+	}
+	if (c->ready)
+		return;
+	c->ready = true;
+	log_info("ready: snapshot %lld%s", (long long)c->at->snap->version,
+		 c->stale ? " from disk, the router is silent" : "");
+	if (c->ready_fd >= 0)
+		sd_ready_fd(c->ready_fd);
+	c->on_ready(c->arg);
+}
+
+/* ---- publishing ------------------------------------------------------------------------------------- */
+
+static int publish(struct control *c, struct snap *snap, struct err *err)
+{
+	struct attached *at, *old = c->at;
+	int r = attach_new(c->states, snap, secrets_identities(c->secrets), old, &at, err);
+
+	if (r < 0)
+		return r;
+	r = worker_publish(c->ws, at, err);
+	if (r < 0) {
+		attach_unref(at);
+		attach_state_sweep(c->states);
+		return r;
+	}
+	c->at = at;
+	attach_unref(old);
+	attach_state_sweep(c->states);
+	return 0;
+}
+
+/* The same snapshot over other certificates. */
+static void on_republish(void *arg)
+{
+	struct control *c = arg;
+	struct err err = { 0 };
+
+	if (!c->at || c->stopping)
+		return;
+	if (publish(c, c->at->snap, &err) < 0)
+		log_err("renewed certificates cannot be used yet: %s", err.text);
+	check_ready(c);
+}
+
+static void on_secrets(void *arg)
+{
+	struct control *c = arg;
+
+	if (!c->stopping && !c->republish.armed)
+		loop_timer_set(&c->republish, REPUBLISH_US);
+}
+
+static int check_snap(const struct control *c, const struct snap *s, struct err *err)
+{
+	const struct snap_settings *set = &s->settings;
+
+	if (!str_eq(s->proxy, str_c(c->instance)))
+		return err_set(err, KV_ERR_CHECK, "the snapshot is for proxy \"%.*s\", not for \"%s\"",
+			       STR_ARG(s->proxy), c->instance);
+	if (set->access_log.n > 0)
+		return access_log_check(set->access_log_json, set->access_log_format, err);
+	return 0;
+}
+
+/* A log that cannot be opened is no reason to refuse a policy. */
+static void use_log(struct control *c, const struct snap_settings *set)
+{
+	struct err err = { 0 };
+
+	if (access_log_configure(c->log, set->access_log, set->access_log_json, set->access_log_format, &err) < 0)
+		log_err("%s", err.text);
+}
+
+static int apply(struct control *c, struct str json, struct err *err)
+{
+	struct snap *snap;
+	int r = snap_load(json, &snap, err);
+
+	if (r < 0)
+		return r;
+	r = check_snap(c, snap, err);
+	if (r == 0)
+		r = publish(c, snap, err);
+	if (r == 0) {
+		use_log(c, &snap->settings);
+		secrets_want(c->secrets, &snap->identities);
+		c->last_ok_real_us = clock_real_us();
+	}
+	c->last_load_ok = r == 0;
+	snap_unref(snap);
+	return r;
+}
+
+/* ---- the last good one -------------------------------------------------------------------------------- */
+
+static void start_from_disk(void *arg)
+{
+	struct control *c = arg;
+	struct err err = { 0 };
+	char *json = NULL;
+	size_t n;
+
+	if (c->at || c->stopping)
+		return;
+	int r = kept_load(c->kept_path, IPC_REPLY_MAX, &json, &n, &err);
+
+	if (r == -ENOENT) {
+		log_info("the router is silent and there is no snapshot of an earlier run: nothing is served yet");
+		return;
+	}
+	if (r == 0)
+		r = apply(c, str_from(json, n), &err);
+	free(json);
+	if (r < 0) {
+		log_err("the last snapshot cannot be used: %s", err.text);
+		return;
+	}
+	c->stale = true;
+	log_warn("the router is silent: serving snapshot %lld of an earlier run",
+		 (long long)c->at->snap->version);
+	check_ready(c);
+}
+
+/* ---- the router ---------------------------------------------------------------------------------------- */
+
+/* What we serve already, told again after a new connection. */
+static bool is_current(const struct control *c, int64_t version, struct str json)
+{
+	struct snap *s;
+	struct err err;
+
+	if (!c->at || c->at->snap->version != version || snap_load(json, &s, &err) < 0)
+		return false;
+	bool same = s->hash == c->at->snap->hash;
+
+	snap_unref(s);
+	return same;
+}
+
+static void refuse(struct control *c, int64_t version, const struct err *err)
+{
+	log_err("config_rejected: snapshot %lld: %s%s", (long long)version, err->text,
+		c->at ? "; the one before stays" : "");
+	ack_as(c, version, err->text, false);
+	if (!c->at)
+		start_from_disk(c);
+	/* The reason may go away by itself: a port that another program still holds. */
+	if (!c->at)
+		loop_timer_set(&c->redial, REFUSED_RETRY_US);
+}
+
+static void take_snapshot(struct control *c, int64_t version, struct str json)
+{
+	struct err err = { 0 };
+
+	if (is_current(c, version, json)) {
+		c->stale = false;
+		ack_as(c, version, NULL, !control_is_ready(c));
+		return;
+	}
+	if (apply(c, json, &err) < 0) {
+		refuse(c, version, &err);
+		return;
+	}
+	c->stale = false;
+	log_info("config_applied: snapshot %lld", (long long)version);
+	ack_as(c, version, NULL, true);
+	check_ready(c);
+	if (kept_save(c->kept_path, json, &err) < 0)
+		log_err("the snapshot cannot be kept for the next start: %s", err.text);
+}
+
+static void on_snapshot(void *arg, const char *error_name, const struct doc *p, bool continues)
+{
+	struct control *c = arg;
+	const struct doc *body = error_name ? NULL : doc_get(p, STR("snapshot"));
+	struct arena a;
+
+	if (c->stopping)
+		return;
+	if (!continues)
+		loop_timer_set(&c->watch_retry, c->at ? WATCH_RETRY_US : WATCH_RETRY_START_US);
+	if (error_name && strcmp(error_name, IPC_E_DISCONNECTED) != 0)
+		log_warn("router: %s: %.*s", error_name, STR_ARG(doc_get_str(p, "message", STR(""))));
+	if (!body)
+		return;
+	arena_init(&a, 64u << 10);
+	take_snapshot(c, doc_get_int(p, "version", 0), doc_to_json(body, &a, false));
+	arena_done(&a);
+}
+
+static void watch(void *arg)
+{
+	struct control *c = arg;
+	struct arena a;
+
+	arena_init(&a, 0);
+	struct doc *p = doc_new_map(&a);
+
+	doc_set_str(&a, p, "proxy", str_c(c->instance));
+	ipc_client_call(c->watch, "Watch", p, true, on_snapshot, c);
+	arena_done(&a);
+}
+
+static struct ipc_client *dial_router(struct control *c)
+{
+	_cleanup_free_ char *path = kv_asprintf("%s/router/router.sock", c->run_dir);
+
+	return ipc_client_new(c->loop, path);
+}
+
+static void redial(void *arg)
+{
+	struct control *c = arg;
+
+	ipc_client_free(c->watch);
+	c->watch = dial_router(c);
+	loop_timer_stop(&c->watch_retry);
+	watch(c);
+}
+
+/* ---- counters ------------------------------------------------------------------------------------------- */
+
+static void on_probe(void *arg)
+{
+	struct control *c = arg;
+
+	for (size_t i = 0; i < worker_count(c->ws); i++) {
+		struct worker *w = worker_at(c->ws, i);
+
+		stats_probe_loop(w->stats, w->loop);
+	}
+	loop_timer_set(&c->probe, PROBE_US);
+}
+
+struct stats **control_all_stats(struct control *c, size_t *ret_n)
+{
+	size_t n;
+	struct stats *const *workers = worker_stats(c->ws, &n);
+	struct stats **all = kv_malloc((n + 1) * sizeof(struct stats *));
+	uint64_t lost = access_log_lost(c->log);
+
+	stats_add(c->own, STATS_LOG_DROPPED, (int64_t)(lost - c->lost_lines));
+	c->lost_lines = lost;
+	for (size_t i = 0; i < n; i++)
+		all[i] = workers[i];
+	all[n] = c->own;
+	*ret_n = n + 1;
+	return all;
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------ */
+
+static int make_kept_path(struct control *c, const struct control_options *o, struct err *err)
+{
+	const struct daemon_options d = { .state_dir = o->state_dir };
+	_cleanup_free_ char *dir = NULL;
+	int r = daemon_state_dir(&d, "proxy", &dir, err);
+
+	if (r < 0)
+		return r;
+	c->kept_path = kv_asprintf("%s/%s.snapshot", dir, o->instance);
+	return 0;
+}
+
+static void start(struct control *c)
+{
+	const size_t n = worker_count(c->ws);
+
+	loop_timer_init(&c->watch_retry, c->loop, watch, c);
+	loop_timer_init(&c->silent, c->loop, start_from_disk, c);
+	loop_timer_init(&c->ack_retry, c->loop, send_ack, c);
+	loop_timer_init(&c->ack_deadline, c->loop, on_ack_deadline, c);
+	loop_timer_init(&c->republish, c->loop, on_republish, c);
+	loop_timer_init(&c->probe, c->loop, on_probe, c);
+	loop_timer_init(&c->redial, c->loop, redial, c);
+	c->states = attach_state_new();
+	c->own = stats_new();
+	c->log = access_log_writer_new(c->loop, n);
+	/* Before the first publish, whose post makes it visible to the worker. */
+	for (size_t i = 0; i < n; i++)
+		worker_at(c->ws, i)->log = access_log_ring(c->log, i);
+	c->secrets = secrets_new(c->loop, c->run_dir, c->instance, on_secrets, c);
+	c->watch = dial_router(c);
+	c->call = dial_router(c);
+	watch(c);
+	loop_timer_set(&c->silent, SILENT_US);
+	loop_timer_set(&c->probe, PROBE_US);
+}
+
+struct control *control_new(struct loop *l, struct worker_set *ws, const struct control_options *o,
+			    void (*ready)(void *arg), void *arg, struct err *err)
+{
+	struct control *c = kv_zalloc(sizeof(*c));
+
+	c->loop = l;
+	c->ws = ws;
+	c->run_dir = kv_strdup(o->run_dir);
+	c->instance = kv_strdup(o->instance);
+	c->ready_fd = o->ready_fd;
+	c->on_ready = ready;
+	c->arg = arg;
+	c->started_us = clock_mono_us();
+	c->started_real_us = clock_real_us();
+	if (make_kept_path(c, o, err) < 0 || control_serve(c, err) < 0) {
+		ipc_server_free(c->server);
+		free(c->kept_path);
+		free(c->instance);
+		free(c->run_dir);
+		free(c);
+		return NULL;
+	}
+	start(c);
+	return c;
+}
+
+void control_reload(struct control *c)
+{
+	if (c->stopping)
+		return;
+	access_log_reopen(c->log);
+	secrets_retry(c->secrets);
+	/* Replaced files of SIMPLE and MUTUAL clusters are read again. */
+	loop_timer_set(&c->republish, REPUBLISH_US);
+	redial(c);
+}
+
+static void stop_timers(struct control *c)
+{
+	struct loop_timer *all[] = { &c->watch_retry, &c->silent, &c->ack_retry, &c->ack_deadline, &c->republish,
+				     &c->probe, &c->redial };
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		loop_timer_stop(all[i]);
+}
+
+void control_stopping(struct control *c)
+{
+	c->stopping = true;
+	stop_timers(c);
+}
+
+void control_free(struct control *c)
+{
+	if (!c)
+		return;
+	control_stopping(c);
+	ipc_server_free(c->server);
+	ipc_client_free(c->watch);
+	ipc_client_free(c->call);
+	secrets_free(c->secrets);
+	attach_unref(c->at);
+	attach_state_free(c->states);
+	access_log_writer_free(c->log);
+	stats_free(c->own);
+	free(c->ack.error);
+	free(c->kept_path);
+	free(c->instance);
+	free(c->run_dir);
+	free(c);
+}
