@@ -26,7 +26,7 @@ void snap_unref(struct snap *s)
 	free(s);
 }
 
-static int snap_bind(struct snap *s, const struct doc *d, struct err *err)
+static int bind_and_check(struct snap *s, const struct doc *d, struct err *err)
 {
 	struct err_list errs;
 	err_list_init(&errs);
@@ -37,21 +37,13 @@ static int snap_bind(struct snap *s, const struct doc *d, struct err *err)
 			*err = errs.v[0];
 	}
 	err_list_done(&errs);
-	return r;
+	return r < 0 ? r : snap_check(s, err);
 }
 
-int snap_load(struct str json, struct snap **ret, struct err *err)
+static int snap_from_doc(const struct doc *d, struct snap **ret, struct err *err)
 {
 	struct snap *s = snap_new();
-	struct arena scratch;
-	arena_init(&scratch, 0);
-	struct doc *d;
-	int r = doc_read_json(json, &scratch, &d, err);
-	if (r == 0)
-		r = snap_bind(s, d, err);
-	if (r == 0)
-		r = snap_check(s, err);
-	arena_done(&scratch);
+	int r = bind_and_check(s, d, err);
 	if (r < 0) {
 		snap_unref(s);
 		return r;
@@ -59,6 +51,27 @@ int snap_load(struct str json, struct snap **ret, struct err *err)
 	s->hash = snap_content_hash(s);
 	*ret = s;
 	return 0;
+}
+
+int snap_load(struct str json, struct snap **ret, struct err *err)
+{
+	struct arena scratch;
+	arena_init(&scratch, 0);
+	struct doc *d;
+	int r = doc_read_json(json, &scratch, &d, err);
+	if (r == 0)
+		r = snap_from_doc(d, ret, err);
+	arena_done(&scratch);
+	return r;
+}
+
+int snap_copy(const struct snap *s, struct snap **ret, struct err *err)
+{
+	struct arena scratch;
+	arena_init(&scratch, 0);
+	int r = snap_from_doc(bind_write(&snap_table, s, &scratch), ret, err);
+	arena_done(&scratch);
+	return r;
 }
 
 struct str snap_dump(const struct snap *s, struct arena *a, bool pretty)

@@ -365,6 +365,8 @@ struct snap *snap_ref(struct snap *s);          /* any thread */
 void snap_unref(struct snap *s);                /* any thread */
 /* Parse and validate: indexes, enum ranges, totals, limits. The sentence names the member. */
 int snap_load(struct str json, struct snap **ret, struct err *err);
+/* A copy that owns all it holds, checked like a loaded one: for what was put together from borrowed parts. */
+int snap_copy(const struct snap *s, struct snap **ret, struct err *err);
 /* Indexes, totals and names between the parts; snap_load has done it. The sentence names the member. */
 int snap_check(const struct snap *s, struct err *err);
 /* One line of JSON, the same bytes for the same content. In the arena given. */
