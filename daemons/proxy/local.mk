@@ -1,1 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
+# Most of the proxy is a library, so that unit tests drive it without a process.
+noinst_LIBRARIES += libkvproxy.a
+libkvproxy_a_SOURCES = \
+	%D%/access_format.c %D%/access_format.h \
+	%D%/access_log.c %D%/access_log.h \
+	%D%/attach.c %D%/attach.h %D%/attach_state.c %D%/attach_state.h \
+	%D%/cgroup.c %D%/cgroup.h \
+	%D%/codec.h \
+	%D%/codec_h1.c %D%/codec_h1.h %D%/codec_h1_in.c %D%/codec_h1_out.c \
+	%D%/codec_tcp.c \
+	%D%/conn.c %D%/conn.h \
+	%D%/control.c %D%/control.h %D%/control_api.c %D%/control_int.h %D%/control_stats.c \
+	%D%/cpus.c %D%/cpus.h \
+	%D%/entry.c %D%/entry.h \
+	%D%/fail.c %D%/fail.h \
+	%D%/families.c %D%/families.h \
+	%D%/forward.c %D%/forward.h \
+	%D%/headers.c %D%/headers.h \
+	%D%/listener.c %D%/listener.h \
+	%D%/record.c %D%/record.h \
+	%D%/reply.c %D%/reply.h \
+	%D%/secrets.c %D%/secrets.h \
+	%D%/sniff.c \
+	%D%/stats.c %D%/stats.def %D%/stats.h %D%/stats_export.c %D%/stats_own.c \
+	%D%/stats_rows.c %D%/stats_rows.h %D%/stats_table.h \
+	%D%/step_authz.c %D%/step_connect.c %D%/step_head.c %D%/step_match.c \
+	%D%/step_pick.c %D%/step_record.c \
+	%D%/stream.c %D%/stream.h %D%/stream_fail.c \
+	%D%/text.c %D%/text.h \
+	%D%/upstream.c %D%/upstream.h \
+	%D%/worker.c %D%/worker.h
+libkvproxy_a_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS)
+KV_PROXY_LDADD = libkvproxy.a libkvcore.a libkvhttp.a libkvsnap.a $(KV_IPC_LDADD) $(PCRE2_LIBS)
+
+sbin_PROGRAMS += kvmesh-proxy
+kvmesh_proxy_SOURCES = %D%/main.c
+kvmesh_proxy_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS)
+kvmesh_proxy_LDADD = $(KV_PROXY_LDADD)

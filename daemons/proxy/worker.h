@@ -12,18 +12,34 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "base/rng.h"
+#include "core/lb.h"
 #include "io/loop.h"
 #include "proxy/attach.h"
 #include "proxy/stats.h"
 
 struct access_log;
+struct regex_scratch;
+struct stream_cache;
+
+/* What a worker remembers about one cluster of an attachment. */
+struct lease_cluster {
+	struct lb_rr rr;
+	bool weighted;
+};
 
 /* A worker-local, counted reference to an attachment: a stream pins the one it started with. */
 struct lease {
 	struct attached *at;
 	unsigned refs;                  /* plain: one thread */
+	uint64_t serial;                /* of the worker's leases; never used again */
+	struct snap_settings settings;  /* the snapshot's, defaults filled in */
+	struct lease_cluster *clusters; /* parallel to the snapshot's */
 };
 struct lease *lease_ref(struct lease *l);
+static inline struct lease_cluster *lease_cluster(struct lease *l, size_t i)
+{
+	return &l->clusters[i];
+}
 void lease_unref(struct lease *l);      /* the last one drops the worker's reference on the attachment */
 
 struct worker {
@@ -32,17 +48,36 @@ struct worker {
 	struct stats *stats;
 	struct access_log *log;         /* NULL: off; shared ring of this worker, see access_log.h */
 	struct rng rng;
+	struct regex_scratch *regex;    /* what this thread's matches write to */
 	struct lease *lease;            /* current; NULL before the first publish */
 	struct list listeners;          /* struct listener */
 	struct list conns;              /* struct conn, downstream */
+	struct list streams;            /* struct stream, under way */
+	struct stream_cache *cache;     /* finished ones with their first arena block, for the next */
 	struct map pools;               /* struct pool, by key */
+	uint64_t n_leases;              /* made so far */
 	size_t n_down;                  /* open downstream connections */
-	bool draining;
+	int reserve_fd;                 /* given up to accept and close when descriptors run out; -1 gone */
+	bool draining, stopping;
+	char date[40];                  /* of the second date_at, for answers that are made here */
+	size_t date_n;
+	int64_t date_at;
 	/* the thread itself is worker.c's */
 	struct worker_thread *thread;
 };
 
-/* Control thread. Start n workers (threads run at once, serving nothing). */
+/* Settings of the current lease. */
+static inline const struct snap_settings *worker_settings(const struct worker *w)
+{
+	return &w->lease->settings;
+}
+
+/* Every identity of the current attachment has its certificate and the worker is not draining. */
+bool worker_is_ready(const struct worker *w);
+/* A downstream connection went away: perhaps the drain is over. */
+void worker_check_drained(struct worker *w);
+
+/* Control thread. Start n workers, 0: as many as there are CPUs for it (threads run at once, serving nothing). */
 struct worker_set;
 struct worker_set *worker_set_start(unsigned n);
 /* Hand a new attachment to all workers (takes one reference per worker itself); opens and closes

@@ -1,0 +1,507 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* conn: one socket, plain or TLS, see conn.h. Layer proxy. */
+#include "config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/arena.h"
+#include "proxy/conn.h"
+#include "proxy/worker.h"
+
+struct conn_tls {
+	struct tls_session *session;
+	struct buf in, out;             /* ciphertext */
+	const struct tls_facts *facts;  /* after the handshake */
+	bool shut;                      /* close_notify is queued */
+};
+
+/* What is on its way to the socket. */
+static struct buf *wire_out(struct conn *c)
+{
+	return c->tls ? &c->tls->out : &c->out;
+}
+
+static void update_interest(struct conn *c)
+{
+	unsigned want = 0;
+
+	if (c->state == CONN_CONNECTING)
+		want = LOOP_WRITE;
+	else {
+		if (!c->raw_eof && c->error == 0 && (!c->paused || c->state == CONN_CLOSING))
+			want |= LOOP_READ;
+		if (!c->broken && wire_out(c)->n > 0 && c->full_socket)
+			want |= LOOP_WRITE;
+	}
+	loop_fd_want(&c->io, want);
+}
+
+/* ---- timers ---------------------------------------------------------------------------------- */
+
+static void on_deadline(void *arg)
+{
+	struct conn *c = arg;
+
+	if (c->state != CONN_DEAD && c->on_timer)
+		c->on_timer(c);
+}
+
+void conn_timer(struct conn *c, uint64_t after_us, void (*fn)(struct conn *c))
+{
+	c->on_timer = fn;
+	loop_deadline_set(&c->timer, after_us > 0 ? loop_now_us(c->w->loop) + after_us : 0);
+}
+
+/* ---- death ----------------------------------------------------------------------------------- */
+
+static void free_conn(void *p)
+{
+	struct conn *c = p;
+
+	if (c->tls) {
+		tls_session_free(c->tls->session);
+		buf_done(&c->tls->in);
+		buf_done(&c->tls->out);
+		free(c->tls);
+	}
+	buf_done(&c->in);
+	buf_done(&c->out);
+	free(c);
+}
+
+void conn_kill(struct conn *c)
+{
+	if (c->state == CONN_DEAD)
+		return;
+	c->state = CONN_DEAD;
+	if (c->ops)
+		c->ops->close(c);
+	c->ops = NULL;
+	list_del(&c->node);
+	loop_fd_done(&c->io);
+	loop_deadline_done(&c->timer);
+	loop_later_done(&c->turn);
+	close(c->fd);
+	c->fd = -1;
+	c->owner->gone(c);
+	loop_defer_free(c->w->loop, free_conn, c);
+}
+
+/* ---- writing --------------------------------------------------------------------------------- */
+
+size_t conn_queued(const struct conn *c)
+{
+	return c->out.n + (c->tls ? c->tls->out.n : 0);
+}
+
+size_t conn_room(struct conn *c)
+{
+	size_t queued = conn_queued(c);
+
+	if (c->broken)
+		return CODEC_HIGH_BYTES;        /* what is written is dropped */
+	if (queued < CODEC_HIGH_BYTES)
+		return CODEC_HIGH_BYTES - queued;
+	c->full = true;
+	return 0;
+}
+
+void conn_flush_later(struct conn *c)
+{
+	if (c->state != CONN_DEAD)
+		loop_later(c->w->loop, &c->turn);
+}
+
+static void drop_output(struct conn *c)
+{
+	buf_done(&c->out);
+	if (c->tls)
+		buf_done(&c->tls->out);
+}
+
+/* The peer takes nothing more. What it has sent before may still wait to be read. */
+static void write_failed(struct conn *c, int code)
+{
+	c->broken = true;
+	drop_output(c);
+	if (c->state == CONN_CLOSING || c->raw_eof || c->paused) {
+		c->error = code;
+		c->eof = true;
+	}
+}
+
+static void linger_expired(struct conn *c)
+{
+	conn_kill(c);
+}
+
+/* Everything has left: tell the peer, then give it time to read. */
+static void finish_writing(struct conn *c)
+{
+	if (c->shut_done)
+		return;
+	c->shut_done = true;
+	(void)shutdown(c->fd, SHUT_WR);
+	if (c->state == CONN_CLOSING)
+		conn_timer(c, CONN_LINGER_US, linger_expired);
+}
+
+static void encrypt(struct conn *c)
+{
+	if (c->tls && c->out.n > 0 && c->state != CONN_HANDSHAKE &&
+	    tls_encrypt(c->tls->session, &c->out, &c->tls->out) == TLS_FAILED)
+		write_failed(c, KV_ERR_TLS);
+	if (c->tls && c->tls->facts && c->shut_wanted && !c->tls->shut && !c->broken) {
+		c->tls->shut = true;
+		tls_shutdown(c->tls->session, &c->tls->out);
+	}
+}
+
+static void write_out(struct conn *c)
+{
+	struct buf *b = wire_out(c);
+
+	c->full_socket = false;
+	if (b->n == 0 || c->broken)
+		return;
+	ssize_t n = buf_write_fd(b, c->fd);
+
+	if (n > 0) {
+		c->written_bytes += (size_t)n;
+		if (c->state == CONN_CLOSING)
+			conn_timer(c, CONN_FLUSH_US, linger_expired);
+	} else if (n < 0 && n != -EAGAIN) {
+		write_failed(c, (int)n);
+		return;
+	}
+	c->full_socket = b->n > 0;
+}
+
+static void flush(struct conn *c)
+{
+	if (c->state == CONN_CONNECTING)
+		return;
+	if (c->broken)
+		drop_output(c);
+	encrypt(c);
+	write_out(c);
+	if (c->shut_wanted && (c->broken || conn_queued(c) == 0))
+		finish_writing(c);
+	if (c->state == CONN_CLOSING && (c->broken || (c->shut_done && c->raw_eof))) {
+		conn_kill(c);
+		return;
+	}
+	update_interest(c);
+	if (c->full && conn_queued(c) <= CODEC_LOW_BYTES) {
+		c->full = false;
+		if (c->ops && c->state == CONN_OPEN)
+			c->ops->writable(c);
+	}
+}
+
+void conn_shut(struct conn *c)
+{
+	c->shut_wanted = true;
+	conn_flush_later(c);
+}
+
+void conn_close(struct conn *c)
+{
+	if (c->state == CONN_CLOSING || c->state == CONN_DEAD)
+		return;
+	if (c->state == CONN_CONNECTING || c->broken) {
+		conn_kill(c);
+		return;
+	}
+	c->state = CONN_CLOSING;
+	c->shut_wanted = true;
+	buf_done(&c->in);
+	conn_timer(c, CONN_FLUSH_US, linger_expired);
+	conn_flush_later(c);
+}
+
+/* ---- reading --------------------------------------------------------------------------------- */
+
+static void deliver(struct conn *c)
+{
+	if (c->ops && c->state == CONN_OPEN && (c->in.n > 0 || c->eof))
+		c->ops->recv(c);
+}
+
+/* What came, at most a turn's share. */
+static void decrypt(struct conn *c)
+{
+	struct conn_tls *t = c->tls;
+	size_t budget = CONN_READ_BYTES;
+	enum tls_result r = TLS_OK;
+
+	while (r == TLS_OK && budget > 0) {
+		size_t n = c->in.n;
+
+		r = tls_decrypt(t->session, &t->in, &c->in, budget, &t->out);
+		budget -= c->in.n - n < budget ? c->in.n - n : budget;
+	}
+	if (r == TLS_OK) {              /* the rest after the others had their turn */
+		c->kicked = true;
+		loop_next(c->w->loop, &c->turn);
+	} else if (r == TLS_CLOSED) {
+		c->eof = true;
+	} else if (r == TLS_FAILED) {
+		c->error = KV_ERR_TLS;
+	} else if (c->raw_eof) {
+		c->truncated = true;
+	}
+	if (c->error != 0 || c->truncated)
+		c->eof = true;
+	if (t->out.n > 0)
+		conn_flush_later(c);
+}
+
+static void fail(struct conn *c, int code)
+{
+	c->error = code;
+	flush(c);                       /* an alert may wait */
+	if (c->state != CONN_DEAD)
+		c->owner->failed(c);
+}
+
+static void handshake(struct conn *c)
+{
+	struct conn_tls *t = c->tls;
+	enum tls_result r = tls_handshake(t->session, &t->in, &t->out);
+
+	if (r == TLS_FAILED || r == TLS_CLOSED) {
+		fail(c, KV_ERR_TLS);
+		return;
+	}
+	if (r != TLS_OK) {
+		flush(c);
+		if (c->raw_eof)
+			fail(c, c->error != 0 ? c->error : KV_ERR_CLOSED);
+		return;
+	}
+	t->facts = tls_facts(t->session);
+	c->state = CONN_OPEN;
+	stats_add(c->w->stats, STATS_TLS_HANDSHAKES, 1);
+	if (t->facts->resumed)
+		stats_add(c->w->stats, STATS_TLS_RESUMED, 1);
+	conn_kick(c);
+	c->owner->ready(c);
+}
+
+/* What waits in the buffers goes one step up. */
+static void process(struct conn *c)
+{
+	if (c->state == CONN_HANDSHAKE)
+		handshake(c);
+	else if (c->state == CONN_OPEN) {
+		if (c->tls)
+			decrypt(c);
+		deliver(c);
+	}
+}
+
+static void discard(struct conn *c)
+{
+	struct buf *b = c->tls ? &c->tls->in : &c->in;
+
+	c->lingered_bytes += b->n;
+	buf_consume(b, b->n);
+	if (c->lingered_bytes > CONN_LINGER_BYTES || (c->raw_eof && c->shut_done))
+		conn_kill(c);
+	else
+		update_interest(c);
+}
+
+static void read_in(struct conn *c)
+{
+	ssize_t n = buf_read_fd(c->tls ? &c->tls->in : &c->in, c->fd, CONN_READ_BYTES);
+
+	if (n == -EAGAIN)
+		return;
+	if (n > 0)
+		c->read_bytes += (size_t)n;
+	else
+		c->raw_eof = true;
+	if (n < 0)
+		c->error = (int)n;
+	if (c->raw_eof && (!c->tls || c->error != 0))
+		c->eof = true;
+	if (c->state == CONN_CLOSING) {
+		discard(c);
+		return;
+	}
+	process(c);
+	if (c->state != CONN_DEAD && (c->raw_eof || c->error != 0))
+		update_interest(c);
+}
+
+void conn_kick(struct conn *c)
+{
+	c->kicked = true;
+	conn_flush_later(c);
+}
+
+void conn_pause(struct conn *c)
+{
+	c->paused = true;
+	update_interest(c);
+}
+
+void conn_resume(struct conn *c)
+{
+	if (!c->paused)
+		return;
+	c->paused = false;
+	update_interest(c);
+	if (c->in.n > 0 || c->eof || (c->tls && (c->tls->in.n > 0 || tls_has_pending(c->tls->session))))
+		conn_kick(c);
+}
+
+/* End of the turn: what was put off, then one write for everything that this turn queued. */
+static void on_turn(void *arg)
+{
+	struct conn *c = arg;
+
+	if (c->state == CONN_DEAD)
+		return;
+	if (c->kicked) {
+		c->kicked = false;
+		if (c->state == CONN_HANDSHAKE || c->state == CONN_OPEN)
+			process(c);
+	}
+	if (c->state != CONN_DEAD)
+		flush(c);
+	if (c->state == CONN_OPEN && c->broken && c->error != 0)
+		deliver(c);
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+static void connected(struct conn *c)
+{
+	int r = sock_error(c->fd);
+
+	if (r < 0) {
+		c->error = r;
+		c->owner->failed(c);
+		return;
+	}
+	c->state = CONN_OPEN;
+	(void)sock_local_addr(c->fd, &c->local);
+	update_interest(c);
+	c->owner->ready(c);
+}
+
+static void on_io(void *arg, unsigned what)
+{
+	struct conn *c = arg;
+
+	if (c->state == CONN_DEAD)
+		return;
+	if (c->state == CONN_CONNECTING) {
+		connected(c);
+		return;
+	}
+	if (what & LOOP_READ)
+		read_in(c);
+	if ((what & LOOP_WRITE) && c->state != CONN_DEAD)
+		conn_flush_later(c);
+}
+
+static struct conn *make(struct worker *w, int fd, const struct conn_owner *owner, void *owner_data)
+{
+	struct conn *c = kv_zalloc(sizeof(*c));
+
+	list_init(&c->node);
+	c->w = w;
+	c->fd = fd;
+	c->owner = owner;
+	c->owner_data = owner_data;
+	buf_init(&c->in);
+	buf_init(&c->out);
+	loop_later_init(&c->turn, on_turn, c);
+	loop_deadline_init(&c->timer, w->loop, on_deadline, c);
+	return c;
+}
+
+struct conn *conn_new(struct worker *w, int fd, const struct conn_owner *owner, void *owner_data)
+{
+	struct conn *c = make(w, fd, owner, owner_data);
+
+	c->state = CONN_OPEN;
+	(void)sock_local_addr(fd, &c->local);
+	loop_fd_init(&c->io, w->loop, fd, LOOP_READ, on_io, c);
+	return c;
+}
+
+struct conn *conn_dial(struct worker *w, const struct sock_addr *addr, const struct conn_owner *owner,
+		       void *owner_data, struct err *err)
+{
+	int fd = sock_connect(addr, err);
+
+	if (fd < 0)
+		return NULL;
+	struct conn *c = make(w, fd, owner, owner_data);
+
+	c->state = CONN_CONNECTING;
+	c->remote = *addr;
+	loop_fd_init(&c->io, w->loop, fd, LOOP_WRITE, on_io, c);
+	return c;
+}
+
+void conn_start_tls(struct conn *c, struct tls_session *session)
+{
+	kv_assert(c->state == CONN_OPEN && !c->tls);
+	c->tls = kv_zalloc(sizeof(*c->tls));
+	c->tls->session = session;
+	buf_init(&c->tls->in);
+	buf_init(&c->tls->out);
+	buf_move(&c->tls->in, &c->in);
+	c->eof = false;
+	c->state = CONN_HANDSHAKE;
+	conn_kick(c);
+}
+
+void conn_set_codec(struct conn *c, const struct codec_ops *ops, bool server)
+{
+	c->ops = ops;
+	ops->open(c, server);
+	if (c->in.n > 0 || c->eof)
+		conn_kick(c);
+}
+
+/* ---- facts ----------------------------------------------------------------------------------- */
+
+bool conn_is_stale(struct conn *c)
+{
+	char byte;
+
+	/* Anything at all is wrong on an idle connection: bytes nobody asked for, an end, an error. */
+	return c->eof || recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 ||
+	       (errno != EAGAIN && errno != EINTR);
+}
+
+const struct tls_facts *conn_tls(const struct conn *c)
+{
+	return c->tls ? c->tls->facts : NULL;
+}
+
+const char *conn_error_text(const struct conn *c)
+{
+	if (c->error == KV_ERR_TLS && c->tls)
+		return tls_error(c->tls->session);
+	if (c->error == KV_ERR_TIMEOUT)
+		return c->tls ? "the TLS handshake took too long" : "the connection took too long";
+	return err_code_name(c->error);
+}
+
+const char *conn_error_reason(const struct conn *c)
+{
+	if (c->error == KV_ERR_TLS && c->tls)
+		return tls_error_reason(c->tls->session);
+	return c->error == KV_ERR_TIMEOUT ? "timeout" : "closed";
+}

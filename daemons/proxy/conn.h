@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * conn: one socket, plain or TLS, with its buffers and its deadline. The only place that knows TLS from plain:
+ * everybody else reads c->in and writes c->out. Layer proxy; owns the descriptor, the session, the buffers.
+ *
+ * Reading is level-triggered and one read a turn; writing is deferred to one flush at the end of the turn,
+ * write interest exists only after EAGAIN (dataplane 3.1, 3.3). conn_kill() takes a connection out of
+ * everything at once; its memory goes at the end of the turn.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "io/buf.h"
+#include "io/loop.h"
+#include "io/sock.h"
+#include "io/tls.h"
+#include "proxy/codec.h"
+
+struct worker;
+struct conn;
+
+/* What a turn may read from one connection before others have theirs (P18). */
+#define CONN_READ_BYTES (64u << 10)
+/* A finished connection waits this long for the peer to read and close, and reads no more than this. */
+#define CONN_LINGER_US (2u * 1000 * 1000)
+#define CONN_LINGER_BYTES (4u << 20)
+/* A closing connection whose peer takes nothing of what is queued is cut. */
+#define CONN_FLUSH_US (30u * 1000 * 1000)
+
+/* Who made the connection: listener.c downstream, upstream.c upstream. */
+struct conn_owner {
+	void (*ready)(struct conn *c);          /* connected and handshake done: choose the codec */
+	void (*failed)(struct conn *c);         /* will never be ready: c->error, conn_error_text */
+	void (*idle)(struct conn *c);           /* the codec finished an exchange: c->slots says what it can do */
+	void (*gone)(struct conn *c);           /* being killed; last call */
+};
+
+enum conn_state {
+	CONN_CONNECTING, CONN_HANDSHAKE, CONN_OPEN,
+	CONN_CLOSING,                           /* flushes, then shuts its write side, then lingers */
+	CONN_DEAD,
+};
+
+struct conn {
+	struct list node;                       /* of the owner */
+	struct worker *w;
+	const struct conn_owner *owner;
+	void *owner_data;                       /* struct entry downstream, struct pool upstream */
+	const struct codec_ops *ops;            /* NULL until the protocol is known */
+	void *codec;                            /* the codec's own state */
+	struct conn_tls *tls;                   /* NULL: plain */
+	int fd;
+	enum conn_state state;
+	int error;                              /* negative; reading or writing failed */
+	unsigned slots;                         /* the codec's, see codec.h */
+	unsigned exchanges;                     /* begun on this connection */
+	bool eof;                               /* no byte comes after those in c->in */
+	bool truncated;                         /* TLS ended without close_notify */
+	bool raw_eof;                           /* the socket ended; decrypted bytes may still come */
+	bool paused;                            /* no reading for now */
+	bool full, full_socket;                 /* over the high mark; the kernel takes no more */
+	bool broken;                            /* writing failed: what is written is dropped */
+	bool kicked;                            /* process what waits at the end of the turn */
+	bool shut_wanted, shut_done;
+	bool established;                       /* the owner's: it has been ready */
+	struct buf in, out;                     /* plaintext */
+	uint64_t read_bytes, written_bytes;     /* on the socket */
+	size_t lingered_bytes;
+	struct loop_fd io;
+	struct loop_later turn;
+	struct loop_deadline timer;
+	void (*on_timer)(struct conn *c);
+	struct sock_addr local, remote;         /* len 0: not known */
+};
+
+/* Takes fd. owner_data is the caller's to free in owner->gone. */
+struct conn *conn_new(struct worker *w, int fd, const struct conn_owner *owner, void *owner_data);
+/* A connection being made to addr (non-blocking). NULL with err filled when it failed at once. */
+struct conn *conn_dial(struct worker *w, const struct sock_addr *addr, const struct conn_owner *owner,
+		       void *owner_data, struct err *err);
+/* Takes the session; what was read already is its ciphertext. owner->ready or ->failed follows. */
+void conn_start_tls(struct conn *c, struct tls_session *session);
+/* From now on the codec gets the bytes, those that wait first (in this turn, not in this call). */
+void conn_set_codec(struct conn *c, const struct codec_ops *ops, bool server);
+
+/* Something was appended to c->out: it leaves at the end of this turn. */
+void conn_flush_later(struct conn *c);
+/* Bytes that wait to leave, in whatever form. */
+size_t conn_queued(const struct conn *c);
+/* Room below the high mark; marks the connection full (ops->writable will come) when there is none. */
+size_t conn_room(struct conn *c);
+void conn_pause(struct conn *c);                /* stop reading */
+void conn_resume(struct conn *c);
+/* Have ops->recv called again in this turn although nothing new came. */
+void conn_kick(struct conn *c);
+/* Once everything queued has left: FIN (close_notify first). Reading goes on. */
+void conn_shut(struct conn *c);
+/* Flush, shut, let the peer read, close. The codec is not called any more. */
+void conn_close(struct conn *c);
+void conn_kill(struct conn *c);
+/* One deadline at a time; after_us 0 clears. */
+void conn_timer(struct conn *c, uint64_t after_us, void (*fn)(struct conn *c));
+/* Asks the kernel whether the peer has already closed an idle connection whose event has not come yet. */
+bool conn_is_stale(struct conn *c);
+
+/* NULL: plain, or the handshake is not done. */
+const struct tls_facts *conn_tls(const struct conn *c);
+/* A sentence for c->error. */
+const char *conn_error_text(const struct conn *c);
+/* A word of a fixed set for counters: "no_certificate", "timeout", … */
+const char *conn_error_reason(const struct conn *c);

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* entry: how a downstream connection came in and what that means now, see entry.h. Layer proxy. */
+#include "config.h"
+
+#include <stdlib.h>
+
+#include "base/arena.h"
+#include "proxy/conn.h"
+#include "proxy/entry.h"
+#include "proxy/listener.h"
+
+#define SNI_MAX 255
+
+struct entry *entry_new(struct listener *l)
+{
+	struct entry *e = kv_zalloc(sizeof(*e));
+
+	e->listener = listener_ref(l);
+	return e;
+}
+
+void entry_free(struct entry *e)
+{
+	listener_unref(e->listener);
+	free((void *)(uintptr_t)e->sni.p);
+	free(e);
+}
+
+bool entry_addr_bytes(const struct sock_addr *a, uint8_t ret[static 16])
+{
+	if (a->len == 0 || (a->sa.sa_family != AF_INET && a->sa.sa_family != AF_INET6))
+		return false;
+	if (a->sa.sa_family == AF_INET6) {
+		memcpy(ret, &a->in6.sin6_addr, 16);
+		return true;
+	}
+	memset(ret, 0, 10);
+	memset(ret + 10, 0xff, 2);
+	memcpy(ret + 12, &a->in.sin_addr, 4);
+	return true;
+}
+
+/* ---- from a local workload ------------------------------------------------------------------- */
+
+/* A caller the kernel knows nothing of (remote, or no netlink) is nobody's workload. */
+static int64_t caller_of(struct entry *e, const struct lease *lease)
+{
+	const struct sock_owner nobody = { .uid = (uid_t)-1 };
+
+	if (e->caller_serial != lease->serial) {
+		e->caller = attach_caller(lease->at, e->owner_known ? &e->owner : &nobody);
+		e->caller_serial = lease->serial;
+	}
+	return e->caller;
+}
+
+static void resolve_outbound(struct entry *e, const struct lease *lease, struct entry_view *ret)
+{
+	const struct snap *s = lease->at->snap;
+
+	if (e->listener->kind == SNAP_LISTENER_GATEWAY) {
+		ret->view = e->listener->view;
+		return;
+	}
+	ret->workload = caller_of(e, lease);
+	if (ret->workload >= 0)
+		ret->view = s->workloads.v[ret->workload].view;
+}
+
+/* ---- to a local workload --------------------------------------------------------------------- */
+
+const struct snap_inbound *entry_inbound_of(const struct attached *at, const struct sock_addr *dst)
+{
+	char text[SOCK_ADDR_TEXT_MAX];
+	uintptr_t i = (uintptr_t)map_get(&at->inbound_by_addr, str_c(sock_addr_text(dst, text)));
+
+	return i > 0 ? &at->snap->inbounds.v[i - 1] : NULL;
+}
+
+static const struct snap_sni *sni_of(const struct attached *at, struct str sni)
+{
+	char lower[SNI_MAX];
+
+	if (sni.n == 0 || sni.n > sizeof(lower))
+		return NULL;
+	for (size_t i = 0; i < sni.n; i++)
+		lower[i] = sni.p[i] >= 'A' && sni.p[i] <= 'Z' ? (char)(sni.p[i] | 0x20) : sni.p[i];
+	uintptr_t i = (uintptr_t)map_get(&at->snis, str_from(lower, sni.n));
+
+	return i > 0 ? &at->snap->snis.v[i - 1] : NULL;
+}
+
+struct str entry_sni(const struct conn *c)
+{
+	const struct tls_facts *f = conn_tls(c);
+	const struct entry *e = c->owner_data;
+
+	return f ? f->sni : e->sni;
+}
+
+static struct tls_identity *identity_of(const struct attached *at, const struct snap_inbound *in)
+{
+	return at->identities[at->snap->workloads.v[in->workload].identity];
+}
+
+/* mTLS is what a DISABLE port does not speak (Istio 2.10.5). */
+static bool serves_as(const struct attached *at, const struct snap_inbound *in, struct str spiffe)
+{
+	struct tls_identity *id = identity_of(at, in);
+
+	return in->mtls != SNAP_MTLS_DISABLE && id && (spiffe.n == 0 || str_eq(tls_identity_spiffe(id), spiffe));
+}
+
+/*
+ * One of the targets of an SNI, evenly. spiffe: only those that have this identity, because it is the one
+ * that the peer has verified on this connection; empty: any.
+ */
+static const struct snap_inbound *pick_target(const struct attached *at, const struct snap_sni *sni,
+					      struct str spiffe, struct rng *rng)
+{
+	const struct snap_inbound *found = NULL;
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < sni->targets.n; i++) {
+		const struct snap_inbound *in = &at->snap->inbounds.v[sni->targets.v[i]];
+
+		if (serves_as(at, in, spiffe) && (sni->targets.n == 1 || rng_below(rng, ++n) == 0))
+			found = in;
+	}
+	return found;
+}
+
+struct tls_identity *entry_pick_identity(const struct attached *at, struct str sni, struct rng *rng)
+{
+	const struct snap_sni *s = sni_of(at, sni);
+	const struct snap_inbound *in = s ? pick_target(at, s, STR_NULL, rng) : NULL;
+
+	return in ? identity_of(at, in) : NULL;
+}
+
+static const struct snap_service_ref *service_at(const struct snap_inbound *in, int64_t i)
+{
+	return in && i >= 0 && (size_t)i < in->services.n ? &in->services.v[i] : NULL;
+}
+
+static void resolve_inbound(const struct entry *e, const struct conn *c, const struct attached *at,
+			    struct rng *rng, struct entry_view *ret)
+{
+	const struct tls_facts *f = conn_tls(c);
+	const struct snap_sni *sni = f ? sni_of(at, f->sni) : NULL;
+
+	ret->inbound = true;
+	ret->workload = -1;
+	if (e->listener->kind == SNAP_LISTENER_INBOUND) {
+		ret->target = entry_inbound_of(at, &e->original_dst);
+		ret->service = service_at(ret->target, sni ? sni->service : 0);
+	} else if (sni) {
+		ret->target = pick_target(at, sni, f->own_spiffe, rng);
+		ret->service = service_at(ret->target, sni->service);
+	}
+	if (ret->target)
+		ret->workload = ret->target->workload;
+}
+
+void entry_resolve(struct entry *e, const struct conn *c, const struct lease *lease, struct rng *rng,
+		   struct entry_view *ret)
+{
+	*ret = (struct entry_view){ .view = -1 };
+	if (e->listener->kind == SNAP_LISTENER_INBOUND || e->listener->kind == SNAP_LISTENER_MESH)
+		resolve_inbound(e, c, lease->at, rng, ret);
+	else if (e->listener->kind != SNAP_LISTENER_READY)
+		resolve_outbound(e, lease, ret);
+}

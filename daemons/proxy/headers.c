@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* headers: the proxy's own headers, see headers.h. Layer proxy. */
+#include "config.h"
+
+#include <time.h>
+
+#include "base/clock.h"
+#include "core/rewrite.h"
+#include "proxy/conn.h"
+#include "proxy/headers.h"
+
+#define PEER_HEADER STR("x-kvmesh-peer")
+
+/* ---- from the client --------------------------------------------------------------------------- */
+
+static const struct tls_facts *down_tls(const struct stream *s)
+{
+	return s->down.conn ? conn_tls(s->down.conn) : NULL;
+}
+
+static bool is_from_peer(const struct stream *s)
+{
+	const struct tls_facts *f = down_tls(s);
+
+	return f && f->peer_spiffe.n > 0;
+}
+
+static bool is_ours_or_envoys(struct str name)
+{
+	return name.n > 8 && name.p[0] == 'x' && name.p[1] == '-' &&
+	       (str_has_prefix(name, STR("x-kvmesh-")) || str_has_prefix(name, STR("x-envoy-")));
+}
+
+/* A peer's proxy speaks for its workload: its Envoy headers and the certificates it has seen are kept. */
+static bool goes_no_further(const struct head_field *f, bool from_peer)
+{
+	if (f->id == HEAD_ID_X_FORWARDED_CLIENT_CERT)
+		return !from_peer;
+	if (!is_ours_or_envoys(f->name))
+		return false;
+	return !from_peer || str_has_prefix(f->name, STR("x-kvmesh-")) ||
+	       f->id == HEAD_ID_X_ENVOY_PEER_METADATA || f->id == HEAD_ID_X_ENVOY_PEER_METADATA_ID;
+}
+
+static void strip(struct head *h, bool from_peer)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < h->n; i++)
+		if (!goes_no_further(&h->fields[i], from_peer))
+			h->fields[kept++] = h->fields[i];
+	h->n = kept;
+}
+
+/*
+ * Which workload called: several may share an identity, so the caller's proxy names it. The name is believed
+ * only when that workload has the identity the certificate proves.
+ */
+static const struct snap_peer *source_of(const struct stream *s, struct str named)
+{
+	const struct attached *at = s->lease->at;
+	struct str principal = down_tls(s)->peer_spiffe;
+	const struct snap_peer *p = named.n > 0 ? map_get(&at->peers_by_name, named) : NULL;
+
+	if (p && str_eq(p->principal, principal))
+		return p;
+	return map_get(&at->peers_by_principal, principal);
+}
+
+/* UUID version 4 (RFC 9562); it names a request, it guards nothing. */
+static struct str make_request_id(struct stream *s)
+{
+	static const char hex[] = "0123456789abcdef";
+	uint64_t r[2] = { rng_next(&s->w->rng), rng_next(&s->w->rng) };
+	char *p = arena_alloc(&s->arena, 36);
+
+	r[0] = (r[0] & ~UINT64_C(0xf000)) | UINT64_C(0x4000);
+	r[1] = (r[1] & ~(UINT64_C(3) << 62)) | (UINT64_C(2) << 62);
+	for (int i = 0, digit = 0; i < 36; i++) {
+		if (i == 8 || i == 13 || i == 18 || i == 23) {
+			p[i] = '-';
+			continue;
+		}
+		p[i] = hex[(r[digit / 16] >> (60 - 4 * (digit % 16))) & 0xf];
+		digit++;
+	}
+	return str_from(p, 36);
+}
+
+static void note_request(struct stream *s)
+{
+	struct record *r = &s->rec;
+
+	r->method = s->req.method;
+	r->path = s->req.path;
+	r->authority = s->req.authority;
+	r->version = s->req.version;
+	r->user_agent = head_value(&s->req, HEAD_ID_USER_AGENT);
+	r->forwarded_for = head_value(&s->req, HEAD_ID_X_FORWARDED_FOR);
+	r->request_id = head_value(&s->req, HEAD_ID_X_REQUEST_ID);
+	if (str_has_prefix(head_value(&s->req, HEAD_ID_CONTENT_TYPE), STR("application/grpc")))
+		r->protocol = RECORD_GRPC;
+}
+
+void headers_from_client(struct stream *s)
+{
+	bool from_peer = is_from_peer(s);
+	struct head_field *peer = from_peer ? head_find_name(&s->req, PEER_HEADER) : NULL;
+
+	if (from_peer)
+		s->rec.source = source_of(s, peer ? peer->value : STR_NULL);
+	strip(&s->req, from_peer);
+	if (!head_find(&s->req, HEAD_ID_X_REQUEST_ID))
+		head_add_id(&s->req, HEAD_ID_X_REQUEST_ID, make_request_id(s));
+	if (!head_find(&s->req, HEAD_ID_X_FORWARDED_PROTO))
+		head_add_id(&s->req, HEAD_ID_X_FORWARDED_PROTO, STR("http"));
+	note_request(s);
+}
+
+/* ---- route operations ---------------------------------------------------------------------------- */
+
+static struct str addr_text(struct stream *s, const struct sock_addr *a, bool port)
+{
+	char buf[SOCK_ADDR_TEXT_MAX];
+
+	if (a->len == 0)
+		return STR_NULL;
+	return arena_str(&s->arena, str_c(port ? sock_addr_text(a, buf) : sock_addr_host(a, buf)));
+}
+
+static struct rewrite_ctx context(struct stream *s)
+{
+	const struct record *r = &s->rec;
+	const struct tls_facts *f = down_tls(s);
+
+	return (struct rewrite_ctx){
+		.req = &s->req,
+		.res = s->res.status > 0 ? &s->res : NULL,
+		.start_real_us = r->start_real_us,
+		.protocol = r->version == HEAD_VERSION_10 ? STR("HTTP/1.0") :
+			    r->version == HEAD_VERSION_2  ? STR("HTTP/2") : STR("HTTP/1.1"),
+		.request_id = r->request_id,
+		.downstream_remote_address = addr_text(s, &r->down_remote, true),
+		.downstream_remote_ip = addr_text(s, &r->down_remote, false),
+		.downstream_local_address = addr_text(s, &r->down_local, true),
+		.downstream_local_ip = addr_text(s, &r->down_local, false),
+		.downstream_peer_uri = f ? f->peer_spiffe : STR_NULL,
+		.downstream_local_uri = f ? f->own_spiffe : STR_NULL,
+		.downstream_tls_version = f ? str_c(f->version) : STR_NULL,
+		.requested_server_name = r->sni,
+		.upstream_host = addr_text(s, &r->up_remote, true),
+		.upstream_cluster = r->cluster,
+		.route_name = r->route_name,
+		.hostname = stream_snap(s)->settings.node,
+	};
+}
+
+static const struct snap_header_ops *ops_of(const struct snap_headers *h, bool request)
+{
+	return request ? h->request : h->response;
+}
+
+void headers_route_ops(struct stream *s, struct head *h, bool request)
+{
+	const struct snap_route *route = s->hit.route;
+	const struct snap_header_ops *of_route = route ? ops_of(&route->headers, request) : NULL;
+	const struct snap_header_ops *of_dest = s->dest ? ops_of(&s->dest->headers, request) : NULL;
+
+	if (!of_route && !of_dest)
+		return;
+	struct rewrite_ctx ctx = context(s);
+
+	if (route && route->destinations.n > 1) {
+		rewrite_headers(of_dest, h, &ctx);
+		rewrite_headers(of_route, h, &ctx);
+	} else {
+		rewrite_headers(of_route, h, &ctx);
+		rewrite_headers(of_dest, h, &ctx);
+	}
+}
+
+/* ---- to the service -------------------------------------------------------------------------------- */
+
+static struct str number(struct stream *s, uint64_t v)
+{
+	char buf[24], *p = buf + sizeof(buf);
+
+	do
+		*--p = (char)('0' + v % 10);
+	while ((v /= 10) > 0);
+	return arena_str(&s->arena, str_from(p, (size_t)(buf + sizeof(buf) - p)));
+}
+
+static void set_expected_timeout(struct stream *s)
+{
+	const struct snap_route *r = s->hit.route;
+	int64_t us = r->timeout_us, per_try = r->retry ? r->retry->per_try_us : 0;
+
+	if (per_try > 0 && (us == 0 || per_try < us))
+		us = per_try;
+	if (us > 0)
+		head_set_id(&s->req, HEAD_ID_X_ENVOY_EXPECTED_RQ_TIMEOUT_MS, number(s, (uint64_t)us / 1000));
+}
+
+/* For the other proxy only, and only inside mTLS. A try outside the mesh after one inside must not carry it. */
+static void set_peer_name(struct stream *s)
+{
+	const struct snap *snap = stream_snap(s);
+
+	if (s->rec.tries > 1)
+		head_remove(&s->req, PEER_HEADER);
+	if (!s->target.identity)
+		return;
+	const struct snap_peer *p = &snap->peers.v[snap->workloads.v[s->entry.workload].peer];
+
+	head_add(&s->req, PEER_HEADER, arena_printf(&s->arena, "%.*s.%.*s", STR_ARG(p->name), STR_ARG(p->ns)));
+}
+
+/* Istio 2.13.5: what this hop has verified is appended to what earlier hops have. */
+static void append_client_cert(struct stream *s)
+{
+	const struct tls_facts *f = down_tls(s);
+
+	if (!f || f->peer_spiffe.n == 0)
+		return;
+	struct str before = head_joined(&s->req, STR("x-forwarded-client-cert"));
+	struct str all = arena_printf(&s->arena, "%.*s%sBy=%.*s;Hash=%s;Subject=\"%s\";URI=%.*s",
+				      STR_ARG(before), before.n > 0 ? "," : "", STR_ARG(f->own_spiffe),
+				      f->peer_cert_sha256 ? f->peer_cert_sha256 : "",
+				      f->peer_subject ? f->peer_subject : "", STR_ARG(f->peer_spiffe));
+
+	head_set_id(&s->req, HEAD_ID_X_FORWARDED_CLIENT_CERT, all);
+}
+
+void headers_to_service(struct stream *s)
+{
+	if (s->entry.inbound) {
+		if (!s->raced)          /* the one second time it may be sent is the same head */
+			append_client_cert(s);
+		return;
+	}
+	head_set_id(&s->req, HEAD_ID_X_ENVOY_ATTEMPT_COUNT, number(s, s->rec.tries));
+	if (s->hit.route)
+		set_expected_timeout(s);
+	set_peer_name(s);
+}
+
+/* ---- to the client --------------------------------------------------------------------------------- */
+
+static struct str server_name(const struct stream *s)
+{
+	bool outbound = !s->entry.inbound && s->entry.workload >= 0;
+
+	return outbound ? STR("envoy") : STR("istio-envoy");
+}
+
+static void note_grpc_status(struct stream *s, const struct head *h)
+{
+	uint64_t code;
+
+	if (s->rec.protocol == RECORD_GRPC && str_to_u64(head_value(h, HEAD_ID_GRPC_STATUS), &code) && code < 1000)
+		s->rec.grpc_status = (int)code;
+}
+
+void headers_to_client(struct stream *s)
+{
+	struct head *h = &s->res;
+	uint64_t us = s->rec.up_head_us - s->rec.up_first_us;
+
+	note_grpc_status(s, h);
+	head_remove_id(h, HEAD_ID_X_ENVOY_PEER_METADATA);
+	head_remove_id(h, HEAD_ID_X_ENVOY_PEER_METADATA_ID);
+	head_set_id(h, HEAD_ID_X_ENVOY_UPSTREAM_SERVICE_TIME, number(s, us / 1000));
+	headers_route_ops(s, h, false);
+	head_set_id(h, HEAD_ID_SERVER, server_name(s));
+}
+
+/* Made anew once a second. */
+static struct str date_now(struct worker *w)
+{
+	time_t now = (time_t)(clock_real_us() / 1000000);
+	struct tm tm;
+
+	if (w->date_n == 0 || w->date_at != now) {
+		gmtime_r(&now, &tm);
+		w->date_n = strftime(w->date, sizeof(w->date), "%a, %d %b %Y %H:%M:%S GMT", &tm);
+		w->date_at = now;
+	}
+	return str_from(w->date, w->date_n);
+}
+
+void headers_of_reply(struct stream *s, struct head *h)
+{
+	head_set_id(h, HEAD_ID_SERVER, server_name(s));
+	head_set_id(h, HEAD_ID_DATE, date_now(s->w));
+}

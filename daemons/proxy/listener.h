@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * listener: one worker's listening socket: accepts, counts, and decides how the connection goes on by what
+ * kind of door it is (snap_listener.kind). sniff.c decides it by the first bytes where the door is not enough.
+ * Layer proxy; a listener owns its descriptor and is referenced by the connections that came through it.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "base/str.h"
+#include "io/loop.h"
+#include "io/sock.h"
+#include "proxy/conn.h"
+#include "snap/snap.h"
+
+struct worker;
+struct entry;
+
+#define LISTENER_ACCEPTS 16                     /* a turn */
+#define LISTENER_PAUSE_US (100u * 1000)         /* without descriptors */
+#define LISTENER_HANDSHAKE_US (10u * 1000 * 1000)
+
+struct listener {
+	struct list node;               /* worker->listeners; on none when closed */
+	struct worker *w;
+	unsigned refs;
+	uint64_t id;                    /* the same in all workers */
+	int fd;                         /* -1 closed */
+	struct sock_addr addr;          /* as bound */
+	int64_t kind;                   /* enum snap_listener_kind */
+	struct str service;             /* SNAP_LISTENER_TCP: which service; owned */
+	int64_t service_port;
+	int64_t view;                   /* gateways */
+	size_t n_conns;                 /* of this worker through this door */
+	struct loop_fd io;
+	struct loop_timer pause;
+};
+
+/* Takes fd. */
+struct listener *listener_open(struct worker *w, int fd, uint64_t id, const struct snap_listener *desc);
+/* Another snapshot's description of the same address. */
+void listener_update(struct listener *l, const struct snap_listener *desc);
+void listener_close(struct listener *l);        /* no more accepts; connections go on */
+struct listener *listener_ref(struct listener *l);
+void listener_unref(struct listener *l);
+
+/* ---- sniff.c ---- */
+/* A redirected connection to a local workload's port: plain, mTLS or passed through, by policy and first bytes. */
+void sniff_inbound(struct conn *c);
+/* A redirected connection of a local workload: HTTP, TLS by name, or opaque. */
+void sniff_outbound(struct conn *c);
+/* After the handshake on a mesh or inbound port: the protocol inside. */
+void sniff_after_handshake(struct conn *c);
+/* Begin mTLS as the server: the identity comes from the SNI, on inbound ports from the address. */
+void sniff_start_mtls(struct conn *c);

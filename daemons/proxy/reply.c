@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* reply: answers that are made here, see reply.h. Layer proxy. */
+#include "config.h"
+
+#include "proxy/headers.h"
+#include "proxy/reply.h"
+
+/* Istio 2.16: HTTP status of a local answer → gRPC status. */
+static unsigned grpc_status_of(unsigned status)
+{
+	switch (status) {
+	case 200:
+		return 0;
+	case 400:
+		return 13;
+	case 401:
+		return 16;
+	case 403:
+		return 7;
+	case 404:
+		return 12;
+	case 429:
+	case 502:
+	case 503:
+	case 504:
+		return 14;
+	default:
+		return 2;
+	}
+}
+
+/* Percent-encoded as the gRPC protocol wants it; what is sent here is plain text already. */
+static void become_grpc(struct stream *s, struct head *h, unsigned status, struct str body)
+{
+	unsigned code = grpc_status_of(status);
+
+	h->status = 200;
+	h->content_length = 0;
+	head_set_id(h, HEAD_ID_CONTENT_TYPE, STR("application/grpc"));
+	head_add_id(h, HEAD_ID_GRPC_STATUS, arena_printf(&s->arena, "%u", code));
+	if (body.n > 0)
+		head_add(h, STR("grpc-message"), body);
+	s->rec.grpc_status = (int)code;
+}
+
+static struct head *begin(struct stream *s, unsigned status, struct str body)
+{
+	struct head *h = &s->res;
+
+	head_init(h, &s->arena);
+	h->version = HEAD_VERSION_11;
+	h->status = status;
+	h->body = HEAD_BODY_LENGTH;
+	h->content_length = body.n;
+	if (body.n > 0)
+		head_add_id(h, HEAD_ID_CONTENT_TYPE, STR("text/plain"));
+	return h;
+}
+
+static void send_reply(struct stream *s, struct head *h, struct str body, const char *details)
+{
+	struct buf b;
+
+	if (s->rec.protocol == RECORD_GRPC) {
+		become_grpc(s, h, h->status, body);
+		body = STR_NULL;
+	}
+	headers_of_reply(s, h);
+	s->rec.status = h->status;
+	s->rec.details = details;
+	leg_head(&s->down, h, body.n == 0);
+	if (body.n == 0)
+		return;
+	s->rec.bytes_sent += str_eq(s->req.method, STR("HEAD")) ? 0 : body.n;
+	buf_init(&b);
+	buf_append_str(&b, body);
+	leg_data(&s->down, &b, true);
+}
+
+void reply_status(struct stream *s, unsigned status, struct str body, const char *details)
+{
+	struct head *h = begin(s, status, body);
+
+	headers_route_ops(s, h, false);
+	send_reply(s, h, body, details);
+}
+
+void reply_failure(struct stream *s, unsigned status)
+{
+	const struct fail_row *row = &fail_rows[s->fail];
+	struct str body = str_c(row->body);
+	struct head *h = begin(s, status, body);
+
+	if (s->fail == FAIL_OVERFLOW)
+		head_add_id(h, HEAD_ID_X_ENVOY_OVERLOADED, STR("true"));
+	send_reply(s, h, body, s->down.reason && s->fail == FAIL_DOWN_PROTOCOL ? s->down.reason : NULL);
+}
+
+void reply_redirect(struct stream *s, unsigned status, struct str location)
+{
+	struct head *h = begin(s, status, STR_NULL);
+
+	head_add_id(h, HEAD_ID_LOCATION, location);
+	headers_route_ops(s, h, false);
+	send_reply(s, h, STR_NULL, "direct_response");
+}

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * reply: answers that are made here: failures, redirects, direct responses, readiness. A gRPC caller gets its
+ * status in its own form (Istio 2.16). Layer proxy.
+ */
+#pragma once
+
+#include "proxy/stream.h"
+
+/* Whole answer on the down leg, which must be attached and without a head. details may be NULL. */
+void reply_status(struct stream *s, unsigned status, struct str body, const char *details);
+/* The answer of fail_rows[s->fail]. */
+void reply_failure(struct stream *s, unsigned status);
+void reply_redirect(struct stream *s, unsigned status, struct str location);

@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * sniff: what a connection speaks, by policy and its first bytes (Istio 2.10.5 to 2.10.9). A codec of its own
+ * for that moment: it reads without consuming and then hands over to another. Waiting is bounded, so that
+ * protocols in which the server speaks first do not stall where nothing was declared. Layer proxy.
+ */
+#include "config.h"
+
+#include <stdlib.h>
+
+#include "base/arena.h"
+#include "base/log.h"
+#include "proxy/conn.h"
+#include "proxy/entry.h"
+#include "proxy/listener.h"
+#include "proxy/worker.h"
+
+#define DETECTION_MAX_US (50u * 1000)
+#define HELLO_MAX (16u << 10)
+#define METHOD_MAX 20
+
+/* Accepted from peers, ours first in their order. */
+static const char *const alpn_mesh[] = { "istio-http/1.1", "istio-peer-exchange", "istio", "http/1.1", NULL };
+
+enum verdict {
+	VERDICT_MORE,                   /* not enough bytes yet */
+	VERDICT_HTTP, VERDICT_TCP, VERDICT_MTLS,
+	VERDICT_PLAINTEXT,              /* plain where STRICT forbids it */
+	VERDICT_RESET,                  /* TLS of nobody's here */
+};
+
+struct look {
+	enum verdict (*decide)(struct conn *c, struct str in);
+	enum verdict on_silence;        /* when the time is over */
+};
+
+/* ---- first bytes ------------------------------------------------------------------------------- */
+
+/* A request line begins with a method in capitals. The HTTP/2 preface is not one of these. */
+static enum verdict http_or_tcp(struct str in)
+{
+	size_t n = 0;
+
+	while (n < in.n && n < METHOD_MAX && ((in.p[n] >= 'A' && in.p[n] <= 'Z') || in.p[n] == '-'))
+		n++;
+	if (n == in.n && n < METHOD_MAX)
+		return VERDICT_MORE;
+	if (n < 3 || n == METHOD_MAX || in.p[n] != ' ')
+		return VERDICT_TCP;
+	return str_has_prefix(in, STR("PRI ")) ? VERDICT_TCP : VERDICT_HTTP;
+}
+
+static bool is_mesh_hello(const struct tls_hello *h)
+{
+	static const char *const names[] = { "istio", "istio-peer-exchange", "istio-http/1.0",
+					     "istio-http/1.1", "istio-h2" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (tls_alpn_has(h->alpn_list, str_c(names[i])))
+			return true;
+	return false;
+}
+
+static enum verdict by_protocol(int64_t protocol, struct str in)
+{
+	if (protocol == SNAP_PROTOCOL_AUTO)
+		return http_or_tcp(in);
+	return protocol == SNAP_PROTOCOL_TCP || protocol == SNAP_PROTOCOL_TLS ? VERDICT_TCP : VERDICT_HTTP;
+}
+
+static const struct snap_inbound *inbound_of(struct conn *c)
+{
+	struct entry_view v;
+
+	entry_resolve(c->owner_data, c, c->w->lease, &c->w->rng, &v);
+	return v.target;
+}
+
+/* Every door of a local workload's port but the mesh port. */
+static enum verdict decide_inbound(struct conn *c, struct str in)
+{
+	const struct snap_inbound *to = inbound_of(c);
+	struct tls_hello hello;
+	int tls = tls_sniff_hello(in, &hello);
+
+	if (!to)
+		return VERDICT_RESET;
+	if (to->mtls == SNAP_MTLS_DISABLE)
+		return by_protocol(to->protocol, in);
+	if (tls < 0)
+		return VERDICT_MORE;
+	if (to->mtls == SNAP_MTLS_STRICT)
+		return tls > 0 ? VERDICT_MTLS : VERDICT_PLAINTEXT;
+	if (tls == 0)
+		return by_protocol(to->protocol, in);
+	if (is_mesh_hello(&hello))
+		return VERDICT_MTLS;
+	return by_protocol(to->protocol, STR("\x16")) == VERDICT_HTTP ? VERDICT_RESET : VERDICT_TCP;
+}
+
+static enum verdict decide_outbound(struct conn *c, struct str in)
+{
+	struct entry *e = c->owner_data;
+	struct tls_hello hello;
+	int tls = tls_sniff_hello(in, &hello);
+
+	if (tls < 0)
+		return VERDICT_MORE;
+	if (tls == 0)
+		return http_or_tcp(in);
+	if (hello.sni.n > 0) {
+		char *copy = kv_malloc(hello.sni.n);
+
+		memcpy(copy, hello.sni.p, hello.sni.n);
+		e->sni = str_from(copy, hello.sni.n);
+	}
+	return VERDICT_TCP;
+}
+
+static enum verdict decide_inside_tls(struct conn *c, struct str in)
+{
+	(void)c;
+	return http_or_tcp(in);
+}
+
+/* ---- what follows ------------------------------------------------------------------------------ */
+
+/* Not a byte goes back: the peer learns nothing but that it is closed (promise P1). */
+static void refuse_plaintext(struct conn *c)
+{
+	const struct snap_inbound *to = inbound_of(c);
+	const struct snap *s = c->w->lease->at->snap;
+	struct str name = s->peers.v[s->workloads.v[to->workload].peer].name;
+	char word[128];
+	size_t n = name.n < sizeof(word) - 1 ? name.n : sizeof(word) - 1;
+
+	memcpy(word, name.p, n);
+	word[n] = '\0';
+	stats_add_reason(c->w->stats, "kvmesh_plaintext_refused_total", NULL, word);
+	log_debug("plain text refused on a STRICT port of %s", word);
+	conn_kill(c);
+}
+
+static void settle(struct conn *c, enum verdict v)
+{
+	c->ops = NULL;
+	c->codec = NULL;
+	conn_timer(c, 0, NULL);
+	switch (v) {
+	case VERDICT_HTTP:
+		conn_set_codec(c, &codec_h1, true);
+		break;
+	case VERDICT_TCP:
+		conn_set_codec(c, &codec_tcp, true);
+		break;
+	case VERDICT_MTLS:
+		sniff_start_mtls(c);
+		break;
+	case VERDICT_PLAINTEXT:
+		refuse_plaintext(c);
+		break;
+	case VERDICT_RESET:
+	case VERDICT_MORE:
+		stats_add(c->w->stats, STATS_DOWN_REFUSED, 1);
+		conn_kill(c);
+		break;
+	}
+}
+
+static void sniff_recv(struct conn *c)
+{
+	const struct look *look = c->codec;
+	struct str in;
+
+	if (!buf_linear(&c->in, HELLO_MAX, &in))
+		in = buf_peek(&c->in);
+	enum verdict v = look->decide(c, in);
+
+	if (v == VERDICT_MORE && (c->eof || in.n >= HELLO_MAX))
+		v = look->on_silence;
+	if (v != VERDICT_MORE)
+		settle(c, v);
+	else if (c->eof)
+		conn_kill(c);
+}
+
+static void on_silence(struct conn *c)
+{
+	settle(c, ((const struct look *)c->codec)->on_silence);
+}
+
+static void sniff_close(struct conn *c)
+{
+	c->codec = NULL;
+}
+
+static void sniff_open(struct conn *c, bool server)
+{
+	(void)c, (void)server;
+}
+
+static void sniff_writable(struct conn *c)
+{
+	(void)c;
+}
+
+/* No leg is ever attached: the calls that need one do not happen. */
+static const struct codec_ops codec_sniff = {
+	.name = "sniff",
+	.open = sniff_open,
+	.recv = sniff_recv,
+	.writable = sniff_writable,
+	.close = sniff_close,
+	.drain = conn_close,
+};
+
+static void start(struct conn *c, const struct look *look, uint64_t patience_us)
+{
+	conn_set_codec(c, &codec_sniff, true);
+	c->codec = (void *)(uintptr_t)look;
+	conn_timer(c, patience_us, on_silence);
+}
+
+static uint64_t detection_us(const struct conn *c)
+{
+	int64_t us = worker_settings(c->w)->detection_timeout_us;
+
+	return us > 0 && us < DETECTION_MAX_US ? (uint64_t)us : DETECTION_MAX_US;
+}
+
+/* ---- doors ------------------------------------------------------------------------------------- */
+
+void sniff_inbound(struct conn *c)
+{
+	static const struct look insist = { decide_inbound, VERDICT_RESET };
+	static const struct look tcp_if_silent = { decide_inbound, VERDICT_TCP };
+	const struct snap_inbound *to = inbound_of(c);
+
+	if (!to) {
+		settle(c, VERDICT_RESET);
+		return;
+	}
+	bool http = by_protocol(to->protocol, STR("\x16")) == VERDICT_HTTP;
+
+	if (to->mtls == SNAP_MTLS_DISABLE && to->protocol != SNAP_PROTOCOL_AUTO)
+		settle(c, http ? VERDICT_HTTP : VERDICT_TCP);
+	else if (to->mtls == SNAP_MTLS_STRICT || http)
+		start(c, &insist, LISTENER_HANDSHAKE_US);
+	else
+		start(c, &tcp_if_silent, detection_us(c));
+}
+
+/* What the port's services were declared as: rows by name need the first bytes, HTTP and addresses do not. */
+struct declared {
+	bool http, by_sni;
+};
+
+static struct declared declared_on(const struct snap_view *v, int64_t port)
+{
+	struct declared d = { 0 };
+
+	for (size_t i = 0; i < v->vhosts.n && !d.http; i++)
+		d.http = v->vhosts.v[i].port == port;
+	for (size_t i = 0; i < v->l4.n && !d.by_sni; i++)
+		d.by_sni = v->l4.v[i].port == port && v->l4.v[i].sni.n > 0;
+	return d;
+}
+
+void sniff_outbound(struct conn *c)
+{
+	static const struct look tcp_if_silent = { decide_outbound, VERDICT_TCP };
+	const struct attached *at = c->w->lease->at;
+	struct entry *e = c->owner_data;
+	struct entry_view v;
+
+	entry_resolve(e, c, c->w->lease, &c->w->rng, &v);
+	if (e->original_dst.len == 0 || v.view < 0) {
+		settle(c, VERDICT_HTTP);        /* not redirected: like the explicit door, by Host */
+		return;
+	}
+	struct match_l4_facts f = { .port = sock_addr_port(&e->original_dst) };
+	struct declared d = declared_on(&at->snap->views.v[v.view], f.port);
+
+	f.has_addr = entry_addr_bytes(&e->original_dst, f.addr);
+	const struct snap_l4 *row = match_l4(at->match, v.view, &f);
+
+	if (row && row->addresses.n > 0 && !d.by_sni)
+		settle(c, VERDICT_TCP);
+	else if (d.http && !d.by_sni && !row)
+		settle(c, VERDICT_HTTP);
+	else
+		start(c, &tcp_if_silent, detection_us(c));
+}
+
+/* ---- TLS that ends here -------------------------------------------------------------------------- */
+
+static struct tls_identity *pick_identity(void *arg, struct str sni)
+{
+	struct conn *c = arg;
+	const struct entry *e = c->owner_data;
+	const struct attached *at = c->w->lease->at;
+
+	if (e->listener->kind == SNAP_LISTENER_MESH)
+		return entry_pick_identity(at, sni, &c->w->rng);
+	const struct snap_inbound *to = inbound_of(c);
+
+	return to ? at->identities[at->snap->workloads.v[to->workload].identity] : NULL;
+}
+
+static void on_handshake_timeout(struct conn *c)
+{
+	c->error = KV_ERR_TIMEOUT;
+	c->owner->failed(c);
+}
+
+void sniff_start_mtls(struct conn *c)
+{
+	conn_timer(c, LISTENER_HANDSHAKE_US, on_handshake_timeout);
+	conn_start_tls(c, tls_server_new(pick_identity, c, alpn_mesh));
+}
+
+void sniff_after_handshake(struct conn *c)
+{
+	static const struct look tcp_if_silent = { decide_inside_tls, VERDICT_TCP };
+	const struct snap_inbound *to = inbound_of(c);
+	struct str alpn = conn_tls(c)->alpn;
+
+	if (!to)
+		settle(c, VERDICT_RESET);
+	else if (to->protocol != SNAP_PROTOCOL_AUTO)
+		settle(c, by_protocol(to->protocol, STR_NULL));
+	else if (str_eq(alpn, STR("istio-http/1.1")) || str_eq(alpn, STR("http/1.1")))
+		settle(c, VERDICT_HTTP);
+	else if (alpn.n > 0)
+		settle(c, VERDICT_TCP);
+	else
+		start(c, &tcp_if_silent, detection_us(c));
+}

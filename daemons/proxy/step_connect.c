@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * step_connect: a connection for this try: where to, as whom, and who must answer (design 5, Istio 2.9). There
+ * is no way from a TLS error back to clear text (promise P2). Layer proxy.
+ */
+#include "config.h"
+
+#include "proxy/conn.h"
+#include "proxy/listener.h"
+#include "proxy/stream.h"
+
+static enum next fail_text(struct stream *s, enum fail why, struct str text)
+{
+	s->rec.transport_failure = text;
+	s->fail = why;
+	return NEXT_FAIL;
+}
+
+/* ---- TLS --------------------------------------------------------------------------------------- */
+
+static bool wants_mesh_tls(const struct stream *s)
+{
+	switch ((enum snap_tls_mode)s->cluster->tls.mode) {
+	case SNAP_TLS_AUTO:
+		return s->endpoint->mesh_port > 0;
+	case SNAP_TLS_ISTIO_MUTUAL:
+		return true;
+	case SNAP_TLS_DISABLE:
+	case SNAP_TLS_SIMPLE:
+	case SNAP_TLS_MUTUAL:
+	case SNAP_TLS__N:
+		break;
+	}
+	return false;
+}
+
+/* The identities that may answer: those the rule names, else the one the endpoint's workload has (P3). */
+static bool expect_identity(struct stream *s)
+{
+	const struct snap_tls *tls = &s->cluster->tls;
+	struct upstream_target *t = &s->target;
+
+	t->want = tls->sans.v;
+	t->n_want = tls->sans.n;
+	if (t->n_want == 0 && s->endpoint->peer >= 0) {
+		t->want = &stream_snap(s)->peers.v[s->endpoint->peer].principal;
+		t->n_want = t->want->n > 0 ? 1 : 0;
+	}
+	return t->n_want > 0;
+}
+
+static enum next target_mesh(struct stream *s)
+{
+	const struct snap *snap = stream_snap(s);
+	const struct attached_endpoint *run = &s->lease->at->clusters[s->cluster_index].endpoints[s->endpoint_index];
+	struct upstream_target *t = &s->target;
+	int64_t id = snap->workloads.v[s->entry.workload >= 0 ? s->entry.workload : 0].identity;
+
+	t->addr = run->mesh.len > 0 ? run->mesh : run->plain;
+	t->identity = s->lease->at->identities[id];
+	t->sni = s->cluster->tls.sni.n > 0 ? s->cluster->tls.sni : s->endpoint->mesh_sni;
+	if (!t->identity)
+		return fail_text(s, FAIL_CONNECT, arena_printf(&s->arena, "no certificate for %.*s yet",
+							       STR_ARG(snap->identities.v[id])));
+	if (!expect_identity(s))
+		return fail_text(s, FAIL_CONNECT, STR("nobody knows which identity this endpoint must have"));
+	return NEXT_STEP;
+}
+
+static enum next target_outside(struct stream *s)
+{
+	const struct attached_cluster *run = &s->lease->at->clusters[s->cluster_index];
+	const struct snap_tls *tls = &s->cluster->tls;
+	struct upstream_target *t = &s->target;
+
+	t->ctx = run->state->tls;
+	if (!t->ctx)
+		return fail_text(s, FAIL_CONNECT, str_c(run->state->tls_error));
+	t->sni = tls->sni.n > 0 ? tls->sni : s->host.n > 0 ? s->host : s->cluster->service;
+	t->want = tls->sans.v;
+	t->n_want = tls->sans.n;
+	return NEXT_STEP;
+}
+
+/* ---- addresses ----------------------------------------------------------------------------------- */
+
+static enum next target_endpoint(struct stream *s)
+{
+	struct attached_cluster *run = &s->lease->at->clusters[s->cluster_index];
+	struct upstream_target *t = &s->target;
+
+	t->cluster = run->state;
+	t->endpoint = run->endpoints[s->endpoint_index].state;
+	t->limits = &s->cluster->limits;
+	t->addr = run->endpoints[s->endpoint_index].plain;
+	s->rec.up_remote = t->addr;
+	s->rec.destination = s->endpoint->peer >= 0 ? &stream_snap(s)->peers.v[s->endpoint->peer] : NULL;
+	if (wants_mesh_tls(s))
+		return target_mesh(s);
+	if (s->cluster->tls.mode == SNAP_TLS_SIMPLE || s->cluster->tls.mode == SNAP_TLS_MUTUAL)
+		return target_outside(s);
+	return NEXT_STEP;
+}
+
+/* A caller that names one of our own doors would go round in circles. */
+static bool is_own_door(const struct stream *s, const struct sock_addr *a)
+{
+	list_for_each(it, &s->w->listeners) {
+		const struct listener *l = list_entry(it, struct listener, node);
+
+		if (sock_addr_port(&l->addr) == sock_addr_port(a) &&
+		    (sock_addr_eq(&l->addr, a) || sock_addr_is_loopback(a)))
+			return true;
+	}
+	return false;
+}
+
+static enum next target_named(struct stream *s)
+{
+	const struct entry *e = s->down.conn->owner_data;
+	struct upstream_target *t = &s->target;
+
+	t->addr = e->original_dst;
+	if (t->addr.len == 0 && !sock_addr_parse(s->host, (uint16_t)s->port, &t->addr)) {
+		t->addr.len = 0;
+		return fail_text(s, FAIL_NO_HEALTHY, STR("the destination is no IP address"));
+	}
+	s->rec.up_remote = t->addr;
+	if (is_own_door(s, &t->addr))
+		return fail_text(s, FAIL_NO_ROUTE, STR("the destination is this proxy itself"));
+	return NEXT_STEP;
+}
+
+static enum next target_application(struct stream *s)
+{
+	const struct snap_inbound *to = s->entry.target;
+	struct upstream_target *t = &s->target;
+
+	if (!sock_addr_parse(to->address, (uint16_t)to->port, &t->addr))
+		return fail_text(s, FAIL_CONNECT, STR("the workload's address is no IP address"));
+	s->rec.up_remote = t->addr;
+	return NEXT_STEP;
+}
+
+static enum next make_target(struct stream *s)
+{
+	s->target = (struct upstream_target){ .codec = s->http ? &codec_h1 : &codec_tcp };
+	if (s->entry.inbound)
+		return target_application(s);
+	return s->endpoint ? target_endpoint(s) : target_named(s);
+}
+
+/* ---- the try --------------------------------------------------------------------------------------- */
+
+static void begin_try(struct stream *s)
+{
+	const struct snap_retry *p = s->hit.route ? s->hit.route->retry : NULL;
+	struct endpoint_state *st = s->target.endpoint;
+
+	s->rec.tries++;
+	stream_request_complete(s);
+	if (p && p->per_try_us > 0) {
+		s->try_at_us = stream_now(s) + (uint64_t)p->per_try_us;
+		stream_arm(s);
+	}
+	if (!st)
+		return;
+	atomic_fetch_add_explicit(&st->active, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&st->requests, 1, memory_order_relaxed);
+	s->holds_endpoint = true;
+}
+
+static void note_connected(struct stream *s)
+{
+	const struct conn *c = s->up.conn;
+	const struct tls_facts *f = conn_tls(c);
+	struct record *r = &s->rec;
+
+	r->up_local = c->local;
+	if (!f || s->entry.inbound)
+		return;
+	r->mutual = f->mutual;
+	r->tls_version = f->version;
+	r->tls_cipher = f->cipher;
+	r->first_on_conn = c->exchanges == 1;
+	if (!s->target.identity)
+		return;
+	r->source_principal = tls_identity_spiffe(s->target.identity);
+	for (size_t i = 0; i < s->target.n_want; i++)
+		if (str_eq(s->target.want[i], f->peer_spiffe))
+			r->destination_principal = s->target.want[i];
+}
+
+static void on_connection(struct upstream_wait *wait, enum fail why, const char *text)
+{
+	struct stream *s = list_entry(wait, struct stream, wait);
+
+	s->up_fail = why;
+	if (why != FAIL_NONE && text)
+		s->up_text = arena_str(&s->arena, str_c(text));
+	stream_run(s);
+}
+
+static bool method_is_idempotent(struct str m)
+{
+	static const char *const safe[] = { "GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PROPFIND" };
+
+	for (size_t i = 0; i < sizeof(safe) / sizeof(safe[0]); i++)
+		if (str_eq(m, str_c(safe[i])))
+			return true;
+	return false;
+}
+
+static enum next begin(struct stream *s)
+{
+	enum next n = make_target(s);
+
+	if (n != NEXT_STEP)
+		return n;
+	s->idempotent = s->http && s->req.upgrade.n == 0 && method_is_idempotent(s->req.method);
+	begin_try(s);
+	s->wait = (struct upstream_wait){ .leg = &s->up, .fn = on_connection };
+	list_init(&s->wait.node);
+	switch (upstream_take(s->w, &s->target, &s->wait, s->http && !s->idempotent)) {
+	case UPSTREAM_READY:
+		break;
+	case UPSTREAM_WAIT:
+		return NEXT_WAIT;
+	case UPSTREAM_FULL:
+		s->fail = FAIL_OVERFLOW;
+		return NEXT_FAIL;
+	}
+	note_connected(s);
+	return NEXT_STEP;
+}
+
+enum next step_connect(struct stream *s)
+{
+	if (s->wait.waiting)
+		return NEXT_WAIT;       /* an event of the client's came meanwhile */
+	if (!s->up.conn)
+		return begin(s);
+	note_connected(s);
+	return NEXT_STEP;
+}

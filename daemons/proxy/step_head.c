@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* step_head: facts, limits, the normal form of the request. First step of a stream. Layer proxy. */
+#include "config.h"
+
+#include "http/url.h"
+#include "proxy/conn.h"
+#include "proxy/headers.h"
+#include "proxy/listener.h"
+#include "proxy/reply.h"
+#include "proxy/stream.h"
+
+#define TCP_IDLE_US (3600ull * 1000 * 1000)     /* Istio 2.8.6 */
+
+static const struct entry *entry_of(const struct stream *s)
+{
+	return s->down.conn->owner_data;
+}
+
+/* ---- facts of the connection ------------------------------------------------------------------- */
+
+static const struct snap_peer *local_peer(const struct stream *s)
+{
+	const struct snap *snap = stream_snap(s);
+
+	return s->entry.workload >= 0 ? &snap->peers.v[snap->workloads.v[s->entry.workload].peer] : NULL;
+}
+
+static void note_inbound(struct stream *s)
+{
+	struct record *r = &s->rec;
+	const struct tls_facts *f = conn_tls(s->down.conn);
+
+	r->reporter = RECORD_DESTINATION;
+	r->destination = local_peer(s);
+	if (!f)
+		return;
+	r->mutual = f->mutual;
+	r->tls_version = f->version;
+	r->tls_cipher = f->cipher;
+	r->source_principal = f->peer_spiffe;
+	r->destination_principal = f->own_spiffe;
+	r->first_on_conn = s->down.conn->exchanges <= 1;
+	if (!s->http)
+		r->source = map_get(&s->lease->at->peers_by_principal, f->peer_spiffe);
+}
+
+static void note_connection(struct stream *s)
+{
+	s->rec.protocol = s->http ? RECORD_HTTP : RECORD_TCP;
+	s->rec.sni = entry_sni(s->down.conn);
+	if (s->entry.inbound)
+		note_inbound(s);
+	else
+		s->rec.source = local_peer(s);
+}
+
+/* ---- the request ----------------------------------------------------------------------------------- */
+
+static enum next refuse(struct stream *s, unsigned status, const char *reason)
+{
+	stats_add_reason(s->w->stats, "kvmesh_bad_input_total", "http", reason);
+	s->down.status = status;
+	s->down.reason = reason;
+	s->fail = FAIL_DOWN_PROTOCOL;
+	return NEXT_FAIL;
+}
+
+/* CONNECT has no tunnel here, TRACE would send back what only the service may see; methods are capitals. */
+static bool method_is_served(struct str m)
+{
+	if (str_eq(m, STR("CONNECT")) || str_eq(m, STR("TRACE")))
+		return false;
+	for (size_t i = 0; i < m.n; i++)
+		if (m.p[i] >= 'a' && m.p[i] <= 'z')
+			return false;
+	return true;
+}
+
+static int64_t port_of(const struct stream *s, uint16_t in_authority)
+{
+	const struct entry *e = entry_of(s);
+
+	if (e->original_dst.len > 0)
+		return sock_addr_port(&e->original_dst);
+	if (e->listener->kind == SNAP_LISTENER_GATEWAY)
+		return sock_addr_port(&s->down.conn->local);
+	return in_authority > 0 ? in_authority : 80;
+}
+
+static void split_authority(struct stream *s)
+{
+	uint16_t port = 0;
+
+	if (!url_split_authority(s->req.authority, &s->host, &port))
+		s->host = STR_NULL;     /* HTTP/1.0 without Host: the parser lets nothing else through */
+	s->port = port_of(s, port);
+}
+
+/* Only WebSocket is switched to; everything else stays HTTP (security-model 5.1). */
+static void allow_upgrade(struct stream *s)
+{
+	if (!str_ieq(s->req.upgrade, STR("websocket")))
+		s->req.upgrade = STR_NULL;
+	s->up.upgrade = s->req.upgrade;
+}
+
+static enum next answer_ready(struct stream *s)
+{
+	if (!str_eq(s->req.path, STR("/healthz/ready")))
+		reply_status(s, 404, STR_NULL, "route_not_found");
+	else if (worker_is_ready(s->w))
+		reply_status(s, 200, STR_NULL, "ready");
+	else
+		reply_status(s, 503, STR_NULL, "not_ready");
+	return NEXT_END;
+}
+
+static enum next http_head(struct stream *s)
+{
+	const struct snap_settings *set = stream_settings(s);
+	int64_t max = set->max_body_bytes;
+
+	if (entry_of(s)->listener->kind == SNAP_LISTENER_READY)
+		return answer_ready(s);
+	if (!method_is_served(s->req.method))
+		return refuse(s, 405, "method");
+	if (!url_normalize(s->req.path, (enum url_normalize)set->path_normalization, &s->arena, &s->req.path))
+		return refuse(s, 400, "bad_target");
+	if (max > 0 && s->req.body == HEAD_BODY_LENGTH && s->req.content_length > (uint64_t)max)
+		return refuse(s, 413, "too_large");
+	allow_upgrade(s);
+	split_authority(s);
+	headers_from_client(s);
+	return NEXT_STEP;
+}
+
+enum next step_head(struct stream *s)
+{
+	if (!s->down.head_in && s->http)
+		return NEXT_WAIT;
+	note_connection(s);
+	s->idle_us = s->http ? (uint64_t)stream_settings(s)->stream_idle_timeout_us : TCP_IDLE_US;
+	stream_touch(s);
+	return s->http ? http_head(s) : NEXT_STEP;
+}

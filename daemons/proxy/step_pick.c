@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* step_pick: the endpoint of one try (Istio 2.8), within the cluster's breakers. Layer proxy. */
+#include "config.h"
+
+#include "core/limit.h"
+#include "proxy/conn.h"
+#include "proxy/stream.h"
+
+static enum next fail(struct stream *s, enum fail why)
+{
+	s->fail = why;
+	return NEXT_FAIL;
+}
+
+/* What lb_pick looks at: the endpoints of one cluster as they are now. */
+struct endpoints {
+	const struct snap_cluster *cluster;
+	const struct attached_cluster *run;
+	uint64_t now_us;
+};
+
+static bool has_address(const struct snap_cluster *c, const struct attached_endpoint *e)
+{
+	return e->plain.len > 0 || (e->mesh.len > 0 && c->tls.mode != SNAP_TLS_DISABLE);
+}
+
+static struct lb_host look(void *arg, size_t i)
+{
+	const struct endpoints *e = arg;
+	const struct attached_endpoint *run = &e->run->endpoints[i];
+	struct endpoint_state *st = run->state;
+
+	return (struct lb_host){
+		.weight = e->cluster->endpoints.v[i].weight,
+		.active = atomic_load_explicit(&st->active, memory_order_relaxed),
+		.usable = !e->cluster->endpoints.v[i].inactive && has_address(e->cluster, run) &&
+			  atomic_load_explicit(&st->ejected_until_us, memory_order_relaxed) <= e->now_us,
+	};
+}
+
+/* Hash policies need tables that are not made yet: they choose by load until then. */
+static enum snap_lb algorithm(const struct snap_cluster *c)
+{
+	return lb_can_pick((enum snap_lb)c->lb) ? (enum snap_lb)c->lb : SNAP_LB_LEAST_REQUEST;
+}
+
+static enum next pick_endpoint(struct stream *s)
+{
+	const struct snap_cluster *c = s->cluster;
+	struct lease_cluster *lc = lease_cluster(s->lease, s->cluster_index);
+	struct endpoints e = {
+		.cluster = c,
+		.run = &s->lease->at->clusters[s->cluster_index],
+		.now_us = stream_now(s),
+	};
+	struct lb_set set = { .n = c->endpoints.n, .weighted = lc->weighted, .get = look, .arg = &e };
+	size_t i = lb_pick(algorithm(c), &set, s->tried.n > 0 ? &s->tried : NULL, &lc->rr, &s->w->rng);
+
+	if (i == LB_NONE)
+		return fail(s, FAIL_NO_HEALTHY);
+	s->endpoint_index = i;
+	s->endpoint = &c->endpoints.v[i];
+	return NEXT_STEP;
+}
+
+/* One place for the whole exchange, however often it is tried. */
+static bool take_request(struct stream *s)
+{
+	struct cluster_state *st = s->lease->at->clusters[s->cluster_index].state;
+
+	if (s->holds_request)
+		return true;
+	if (!limit_take(&st->requests, s->cluster->limits.max_requests)) {
+		atomic_fetch_add_explicit(&st->overflow, 1, memory_order_relaxed);
+		return false;
+	}
+	s->holds_request = true;
+	return true;
+}
+
+enum next step_pick(struct stream *s)
+{
+	if (s->retry_at_us > 0)
+		return NEXT_WAIT;       /* backing off */
+	if (s->entry.inbound || s->cluster->kind == SNAP_CLUSTER_ORIGINAL_DST)
+		return NEXT_STEP;
+	if (!take_request(s))
+		return fail(s, FAIL_OVERFLOW);
+	return pick_endpoint(s);
+}

@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* stream: the life of an exchange, its runner and the events that drive it, see stream.h. Layer proxy. */
+#include "config.h"
+
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "proxy/conn.h"
+#include "proxy/forward.h"
+#include "proxy/stream.h"
+
+/* Finished streams kept with their first arena block: a request of the usual size allocates nothing. */
+#define CACHE_MAX 128
+#define ARENA_BLOCK 4096
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+struct stream_cache {
+	struct list free;
+	unsigned n;
+};
+
+struct stream_cache *stream_cache_new(void)
+{
+	struct stream_cache *c = kv_zalloc(sizeof(*c));
+
+	list_init(&c->free);
+	return c;
+}
+
+static void stream_free(struct stream *s)
+{
+	arena_done(&s->arena);
+	free(s);
+}
+
+void stream_cache_free(struct stream_cache *c)
+{
+	list_for_each_safe(it, &c->free)
+		stream_free(list_entry(it, struct stream, node));
+	free(c);
+}
+
+static struct stream *stream_alloc(struct stream_cache *c)
+{
+	if (list_is_empty(&c->free)) {
+		struct stream *s = kv_zalloc(sizeof(*s));
+
+		arena_init(&s->arena, ARENA_BLOCK);
+		return s;
+	}
+	struct stream *s = list_entry(c->free.next, struct stream, node);
+	struct arena a = s->arena;
+
+	list_del(&s->node);
+	c->n--;
+	memset(s, 0, sizeof(*s));
+	s->arena = a;
+	return s;
+}
+
+/* End of the turn: nothing on the stack looks at it any more. */
+static void stream_recycle(void *p)
+{
+	struct stream *s = p;
+	struct stream_cache *c = s->w->cache;
+
+	lease_unref(s->lease);
+	if (c->n >= CACHE_MAX) {
+		stream_free(s);
+		return;
+	}
+	arena_clear(&s->arena);
+	list_push_front(&c->free, &s->node);
+	c->n++;
+}
+
+/* ---- deadlines ------------------------------------------------------------------------------- */
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+	return a == 0 || (b > 0 && b < a) ? b : a;
+}
+
+void stream_arm(struct stream *s)
+{
+	uint64_t at = earlier(earlier(s->route_at_us, s->try_at_us), earlier(s->retry_at_us, s->report_at_us));
+	uint64_t now = stream_now(s);
+
+	if (at > 0)
+		loop_timer_set(&s->timer, at > now ? at - now : 0);
+	else
+		loop_timer_stop(&s->timer);
+}
+
+static bool passed(uint64_t *at, uint64_t now)
+{
+	if (*at == 0 || *at > now)
+		return false;
+	*at = 0;
+	return true;
+}
+
+static void on_timer(void *arg)
+{
+	struct stream *s = arg;
+	uint64_t now = stream_now(s);
+
+	if (passed(&s->route_at_us, now))
+		s->expired = FAIL_TIMEOUT;
+	else if (passed(&s->try_at_us, now))
+		s->expired = FAIL_PER_TRY_TIMEOUT;
+	(void)passed(&s->retry_at_us, now);
+	if (passed(&s->report_at_us, now))
+		forward_report(s);
+	stream_arm(s);
+	stream_run(s);
+}
+
+static void on_idle(void *arg)
+{
+	struct stream *s = arg;
+
+	s->expired = FAIL_IDLE;
+	stream_run(s);
+}
+
+void stream_touch(struct stream *s)
+{
+	if (s->idle_us > 0)
+		loop_deadline_set(&s->idle, stream_now(s) + s->idle_us);
+}
+
+void stream_request_complete(struct stream *s)
+{
+	const struct snap_route *r = s->hit.route;
+
+	if (!r || r->timeout_us <= 0 || s->route_at_us > 0 || !s->down.end_in || s->opaque)
+		return;
+	s->route_at_us = stream_now(s) + (uint64_t)r->timeout_us;
+	stream_arm(s);
+}
+
+/* ---- the runner ------------------------------------------------------------------------------ */
+
+static enum next (*const steps[])(struct stream *s) = {
+	[STEP_HEAD] = step_head,
+	[STEP_AUTHZ] = step_authz,
+	[STEP_MATCH] = step_match,
+	[STEP_PICK] = step_pick,
+	[STEP_CONNECT] = step_connect,
+	[STEP_FORWARD] = step_forward,
+	[STEP_RECORD] = step_record,
+};
+
+/* What ends an exchange whatever step it is at. */
+static enum fail interruption(struct stream *s)
+{
+	if (s->step == STEP_RECORD)
+		return FAIL_NONE;
+	if (s->down_fail != FAIL_NONE)
+		return s->down_fail;
+	return s->expired != FAIL_NONE ? s->expired : s->up_fail;
+}
+
+static enum next run_step(struct stream *s)
+{
+	enum fail why = interruption(s);
+
+	if (why == FAIL_NONE)
+		return steps[s->step](s);
+	s->fail = why;
+	return NEXT_FAIL;
+}
+
+void stream_emit_end(struct stream *s)
+{
+	if (!s->http && !s->tcp_open)
+		record_emit(s->w, &s->rec, RECORD_TCP_OPEN);
+	record_emit(s->w, &s->rec, RECORD_END);
+}
+
+static void stream_end(struct stream *s)
+{
+	list_del(&s->node);
+	loop_timer_done(&s->timer);
+	loop_deadline_done(&s->idle);
+	buf_done(&s->held);
+	stats_add(s->w->stats, STATS_STREAMS, -1);
+	loop_defer_free(s->w->loop, stream_recycle, s);
+}
+
+void stream_run(struct stream *s)
+{
+	if (s->running || s->step == STEP_DONE) {
+		s->again = true;
+		return;
+	}
+	s->running = true;
+	do {
+		s->again = false;
+		switch (run_step(s)) {
+		case NEXT_STEP:
+			s->step++;
+			s->again = true;
+			break;
+		case NEXT_FAIL:
+			stream_failed(s);
+			s->again = true;
+			break;
+		case NEXT_END:
+			s->step = STEP_RECORD;
+			s->again = true;
+			break;
+		case NEXT_WAIT:
+			break;
+		}
+	} while (s->again && s->step != STEP_DONE);
+	s->running = false;
+	if (s->step == STEP_DONE)
+		stream_end(s);
+}
+
+void stream_abort(struct stream *s, enum fail why)
+{
+	s->expired = why;
+	stream_run(s);
+}
+
+/* ---- events from the codecs ------------------------------------------------------------------ */
+
+static void leg_init(struct leg *l, struct stream *s, bool up)
+{
+	l->s = s;
+	l->up = up;
+	l->head = up ? &s->res : &s->req;
+	l->trailers = up ? &s->res_trailers : &s->req_trailers;
+	head_init(l->head, &s->arena);
+	head_init(l->trailers, &s->arena);
+}
+
+struct leg *leg_open(struct conn *c)
+{
+	struct worker *w = c->w;
+	struct entry *e = c->owner_data;
+	struct stream *s = stream_alloc(w->cache);
+
+	s->w = w;
+	s->lease = lease_ref(w->lease);
+	s->http = c->ops->http;
+	leg_init(&s->down, s, false);
+	leg_init(&s->up, s, true);
+	list_init(&s->wait.node);
+	loop_timer_init(&s->timer, w->loop, on_timer, s);
+	loop_deadline_init(&s->idle, w->loop, on_idle, s);
+	s->rec.start_us = stream_now(s);
+	s->rec.start_real_us = clock_real_us();
+	s->rec.grpc_status = -1;
+	s->rec.down_remote = c->remote;
+	s->rec.down_local = e->original_dst.len > 0 ? e->original_dst : c->local;
+	entry_resolve(e, c, s->lease, &w->rng, &s->entry);
+	list_push_back(&w->streams, &s->node);
+	stats_add(w->stats, STATS_STREAMS, 1);
+	return &s->down;
+}
+
+void leg_on_head(struct leg *l, bool end)
+{
+	struct stream *s = l->s;
+
+	stream_touch(s);
+	if (l->up && !l->head_in) {
+		forward_info(s);
+		return;
+	}
+	if (l->up)
+		s->rec.up_head_us = stream_now(s);
+	else if (end)
+		s->rec.request_end_us = stream_now(s);
+	stream_run(s);
+}
+
+void leg_on_data(struct leg *l, struct buf *b)
+{
+	struct stream *s = l->s;
+
+	stream_touch(s);
+	forward_data(s, l, b);
+	stream_run(s);
+}
+
+void leg_on_end(struct leg *l)
+{
+	struct stream *s = l->s;
+
+	stream_touch(s);
+	if (!l->up)
+		s->rec.request_end_us = stream_now(s);
+	forward_end(s, l);
+	stream_run(s);
+}
+
+void leg_on_reset(struct leg *l, enum fail why)
+{
+	struct stream *s = l->s;
+
+	if (s->step == STEP_RECORD || s->step == STEP_DONE)
+		return;
+	if (!l->up) {
+		s->down_fail = why;
+	} else {
+		s->up_fail = why;
+		if (l->reason)
+			s->up_text = arena_str(&s->arena, str_c(l->reason));
+	}
+	stream_run(s);
+}
+
+void leg_on_writable(struct leg *l)
+{
+	stream_touch(l->s);
+	forward_writable(l->s, l);
+}
+
+/* ---- calls to the codecs --------------------------------------------------------------------- */
+
+void leg_head(struct leg *l, struct head *h, bool end)
+{
+	if (l->up || h->status >= 200 || h->status == 101)
+		l->head_out = true;
+	l->end_out = l->end_out || end;
+	l->conn->ops->head(l, h, end);
+}
+
+void leg_data(struct leg *l, struct buf *b, bool end)
+{
+	l->end_out = l->end_out || end;
+	l->conn->ops->data(l, b, end);
+}
+
+void leg_window(struct leg *l, size_t room)
+{
+	l->paused = room == 0;
+	l->conn->ops->window(l, room);
+}
+
+void leg_reset(struct leg *l, enum fail why)
+{
+	if (l->conn)
+		l->conn->ops->reset(l, why);
+}

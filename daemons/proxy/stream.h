@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * stream: one exchange from its first byte to its record, the same for every protocol. It walks named steps,
+ * one file each:
+ *     HEAD     step_head.c     facts, limits, normal form, edge headers
+ *     AUTHZ    step_authz.c    may this caller
+ *     MATCH    step_match.c    virtual host, route; redirect, direct answer, rewrite, header operations
+ *     PICK     step_pick.c     destination by weight, endpoint, breakers
+ *     CONNECT  step_connect.c  a connection of that identity
+ *     FORWARD  forward.c       heads and bodies between the legs, with back-pressure
+ *     RECORD   step_record.c   what happened, once
+ * Events only note facts and call stream_run(). A failure anywhere is judged in one place (stream_fail.c):
+ * another try, a local answer, or a cut. Layer proxy; a stream owns its arena, legs, timers, lease reference.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/list.h"
+#include "core/lb.h"
+#include "core/match.h"
+#include "http/head.h"
+#include "io/buf.h"
+#include "io/loop.h"
+#include "proxy/codec.h"
+#include "proxy/entry.h"
+#include "proxy/record.h"
+#include "proxy/upstream.h"
+#include "proxy/worker.h"
+
+enum step { STEP_HEAD, STEP_AUTHZ, STEP_MATCH, STEP_PICK, STEP_CONNECT, STEP_FORWARD, STEP_RECORD, STEP_DONE };
+
+enum next {
+	NEXT_STEP,                      /* on to the next one */
+	NEXT_WAIT,                      /* an event will call stream_run */
+	NEXT_FAIL,                      /* s->fail says why */
+	NEXT_END,                       /* answered here: to RECORD */
+};
+
+struct stream {
+	struct list node;               /* worker->streams */
+	struct worker *w;
+	struct lease *lease;            /* pinned from the first byte to the record */
+	struct arena arena;
+	enum step step;
+	bool running, again;            /* stream_run is on the stack; an event came meanwhile */
+	bool http;
+	bool opaque;                    /* bytes both ways: TCP, or a protocol that was switched to */
+
+	struct leg down, up;
+	struct head req, res, req_trailers, res_trailers;
+	struct entry_view entry;        /* where it came in, in this lease */
+
+	/* MATCH */
+	struct str host;                /* of the authority, without port */
+	int64_t port;
+	struct match_hit hit;           /* route NULL: none (inbound, opaque) */
+	const struct snap_weighted *dest;
+	/* PICK */
+	const struct snap_cluster *cluster;     /* NULL: a local application */
+	size_t cluster_index;
+	struct lb_tried tried;
+	const struct snap_endpoint *endpoint;   /* NULL: none of a list (application, original destination) */
+	size_t endpoint_index;
+	struct upstream_target target;
+	/* CONNECT */
+	struct upstream_wait wait;
+	bool holds_request, holds_retry;        /* places taken in circuit breakers */
+	bool holds_endpoint;                    /* counted as active there */
+	int64_t retries;
+	bool idempotent;                /* it may be sent twice */
+	bool raced;                     /* sent again once after an idle-close race */
+
+	/* FORWARD */
+	struct buf held;                /* request body from its first byte: not yet sent, or kept for another try */
+	bool replay;                    /* held is all of the body so far */
+	bool body_sent;                 /* some of it has gone to a service */
+	bool tcp_open;                  /* RECORD_TCP_OPEN was emitted */
+
+	/* events noted for the step */
+	enum fail down_fail, up_fail;   /* a leg was reset, a connection not made */
+	enum fail expired;              /* a deadline passed */
+	struct str up_text;             /* TLS or connect error behind up_fail */
+
+	/* deadlines; the timer runs to the earliest */
+	struct loop_timer timer;
+	uint64_t route_at_us, try_at_us, retry_at_us, report_at_us;
+	struct loop_deadline idle;
+	uint64_t idle_us;               /* 0: none */
+
+	enum fail fail;
+	struct record rec;
+};
+
+/* ---- stream.c ---- */
+void stream_run(struct stream *s);
+/* Traffic: the idle deadline moves. */
+void stream_touch(struct stream *s);
+/* Arm the timer for the earliest of the deadlines. */
+void stream_arm(struct stream *s);
+/* The request's last byte came: the route's timeout runs from here (Istio 2.5.2). */
+void stream_request_complete(struct stream *s);
+/* The record's last word, and the opening one of a TCP exchange that never got so far. */
+void stream_emit_end(struct stream *s);
+/* Drain deadline: end it now. */
+void stream_abort(struct stream *s, enum fail why);
+struct stream_cache *stream_cache_new(void);
+void stream_cache_free(struct stream_cache *c);
+
+/* ---- stream_fail.c ---- */
+/* Judge s->fail: sets the step to go on with. */
+void stream_failed(struct stream *s);
+/* Is this answer one to try again on? Then the try is over and the step is PICK or a wait before it. */
+bool stream_retry_response(struct stream *s);
+/* Give back what the try holds: endpoint, connection, places in breakers. */
+void stream_end_try(struct stream *s, enum fail why);
+
+/* ---- steps ---- */
+enum next step_head(struct stream *s);
+enum next step_authz(struct stream *s);
+enum next step_match(struct stream *s);
+enum next step_pick(struct stream *s);
+enum next step_connect(struct stream *s);
+enum next step_forward(struct stream *s);
+enum next step_record(struct stream *s);
+
+static inline uint64_t stream_now(const struct stream *s)
+{
+	return loop_now_us(s->w->loop);
+}
+static inline const struct snap *stream_snap(const struct stream *s)
+{
+	return s->lease->at->snap;
+}
+static inline const struct snap_settings *stream_settings(const struct stream *s)
+{
+	return &s->lease->settings;
+}

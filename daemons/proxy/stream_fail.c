@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * stream_fail: the one place that judges a failure: the exchange is sent again after an idle-close race, tried
+ * again by the route's policy, answered here, or cut (Istio 2.5, 2.17). Layer proxy.
+ */
+#include "config.h"
+
+#include "core/limit.h"
+#include "core/retry.h"
+#include "proxy/conn.h"
+#include "proxy/forward.h"
+#include "proxy/reply.h"
+#include "proxy/stream.h"
+
+/* ---- the end of a try -------------------------------------------------------------------------- */
+
+static void give_back(struct stream *s)
+{
+	struct endpoint_state *st = s->target.endpoint;
+
+	if (s->holds_endpoint)
+		limit_give(&st->active);
+	if (s->holds_retry)
+		limit_give(&s->target.cluster->retries);
+	s->holds_endpoint = s->holds_retry = false;
+}
+
+void stream_end_try(struct stream *s, enum fail why)
+{
+	upstream_cancel(&s->wait);
+	leg_reset(&s->up, why);
+	give_back(s);
+	s->try_at_us = 0;
+}
+
+/* ---- again? -------------------------------------------------------------------------------------- */
+
+/* What is not the service's doing is never tried again. */
+static enum retry_fail retry_fail_of(const struct stream *s)
+{
+	if (s->fail == FAIL_CONNECT || s->fail == FAIL_CONNECT_TIMEOUT)
+		return RETRY_FAIL_CONNECT;
+	if (s->fail == FAIL_UP_CLOSED || s->fail == FAIL_UP_RESET)
+		return s->up.sent ? RETRY_FAIL_RESET : RETRY_FAIL_RESET_BEFORE_REQUEST;
+	if (s->fail == FAIL_PER_TRY_TIMEOUT)
+		return RETRY_FAIL_PER_TRY_TIMEOUT;
+	return s->fail == FAIL_UP_PROTOCOL ? RETRY_FAIL_RESET : RETRY_FAIL_NEVER;
+}
+
+/* A try more is under way already with max_retries others: the outcome at hand stands. */
+static bool take_retry(struct stream *s)
+{
+	struct cluster_state *st = s->lease->at->clusters[s->cluster_index].state;
+
+	if (!limit_take(&st->retries, s->cluster->limits.max_retries)) {
+		atomic_fetch_add_explicit(&st->overflow, 1, memory_order_relaxed);
+		return false;
+	}
+	return true;
+}
+
+static void try_again(struct stream *s)
+{
+	const struct snap_retry *p = s->hit.route->retry;
+
+	s->retries++;
+	stats_add(s->w->stats, STATS_RETRIES, 1);
+	if (s->endpoint && p->ignore_previous_hosts)
+		lb_tried_add(&s->tried, s->endpoint_index);
+	stream_end_try(s, FAIL_NONE);
+	s->holds_retry = true;
+	forward_rewind(s);
+	s->expired = s->up_fail = s->fail = FAIL_NONE;
+	s->up_text = s->rec.transport_failure = STR_NULL;
+	s->step = STEP_PICK;
+	s->retry_at_us = stream_now(s) + retry_backoff_us(p, s->retries, &s->w->rng);
+	stream_arm(s);
+}
+
+static bool retry(struct stream *s, const struct retry_outcome *o)
+{
+	if (!s->endpoint || !s->hit.route)
+		return false;
+	switch (retry_judge(s->hit.route->retry, s->retries, o)) {
+	case RETRY_YES:
+		if (!take_retry(s))
+			return false;
+		try_again(s);
+		return true;
+	case RETRY_EXHAUSTED:
+		s->rec.retry_limit = s->retries > 0;
+		return false;
+	case RETRY_NO:
+		break;
+	}
+	return false;
+}
+
+static bool retry_failure(struct stream *s)
+{
+	struct retry_outcome o = {
+		.fail = retry_fail_of(s),
+		.grpc_status = -1,
+		.response_started = s->down.head_out,
+		.body_kept = forward_can_replay(s),
+	};
+
+	return retry(s, &o);
+}
+
+static int grpc_status_in(const struct head *h)
+{
+	uint64_t v;
+
+	return str_to_u64(head_value(h, HEAD_ID_GRPC_STATUS), &v) && v < 1000 ? (int)v : -1;
+}
+
+bool stream_retry_response(struct stream *s)
+{
+	if (!s->hit.route || !s->hit.route->retry || s->opaque)
+		return false;
+	struct retry_outcome o = {
+		.status = s->res.status,
+		.grpc_status = grpc_status_in(&s->res),
+		.overloaded = head_find(&s->res, HEAD_ID_X_ENVOY_OVERLOADED) != NULL,
+		.ratelimited = head_find_name(&s->res, STR("x-envoy-ratelimited")) != NULL,
+		.response_started = s->down.head_out,
+		.body_kept = forward_can_replay(s),
+	};
+
+	if (!retry(s, &o))
+		return false;
+	s->again = true;
+	return true;
+}
+
+/*
+ * A pooled connection died before it answered: most likely its peer closed it for being idle while the request
+ * was on its way. When the request may be sent twice, or never left, it is sent once more on a fresh one.
+ */
+static bool resend_after_race(struct stream *s)
+{
+	const struct leg *l = &s->up;
+	bool closed = s->fail == FAIL_UP_CLOSED || s->fail == FAIL_UP_RESET;
+
+	if (!closed || s->raced || !l->reused || l->answered || s->down.head_out)
+		return false;
+	if (!forward_can_replay(s) || (l->sent && !s->idempotent))
+		return false;
+	stats_add(s->w->stats, STATS_UP_IDLE_RACE, 1);
+	upstream_distrust(&s->wait);
+	stream_end_try(s, FAIL_NONE);
+	forward_rewind(s);
+	s->raced = true;
+	s->rec.tries--;                 /* not a try of the policy's */
+	s->up_fail = s->fail = FAIL_NONE;
+	s->step = STEP_CONNECT;
+	return true;
+}
+
+/* ---- the answer ------------------------------------------------------------------------------------ */
+
+static unsigned status_of(const struct stream *s)
+{
+	if (s->fail == FAIL_DOWN_PROTOCOL && s->down.status > 0)
+		return s->down.status;
+	if (s->fail == FAIL_IDLE && s->up.head_out)
+		return 504;
+	return fail_rows[s->fail].status;
+}
+
+/* Nothing has gone down yet: say what is wrong, unless silence is the answer. */
+static void answer(struct stream *s)
+{
+	unsigned status = status_of(s);
+
+	if (s->http && s->down.conn && status > 0)
+		reply_failure(s, status);
+	else
+		s->rec.details = NULL;
+}
+
+/* The answer had begun. */
+static void cut(struct stream *s)
+{
+	if (s->fail == FAIL_UP_CLOSED || s->fail == FAIL_UP_RESET || s->fail == FAIL_UP_PROTOCOL)
+		s->fail = s->opaque ? s->fail : FAIL_UP_CUT;
+}
+
+static void note_failed_try(struct stream *s)
+{
+	struct endpoint_state *st = s->target.endpoint;
+
+	if (s->up_text.n > 0)
+		s->rec.transport_failure = s->up_text;
+	if (st && s->holds_endpoint && retry_fail_of(s) != RETRY_FAIL_NEVER)
+		atomic_fetch_add_explicit(&st->errors, 1, memory_order_relaxed);
+}
+
+void stream_failed(struct stream *s)
+{
+	note_failed_try(s);
+	if (s->step >= STEP_CONNECT && s->http && !s->opaque && (resend_after_race(s) || retry_failure(s)))
+		return;
+	if (s->down.head_out)
+		cut(s);
+	else
+		answer(s);
+	s->step = STEP_RECORD;
+}

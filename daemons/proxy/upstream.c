@@ -1,0 +1,451 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* upstream: pools of connections to services and peers, see upstream.h. Layer proxy. */
+#include "config.h"
+
+#include <stdlib.h>
+
+#include "base/arena.h"
+#include "core/limit.h"
+#include "proxy/conn.h"
+#include "proxy/upstream.h"
+#include "proxy/worker.h"
+
+#define CONNECT_TIMEOUT_US (10u * 1000 * 1000)  /* Istio 2.8.7 */
+#define IDLE_TIMEOUT_US (60u * 1000 * 1000)     /* security-model L7 */
+
+/* Offered in this order (Istio 2.9.3). */
+static const char *const alpn_mesh_http[] = { "istio-http/1.1", "istio", "http/1.1", NULL };
+static const char *const alpn_mesh_tcp[] = { "istio-peer-exchange", "istio", NULL };
+static const char *const alpn_http[] = { "http/1.1", NULL };
+
+struct pool {
+	struct worker *w;
+	struct str key;                 /* owned bytes */
+	struct upstream_target t;       /* strings owned, counted things referenced, limits copied below */
+	struct snap_limits limits;
+	struct list ready;              /* can take an exchange; used last is first */
+	struct list busy;               /* connecting, or full */
+	struct list waiting;            /* struct upstream_wait, oldest first */
+	unsigned n_conns, n_connecting, n_waiting;
+	bool sweeping;
+};
+
+/* ---- pools by key -------------------------------------------------------------------------- */
+
+static size_t key_bytes(const struct upstream_target *t)
+{
+	size_t n = sizeof(void *) * 5 + t->addr.len + t->sni.n + 1;
+
+	for (size_t i = 0; i < t->n_want; i++)
+		n += t->want[i].n + 1;
+	return n;
+}
+
+static char *key_put(char *to, const void *p, size_t n)
+{
+	if (n > 0)
+		memcpy(to, p, n);
+	return to + n;
+}
+
+static void key_write(const struct upstream_target *t, char *to)
+{
+	const void *const parts[] = { t->codec, t->identity, t->ctx, t->endpoint, t->cluster };
+
+	to = key_put(to, parts, sizeof(parts));
+	to = key_put(to, &t->addr.ss, t->addr.len);
+	to = key_put(to, t->sni.p, t->sni.n);
+	*to++ = '\0';
+	for (size_t i = 0; i < t->n_want; i++) {
+		to = key_put(to, t->want[i].p, t->want[i].n);
+		*to++ = '\0';
+	}
+}
+
+static struct str str_copy(struct str s)
+{
+	char *p = kv_malloc(s.n + 1);
+
+	memcpy(p, s.n > 0 ? s.p : "", s.n);
+	p[s.n] = '\0';
+	return str_from(p, s.n);
+}
+
+static void str_drop(struct str s)
+{
+	free((void *)(uintptr_t)s.p);
+}
+
+static void target_copy(struct upstream_target *to, const struct upstream_target *t)
+{
+	struct str *want = kv_zalloc(sizeof(*want) * (t->n_want + 1));
+
+	*to = *t;
+	to->sni = str_copy(t->sni);
+	for (size_t i = 0; i < t->n_want; i++)
+		want[i] = str_copy(t->want[i]);
+	to->want = want;
+	to->identity = t->identity ? tls_identity_ref(t->identity) : NULL;
+	to->endpoint = t->endpoint ? endpoint_state_ref(t->endpoint) : NULL;
+	to->cluster = t->cluster ? cluster_state_ref(t->cluster) : NULL;
+	to->limits = NULL;
+}
+
+static void target_drop(struct upstream_target *t)
+{
+	str_drop(t->sni);
+	for (size_t i = 0; i < t->n_want; i++)
+		str_drop(t->want[i]);
+	free((void *)(uintptr_t)t->want);
+	if (t->identity)
+		tls_identity_unref(t->identity);
+	if (t->endpoint)
+		endpoint_state_unref(t->endpoint);
+	if (t->cluster)
+		cluster_state_unref(t->cluster);
+}
+
+static struct pool *pool_new(struct worker *w, const struct upstream_target *t, struct str key)
+{
+	struct pool *p = kv_zalloc(sizeof(*p));
+
+	p->w = w;
+	p->key = str_copy(key);
+	target_copy(&p->t, t);
+	list_init(&p->ready);
+	list_init(&p->busy);
+	list_init(&p->waiting);
+	map_put(&w->pools, p->key, p);
+	return p;
+}
+
+static struct pool *pool_get(struct worker *w, const struct upstream_target *t)
+{
+	char small[512];
+	size_t n = key_bytes(t);
+	char *bytes = n <= sizeof(small) ? small : kv_malloc(n);
+
+	key_write(t, bytes);
+	struct pool *p = map_get(&w->pools, str_from(bytes, n));
+
+	if (!p)
+		p = pool_new(w, t, str_from(bytes, n));
+	if (bytes != small)
+		free(bytes);
+	p->limits = t->limits ? *t->limits : (struct snap_limits){ 0 };
+	return p;
+}
+
+/* End of the turn: nobody on the stack uses the pool any more. */
+static void pool_sweep(void *arg)
+{
+	struct pool *p = arg;
+
+	p->sweeping = false;
+	if (p->n_conns > 0 || p->n_waiting > 0)
+		return;
+	map_del(&p->w->pools, p->key);
+	target_drop(&p->t);
+	str_drop(p->key);
+	free(p);
+}
+
+static void pool_check_empty(struct pool *p)
+{
+	if (p->n_conns > 0 || p->n_waiting > 0 || p->sweeping)
+		return;
+	p->sweeping = true;
+	loop_defer_free(p->w->loop, pool_sweep, p);
+}
+
+/* ---- waiting exchanges --------------------------------------------------------------------- */
+
+/* False: as many wait as the breaker allows. */
+static bool wait_begin(struct pool *p, struct upstream_wait *wait)
+{
+	struct cluster_state *st = p->t.cluster;
+
+	if (st && !limit_take(&st->pending, p->limits.max_pending)) {
+		atomic_fetch_add_explicit(&st->overflow, 1, memory_order_relaxed);
+		return false;
+	}
+	list_push_back(&p->waiting, &wait->node);
+	wait->waiting = true;
+	p->n_waiting++;
+	return true;
+}
+
+static void wait_end(struct upstream_wait *wait)
+{
+	struct pool *p = wait->pool;
+
+	list_del(&wait->node);
+	wait->waiting = false;
+	p->n_waiting--;
+	if (p->t.cluster)
+		limit_give(&p->t.cluster->pending);
+}
+
+static struct upstream_wait *first_waiting(struct pool *p)
+{
+	if (list_is_empty(&p->waiting))
+		return NULL;
+	struct upstream_wait *wait = list_entry(p->waiting.next, struct upstream_wait, node);
+
+	wait_end(wait);
+	return wait;
+}
+
+void upstream_cancel(struct upstream_wait *wait)
+{
+	if (!wait->waiting)
+		return;
+	wait_end(wait);
+	pool_check_empty(wait->pool);
+}
+
+/* ---- connections --------------------------------------------------------------------------- */
+
+static void expired(struct conn *c)
+{
+	conn_kill(c);
+}
+
+/* The connection takes one exchange; it stays first in line when it can take more. */
+static void hand_over(struct conn *c, struct leg *l)
+{
+	struct pool *p = c->owner_data;
+	int64_t max = p->limits.max_requests_per_connection;
+
+	conn_timer(c, 0, NULL);
+	c->ops->start(c, l);
+	if (max > 0 && c->exchanges >= (uint64_t)max)
+		c->ops->drain(c);
+	list_del(&c->node);
+	list_push_front(c->slots > 0 ? &p->ready : &p->busy, &c->node);
+}
+
+static void become_ready(struct conn *c)
+{
+	struct pool *p = c->owner_data;
+	struct upstream_wait *wait = first_waiting(p);
+
+	if (wait) {
+		hand_over(c, wait->leg);
+		wait->fn(wait, FAIL_NONE, NULL);
+		return;
+	}
+	if (p->w->draining) {
+		conn_close(c);
+		return;
+	}
+	list_del(&c->node);
+	list_push_front(&p->ready, &c->node);
+	conn_timer(c, p->limits.idle_timeout_us > 0 ? (uint64_t)p->limits.idle_timeout_us : IDLE_TIMEOUT_US,
+		   expired);
+}
+
+static const char *const *alpn_of(const struct upstream_target *t)
+{
+	if (t->ctx)
+		return t->codec->http ? alpn_http : NULL;
+	return t->codec->http ? alpn_mesh_http : alpn_mesh_tcp;
+}
+
+static struct tls_session *make_session(const struct upstream_target *t)
+{
+	const char *sni = t->sni.n > 0 ? t->sni.p : NULL;       /* the pool's copy ends with NUL */
+	char addr[SOCK_ADDR_TEXT_MAX];
+
+	if (t->ctx)
+		return tls_client_new_ctx(t->ctx, sni, alpn_of(t), t->want, t->n_want);
+	return tls_client_new(t->identity, sni, alpn_of(t), t->want, t->n_want,
+			      str_c(sock_addr_text(&t->addr, addr)));
+}
+
+static void on_connected(struct conn *c)
+{
+	struct pool *p = c->owner_data;
+
+	p->n_connecting--;
+	c->established = true;
+	stats_add(p->w->stats, STATS_UP_CONNECTED, 1);
+	conn_timer(c, 0, NULL);
+	conn_set_codec(c, p->t.codec, false);
+	become_ready(c);
+}
+
+static void on_ready(struct conn *c)
+{
+	struct pool *p = c->owner_data;
+
+	if (!c->tls && (p->t.identity || p->t.ctx))
+		conn_start_tls(c, make_session(&p->t));
+	else
+		on_connected(c);
+}
+
+static void report_failure(struct pool *p, enum fail why, const char *text)
+{
+	struct upstream_wait *wait = first_waiting(p);
+
+	stats_add(p->w->stats, STATS_UP_CONNECT_FAILED, 1);
+	if (wait)
+		wait->fn(wait, why, text);
+}
+
+static void on_failed(struct conn *c)
+{
+	struct pool *p = c->owner_data;
+
+	report_failure(p, c->error == KV_ERR_TIMEOUT ? FAIL_CONNECT_TIMEOUT : FAIL_CONNECT, conn_error_text(c));
+	conn_kill(c);
+}
+
+static void on_connect_timeout(struct conn *c)
+{
+	c->error = KV_ERR_TIMEOUT;
+	on_failed(c);
+}
+
+/* One pool may always have one connection, else it could wait for ever for others' to go (as Envoy does). */
+static bool take_conn(struct pool *p)
+{
+	struct cluster_state *st = p->t.cluster;
+
+	if (st && !limit_take(&st->connections, p->n_conns == 0 ? 0 : p->limits.max_connections))
+		return false;
+	if (p->t.endpoint)
+		atomic_fetch_add_explicit(&p->t.endpoint->connections, 1, memory_order_relaxed);
+	p->n_conns++;
+	stats_add(p->w->stats, STATS_UP_CONNECTIONS, 1);
+	return true;
+}
+
+static void give_conn(struct pool *p)
+{
+	if (p->t.cluster)
+		limit_give(&p->t.cluster->connections);
+	if (p->t.endpoint)
+		limit_give(&p->t.endpoint->connections);
+	p->n_conns--;
+	stats_add(p->w->stats, STATS_UP_CONNECTIONS, -1);
+}
+
+static void pool_check(struct pool *p);         /* it dials, and what it dials comes back here */
+
+/* A place became free: for whoever waits. */
+static void on_gone(struct conn *c)
+{
+	struct pool *p = c->owner_data;
+
+	if (!c->established)
+		p->n_connecting--;
+	give_conn(p);
+	pool_check(p);
+}
+
+static const struct conn_owner owner = {
+	.ready = on_ready,
+	.failed = on_failed,
+	.idle = become_ready,
+	.gone = on_gone,
+};
+
+static int dial(struct pool *p, struct err *err)
+{
+	struct conn *c = conn_dial(p->w, &p->t.addr, &owner, p, err);
+
+	if (!c) {
+		give_conn(p);
+		return err->code;
+	}
+	list_push_back(&p->busy, &c->node);
+	p->n_connecting++;
+	conn_timer(c, p->limits.connect_timeout_us > 0 ? (uint64_t)p->limits.connect_timeout_us :
+							  CONNECT_TIMEOUT_US, on_connect_timeout);
+	return 0;
+}
+
+/* As many attempts as there are exchanges that wait. */
+static void pool_check(struct pool *p)
+{
+	struct err err = { 0 };
+
+	while (p->n_connecting < p->n_waiting && !p->w->stopping && take_conn(p))
+		if (dial(p, &err) < 0)
+			report_failure(p, FAIL_CONNECT, err.text);
+	pool_check_empty(p);
+}
+
+/* ---- the request path ---------------------------------------------------------------------- */
+
+static struct conn *first_ready(struct pool *p, bool only_alive)
+{
+	while (!list_is_empty(&p->ready)) {
+		struct conn *c = list_entry(p->ready.next, struct conn, node);
+
+		if (!only_alive || c->slots != 1 || !conn_is_stale(c))
+			return c;
+		conn_kill(c);
+	}
+	return NULL;
+}
+
+enum upstream_result upstream_take(struct worker *w, const struct upstream_target *t, struct upstream_wait *wait,
+				   bool only_alive)
+{
+	struct pool *p = pool_get(w, t);
+	struct conn *c = first_ready(p, only_alive);
+
+	wait->pool = p;
+	if (c) {
+		hand_over(c, wait->leg);
+		stats_add(w->stats, STATS_UP_REUSED, 1);
+		return UPSTREAM_READY;
+	}
+	if (!wait_begin(p, wait)) {
+		pool_check_empty(p);
+		return UPSTREAM_FULL;
+	}
+	pool_check(p);
+	return UPSTREAM_WAIT;
+}
+
+void upstream_distrust(struct upstream_wait *wait)
+{
+	struct pool *p = wait->pool;
+
+	while (!list_is_empty(&p->ready))
+		conn_kill(list_entry(p->ready.next, struct conn, node));
+}
+
+/* ---- the end ------------------------------------------------------------------------------- */
+
+void upstream_drain(struct worker *w)
+{
+	for (struct map_entry *e = map_first(&w->pools); e; e = map_next(&w->pools, e)) {
+		struct pool *p = e->val;
+
+		while (!list_is_empty(&p->ready)) {
+			struct conn *c = list_entry(p->ready.next, struct conn, node);
+
+			list_del(&c->node);
+			list_push_back(&p->busy, &c->node);
+			conn_close(c);
+		}
+	}
+}
+
+void upstream_stop(struct worker *w)
+{
+	for (struct map_entry *e = map_first(&w->pools); e; e = map_next(&w->pools, e)) {
+		struct pool *p = e->val;
+
+		while (!list_is_empty(&p->ready))
+			conn_kill(list_entry(p->ready.next, struct conn, node));
+		while (!list_is_empty(&p->busy))
+			conn_kill(list_entry(p->busy.next, struct conn, node));
+		pool_check_empty(p);
+	}
+}

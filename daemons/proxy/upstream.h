@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * upstream: connections to services and peers, pooled per worker. A pool is keyed by everything that makes two
+ * connections different (address, protocol, source identity, expected identity, SNI), so a connection never
+ * serves another identity than the one it was made for (design 5). Layer proxy; pools own their connections
+ * and keep the endpoint's and the cluster's state alive.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "base/str.h"
+#include "io/sock.h"
+#include "io/tls.h"
+#include "proxy/attach.h"
+#include "proxy/codec.h"
+#include "snap/snap.h"
+
+struct pool;
+struct worker;
+
+/* Where one try goes and how it speaks there. Borrowed; a new pool copies what it keeps. */
+struct upstream_target {
+	struct sock_addr addr;
+	const struct codec_ops *codec;
+	struct tls_identity *identity;          /* mesh TLS as this workload; NULL: not */
+	struct tls_ctx *ctx;                    /* TLS outside the mesh; NULL: not */
+	struct str sni;
+	const struct str *want;                 /* names of which the server must prove one */
+	size_t n_want;
+	struct endpoint_state *endpoint;        /* NULL: none kept (applications, original destinations) */
+	struct cluster_state *cluster;
+	const struct snap_limits *limits;       /* NULL: defaults */
+};
+
+enum upstream_result {
+	UPSTREAM_READY,                         /* the leg is attached */
+	UPSTREAM_WAIT,                          /* wait->fn will be called; perhaps it was, when dialling failed at once */
+	UPSTREAM_FULL,                          /* a circuit breaker refuses it */
+};
+
+/* One request for a connection. Part of the stream; taken back by upstream_cancel. */
+struct upstream_wait {
+	struct list node;
+	struct pool *pool;                      /* asked last; not to be used once the leg was detached and run */
+	struct leg *leg;
+	bool waiting;
+	/* FAIL_NONE: the leg is attached. Else why not; text borrowed for the call. */
+	void (*fn)(struct upstream_wait *wait, enum fail why, const char *text);
+};
+
+/*
+ * A connection for wait->leg. only_alive: the exchange could not be sent again, so a pooled connection is
+ * asked whether its peer has closed it before it is used.
+ */
+enum upstream_result upstream_take(struct worker *w, const struct upstream_target *t, struct upstream_wait *wait,
+				   bool only_alive);
+void upstream_cancel(struct upstream_wait *wait);       /* harmless when nothing waits */
+/*
+ * The pooled connection that wait->leg was just detached from turned out dead before it answered: those that
+ * were idle for longer are not tried. Only from within the reset of that leg.
+ */
+void upstream_distrust(struct upstream_wait *wait);
+/* Close what is idle, let the rest end (drain), or everything at once (stop). */
+void upstream_drain(struct worker *w);
+void upstream_stop(struct worker *w);

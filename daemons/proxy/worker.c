@@ -1,0 +1,603 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * worker: threads, leases, what a publish changes in them, drain and stop. Layer proxy. The control thread keeps
+ * the list of bound addresses; sockets and attachments cross to a worker by loop_post and belong to it from then
+ * on.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/vec.h"
+#include "core/regex.h"
+#include "doc/doc.h"
+#include "proxy/conn.h"
+#include "proxy/cpus.h"
+#include "proxy/listener.h"
+#include "proxy/stream.h"
+#include "proxy/upstream.h"
+#include "proxy/worker.h"
+
+#define WORKERS_MAX 64
+
+struct worker_thread {
+	struct worker w;
+	struct worker_set *set;
+	pthread_t id;
+	struct drain *drain;            /* worker's thread; NULL: none, or told already */
+	struct loop_timer drain_deadline;
+};
+
+/* One address of the snapshot, with a socket in each worker. */
+struct bound {
+	uint64_t id;
+	struct snap_listener desc;      /* as configured; service is owned */
+	struct sock_addr addr;          /* as bound */
+	bool keep;
+};
+
+struct worker_set {
+	struct worker_thread *v;
+	size_t n;
+	struct stats **stats;
+	struct bound *bound;
+	size_t n_bound, cap_bound;
+	uint64_t next_id;
+};
+
+/* ---- leases ---------------------------------------------------------------------------------- */
+
+static void fill(int64_t *v, int64_t dflt)
+{
+	if (*v <= 0)
+		*v = dflt;
+}
+
+/* security-model section 6. */
+static void fill_defaults(struct snap_settings *s)
+{
+	fill(&s->header_timeout_us, 10ll * 1000 * 1000);
+	fill(&s->idle_timeout_us, 3600ll * 1000 * 1000);
+	fill(&s->stream_idle_timeout_us, 300ll * 1000 * 1000);
+	fill(&s->drain_us, 30ll * 1000 * 1000);
+}
+
+static struct lease *lease_new(struct worker *w, struct attached *at)
+{
+	const struct snap *s = at->snap;
+	struct lease *l = kv_zalloc(sizeof(*l));
+
+	l->at = at;
+	l->refs = 1;
+	l->serial = ++w->n_leases;
+	l->settings = s->settings;
+	fill_defaults(&l->settings);
+	l->clusters = kv_zalloc(sizeof(*l->clusters) * (s->clusters.n + 1));
+	for (size_t i = 0; i < s->clusters.n; i++)
+		l->clusters[i].weighted = lb_is_weighted(s->clusters.v[i].endpoints.v, s->clusters.v[i].endpoints.n);
+	return l;
+}
+
+struct lease *lease_ref(struct lease *l)
+{
+	l->refs++;
+	return l;
+}
+
+void lease_unref(struct lease *l)
+{
+	if (--l->refs > 0)
+		return;
+	for (size_t i = 0; i < l->at->snap->clusters.n; i++)
+		lb_rr_done(&l->clusters[i].rr);
+	free(l->clusters);
+	attach_unref(l->at);
+	free(l);
+}
+
+/* ---- publish: the worker's half -------------------------------------------------------------------- */
+
+struct opening {
+	uint64_t id;
+	int fd;                         /* -1: this worker has it open */
+	size_t listener;                /* index in the snapshot */
+};
+
+struct publication {
+	struct worker *w;
+	struct attached *at;            /* one reference */
+	struct opening *v;
+	size_t n;
+};
+
+static struct listener *listener_of(const struct worker *w, uint64_t id)
+{
+	list_for_each(it, &w->listeners) {
+		struct listener *l = list_entry(it, struct listener, node);
+
+		if (l->id == id)
+			return l;
+	}
+	return NULL;
+}
+
+static bool is_named(const struct publication *p, uint64_t id)
+{
+	for (size_t i = 0; i < p->n; i++)
+		if (p->v[i].id == id)
+			return true;
+	return false;
+}
+
+static void apply_listeners(struct worker *w, const struct publication *p)
+{
+	list_for_each_safe(it, &w->listeners) {
+		struct listener *l = list_entry(it, struct listener, node);
+
+		if (!is_named(p, l->id))
+			listener_close(l);
+	}
+	for (size_t i = 0; i < p->n; i++) {
+		const struct snap_listener *desc = &p->at->snap->listeners.v[p->v[i].listener];
+		struct listener *l = listener_of(w, p->v[i].id);
+
+		if (l)
+			listener_update(l, desc);
+		else if (p->v[i].fd >= 0)
+			listener_open(w, p->v[i].fd, p->v[i].id, desc);
+	}
+}
+
+static void publication_free(struct publication *p)
+{
+	free(p->v);
+	free(p);
+}
+
+static void apply(void *arg)
+{
+	struct publication *p = arg;
+	struct worker *w = p->w;
+	struct lease *old = w->lease;
+
+	w->lease = lease_new(w, p->at);
+	if (old)
+		lease_unref(old);
+	if (w->draining) {
+		for (size_t i = 0; i < p->n; i++)
+			if (p->v[i].fd >= 0)
+				close(p->v[i].fd);
+	} else {
+		apply_listeners(w, p);
+	}
+	publication_free(p);
+}
+
+/* ---- publish: the control thread's half ---------------------------------------------------------- */
+
+static bool is_same_door(const struct snap_listener *a, const struct snap_listener *b)
+{
+	if (!str_eq(a->address, b->address) || a->port != b->port)
+		return false;
+	/* Ports that the kernel chooses are told apart by what they are for. */
+	return a->port != 0 || (a->kind == b->kind && str_eq(a->service, b->service) &&
+				a->service_port == b->service_port && a->view == b->view);
+}
+
+static struct bound *bound_of(struct worker_set *ws, const struct snap_listener *desc)
+{
+	for (size_t i = 0; i < ws->n_bound; i++)
+		if (is_same_door(&ws->bound[i].desc, desc))
+			return &ws->bound[i];
+	return NULL;
+}
+
+static struct str own(struct str s)
+{
+	char *p = kv_malloc(s.n + 1);
+
+	memcpy(p, s.n > 0 ? s.p : "", s.n);
+	return str_from(p, s.n);
+}
+
+static void bound_set(struct bound *b, const struct snap_listener *desc)
+{
+	struct str service = own(desc->service), address = own(desc->address);
+
+	free((void *)(uintptr_t)b->desc.service.p);
+	free((void *)(uintptr_t)b->desc.address.p);
+	b->desc = *desc;
+	b->desc.service = service;
+	b->desc.address = address;
+}
+
+static void bound_done(struct bound *b)
+{
+	free((void *)(uintptr_t)b->desc.service.p);
+	free((void *)(uintptr_t)b->desc.address.p);
+}
+
+/* The sockets of one new address: one per worker, all or none. */
+struct door {
+	size_t listener;
+	struct sock_addr addr;
+	int *fds;
+};
+
+static void door_close(struct door *d, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (d->fds[i] >= 0)
+			close(d->fds[i]);
+	free(d->fds);
+}
+
+static int door_open(struct door *d, const struct snap_listener *desc, size_t n, struct err *err)
+{
+	if (!sock_addr_parse(desc->address, (uint16_t)desc->port, &d->addr))
+		return err_set(err, KV_ERR_SCHEMA, "listener address '%.*s' is no IP address", STR_ARG(desc->address));
+	d->fds = kv_malloc(sizeof(*d->fds) * n);
+	memset(d->fds, 0xff, sizeof(*d->fds) * n);
+	for (size_t i = 0; i < n; i++) {
+		d->fds[i] = sock_listen_tcp(&d->addr, SOCK_REUSEPORT, err);
+		if (d->fds[i] < 0) {
+			int r = d->fds[i];
+
+			door_close(d, n);
+			return r;
+		}
+		if (i == 0)             /* the others join the port that the kernel chose */
+			(void)sock_local_addr(d->fds[0], &d->addr);
+	}
+	return 0;
+}
+
+static int open_doors(struct worker_set *ws, const struct snap *s, struct door *v, size_t *ret_n, struct err *err)
+{
+	*ret_n = 0;
+	for (size_t i = 0; i < s->listeners.n; i++) {
+		if (bound_of(ws, &s->listeners.v[i]))
+			continue;
+		struct door *d = &v[*ret_n];
+
+		*d = (struct door){ .listener = i };
+		int r = door_open(d, &s->listeners.v[i], ws->n, err);
+
+		if (r < 0) {
+			while (*ret_n > 0)
+				door_close(&v[--*ret_n], ws->n);
+			return r;
+		}
+		(*ret_n)++;
+	}
+	return 0;
+}
+
+/* The list of bound addresses becomes the snapshot's; new ones are appended in the order of v. */
+static void remember(struct worker_set *ws, const struct snap *s, const struct door *v, size_t n)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < ws->n_bound; i++)
+		ws->bound[i].keep = false;
+	for (size_t i = 0; i < s->listeners.n; i++) {
+		struct bound *b = bound_of(ws, &s->listeners.v[i]);
+
+		if (!b)
+			continue;
+		b->keep = true;
+		bound_set(b, &s->listeners.v[i]);
+	}
+	for (size_t i = 0; i < ws->n_bound; i++) {
+		if (ws->bound[i].keep)
+			ws->bound[kept++] = ws->bound[i];
+		else
+			bound_done(&ws->bound[i]);
+	}
+	ws->n_bound = kept;
+	for (size_t i = 0; i < n; i++) {
+		struct bound *b = vec_push(ws->bound, ws->n_bound, ws->cap_bound);
+
+		*b = (struct bound){ .id = ++ws->next_id, .addr = v[i].addr };
+		bound_set(b, &s->listeners.v[v[i].listener]);
+	}
+}
+
+static int fd_for(const struct door *v, size_t n, size_t listener, size_t worker)
+{
+	for (size_t i = 0; i < n; i++)
+		if (v[i].listener == listener)
+			return v[i].fds[worker];
+	return -1;
+}
+
+static void send_to(struct worker_set *ws, size_t worker, struct attached *at, const struct door *v, size_t n)
+{
+	const struct snap *s = at->snap;
+	struct publication *p = kv_zalloc(sizeof(*p));
+
+	p->w = &ws->v[worker].w;
+	p->at = attach_ref(at);
+	p->n = s->listeners.n;
+	p->v = kv_zalloc(sizeof(*p->v) * (p->n + 1));
+	for (size_t i = 0; i < p->n; i++)
+		p->v[i] = (struct opening){
+			.id = bound_of(ws, &s->listeners.v[i])->id,
+			.fd = fd_for(v, n, i, worker),
+			.listener = i,
+		};
+	loop_post(p->w->loop, apply, p);
+}
+
+int worker_publish(struct worker_set *ws, struct attached *at, struct err *err)
+{
+	const struct snap *s = at->snap;
+	struct door *v = kv_zalloc(sizeof(*v) * (s->listeners.n + 1));
+	size_t n;
+	int r = open_doors(ws, s, v, &n, err);
+
+	if (r < 0) {
+		free(v);
+		return r;
+	}
+	remember(ws, s, v, n);
+	for (size_t i = 0; i < ws->n; i++)
+		send_to(ws, i, at, v, n);
+	for (size_t i = 0; i < n; i++)
+		free(v[i].fds);         /* the sockets are the workers' now */
+	free(v);
+	return 0;
+}
+
+struct doc *worker_listeners(const struct worker_set *ws, struct arena *a)
+{
+	struct doc *list = doc_new_list(a);
+	char host[SOCK_ADDR_TEXT_MAX];
+
+	for (size_t i = 0; i < ws->n_bound; i++) {
+		const struct bound *b = &ws->bound[i];
+		struct doc *row = doc_add(a, list, doc_new_map(a));
+
+		doc_set_str(a, row, "kind", str_c(snap_listener_kind_names[b->desc.kind]));
+		doc_set_str(a, row, "address", str_c(sock_addr_host(&b->addr, host)));
+		doc_set_int(a, row, "port", sock_addr_port(&b->addr));
+		if (b->desc.service.n > 0)
+			doc_set_str(a, row, "service", b->desc.service);
+	}
+	return list;
+}
+
+/* ---- drain ------------------------------------------------------------------------------------------- */
+
+/* Shared by the control thread, which waits, and the workers, which each tell once. */
+struct drain {
+	atomic_uint left;
+	uint64_t deadline_us;
+	struct loop *loop;
+	loop_fn done;
+	void *arg;
+};
+
+static void tell_drained(struct worker *w)
+{
+	struct drain *d = w->thread->drain;
+
+	w->thread->drain = NULL;
+	loop_timer_stop(&w->thread->drain_deadline);
+	if (atomic_fetch_sub(&d->left, 1) > 1)
+		return;
+	loop_post(d->loop, d->done, d->arg);
+	free(d);
+}
+
+void worker_check_drained(struct worker *w)
+{
+	if (w->thread->drain && w->n_down == 0)
+		tell_drained(w);
+}
+
+/* What has not ended by itself is ended. */
+static void end_all(struct worker *w)
+{
+	while (!list_is_empty(&w->streams))
+		stream_abort(list_entry(w->streams.next, struct stream, node), FAIL_LOCAL);
+	while (!list_is_empty(&w->conns))
+		conn_kill(list_entry(w->conns.next, struct conn, node));
+}
+
+static void on_drain_deadline(void *arg)
+{
+	end_all(arg);
+}
+
+static void close_listeners(struct worker *w)
+{
+	list_for_each_safe(it, &w->listeners)
+		listener_close(list_entry(it, struct listener, node));
+}
+
+static void start_drain(void *arg)
+{
+	struct worker *w = arg;
+
+	w->draining = true;
+	close_listeners(w);
+	list_for_each_safe(it, &w->conns) {
+		struct conn *c = list_entry(it, struct conn, node);
+
+		if (c->ops)
+			c->ops->drain(c);
+		else
+			conn_close(c);
+	}
+	upstream_drain(w);
+	loop_timer_set(&w->thread->drain_deadline, w->thread->drain->deadline_us);
+	worker_check_drained(w);
+}
+
+struct drain_order {
+	struct worker *w;
+	struct drain *d;
+};
+
+static void take_order(void *arg)
+{
+	struct drain_order *o = arg;
+
+	o->w->thread->drain = o->d;
+	start_drain(o->w);
+	free(o);
+}
+
+void worker_drain(struct worker_set *ws, uint64_t deadline_us, struct loop *loop, loop_fn done, void *arg)
+{
+	struct drain *d = kv_zalloc(sizeof(*d));
+
+	*d = (struct drain){ .deadline_us = deadline_us, .loop = loop, .done = done, .arg = arg };
+	atomic_init(&d->left, (unsigned)ws->n);
+	for (size_t i = 0; i < ws->n; i++) {
+		struct drain_order *o = kv_malloc(sizeof(*o));
+
+		*o = (struct drain_order){ .w = &ws->v[i].w, .d = d };
+		loop_post(ws->v[i].w.loop, take_order, o);
+	}
+}
+
+/* ---- threads ----------------------------------------------------------------------------------------- */
+
+bool worker_is_ready(const struct worker *w)
+{
+	if (!w->lease || w->draining)
+		return false;
+	for (size_t i = 0; i < w->lease->at->snap->identities.n; i++)
+		if (!w->lease->at->identities[i])
+			return false;
+	return true;
+}
+
+static void worker_init(struct worker *w, struct worker_thread *t, unsigned index)
+{
+	w->index = index;
+	w->thread = t;
+	w->loop = loop_new();
+	w->stats = stats_new();
+	w->regex = regex_scratch_new();
+	w->cache = stream_cache_new();
+	w->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	rng_init_random(&w->rng);
+	list_init(&w->listeners);
+	list_init(&w->conns);
+	list_init(&w->streams);
+	map_init(&w->pools);
+	loop_timer_init(&t->drain_deadline, w->loop, on_drain_deadline, w);
+}
+
+/* In the thread, as the last thing it does. */
+static void end_thread(void *arg)
+{
+	struct worker *w = arg;
+
+	w->stopping = w->draining = true;
+	close_listeners(w);
+	end_all(w);
+	upstream_stop(w);
+	loop_stop(w->loop);
+}
+
+static void worker_done(struct worker *w)
+{
+	loop_timer_done(&w->thread->drain_deadline);
+	loop_free(w->loop);             /* runs what the last turn deferred */
+	if (w->lease)
+		lease_unref(w->lease);
+	map_done(&w->pools);
+	stream_cache_free(w->cache);
+	regex_scratch_free(w->regex);
+	stats_free(w->stats);
+	if (w->reserve_fd >= 0)
+		close(w->reserve_fd);
+}
+
+static void *run(void *arg)
+{
+	struct worker *w = arg;
+
+	loop_run(w->loop);
+	buf_trim();
+	return NULL;
+}
+
+/* Signals are the control thread's. */
+static void start_thread(struct worker_thread *t)
+{
+	sigset_t all, before;
+	char name[16];
+
+	sigfillset(&all);
+	kv_assert(pthread_sigmask(SIG_SETMASK, &all, &before) == 0);
+	int r = pthread_create(&t->id, NULL, run, &t->w);
+
+	kv_assert(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
+	kv_assert(r == 0);
+	snprintf(name, sizeof(name), "worker/%u", t->w.index);
+	(void)pthread_setname_np(t->id, name);
+}
+
+struct worker_set *worker_set_start(unsigned n)
+{
+	struct worker_set *ws = kv_zalloc(sizeof(*ws));
+
+	if (n == 0)
+		n = cpus_available();
+	ws->n = n < WORKERS_MAX ? n : WORKERS_MAX;
+	ws->v = kv_zalloc(sizeof(*ws->v) * ws->n);
+	ws->stats = kv_zalloc(sizeof(*ws->stats) * ws->n);
+	for (size_t i = 0; i < ws->n; i++) {
+		worker_init(&ws->v[i].w, &ws->v[i], (unsigned)i);
+		ws->v[i].set = ws;
+		ws->stats[i] = ws->v[i].w.stats;
+	}
+	for (size_t i = 0; i < ws->n; i++)
+		start_thread(&ws->v[i]);
+	return ws;
+}
+
+void worker_set_stop(struct worker_set *ws)
+{
+	for (size_t i = 0; i < ws->n; i++)
+		loop_post(ws->v[i].w.loop, end_thread, &ws->v[i].w);
+	for (size_t i = 0; i < ws->n; i++)
+		pthread_join(ws->v[i].id, NULL);
+	for (size_t i = 0; i < ws->n; i++)
+		worker_done(&ws->v[i].w);
+	for (size_t i = 0; i < ws->n_bound; i++)
+		bound_done(&ws->bound[i]);
+	free(ws->bound);
+	free(ws->stats);
+	free(ws->v);
+	free(ws);
+}
+
+size_t worker_count(const struct worker_set *ws)
+{
+	return ws->n;
+}
+
+struct stats *const *worker_stats(const struct worker_set *ws, size_t *ret_n)
+{
+	*ret_n = ws->n;
+	return ws->stats;
+}
+
+struct worker *worker_at(const struct worker_set *ws, size_t i)
+{
+	kv_assert(i < ws->n);
+	return &ws->v[i].w;
+}
