@@ -134,6 +134,9 @@ const char *field_type_name(const struct field *f);
 #define F_LIST(T, m, t) F_(T, m, FIELD_LIST), .sub = &(t)
 #define F_MAP(T, m, t) F_(T, m, FIELD_MAP), .sub = &(t)
 #define F_ANY(T, m) F_(T, m, FIELD_ANY)
-/* Presence of a scalar in a bool member: F_OPT(struct thing, has_weight). Overrides has_offset. */
+/*
+ * Presence of a scalar in a bool member: F_OPT(struct thing, has_weight). It overrides has_offset, so
+ * a file of tables says: #pragma GCC diagnostic ignored "-Woverride-init"
+ */
 #define F_OPT(T, has) .has_offset = offsetof(T, has)
 #define F_END { .name = NULL }

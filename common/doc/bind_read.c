@@ -4,6 +4,7 @@
  * the place of what it is about; a value that is wrong leaves its member as it was.
  */
 #include <inttypes.h>
+#include <math.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -50,7 +51,7 @@ static const char *describe(const struct doc *d, bool secret, char *buf, size_t 
 	else if (d->kind == DOC_INT && !secret)
 		snprintf(buf, size, "%" PRId64, d->i);
 	else if (d->kind == DOC_REAL && !secret)
-		snprintf(buf, size, "%g", d->r);
+		snprintf(buf, size, fabs(d->r) < 1e9 && (double)(int)d->r == d->r ? "%.1f" : "%g", d->r);
 	else if (d->kind == DOC_BOOL)
 		snprintf(buf, size, "%s", d->b ? "true" : "false");
 	else

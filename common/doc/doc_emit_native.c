@@ -90,7 +90,8 @@ struct layout {
 	size_t indent;
 };
 
-static void emit_value(struct doc_out *o, const struct doc *d, struct layout l);
+typedef void emit_fn(struct doc_out *o, const struct doc *d, struct layout l);
+static emit_fn emit_value;
 
 static struct layout inner(struct layout l)
 {
@@ -105,6 +106,46 @@ static void gap(struct doc_out *o, struct layout l)
 	}
 	doc_out_char(o, '\n');
 	doc_out_spaces(o, l.indent);
+}
+
+static size_t column(const struct doc_out *o)
+{
+	size_t i = o->n;
+
+	while (i > 0 && o->p[i - 1] != '\n')
+		i--;
+	return o->n - i;
+}
+
+/* Whether d is small enough to be tried in one line: a bound on the text it makes, cheaply. */
+static bool may_fit(const struct doc *d, size_t *left)
+{
+	size_t cost = 3 + d->key.n + (d->kind == DOC_STR ? d->s.n : 0);
+
+	if (cost > *left)
+		return false;
+	*left -= cost;
+	if (d->kind != DOC_MAP && d->kind != DOC_LIST)
+		return true;
+	for (size_t i = 0; i < d->n; i++) {
+		if (!may_fit(d->v[i], left))
+			return false;
+	}
+	return true;
+}
+
+/* In one line when that is short enough, else as the layout says. */
+static void emit_fitting(struct doc_out *o, const struct doc *d, struct layout l, emit_fn *emit)
+{
+	size_t start = o->n, left = LINE_MAX_COLS;
+
+	if (!l.flat && may_fit(d, &left)) {
+		emit(o, d, (struct layout){ .flat = true });
+		if (column(o) < LINE_MAX_COLS)
+			return;
+		o->n = start;
+	}
+	emit(o, d, l);
 }
 
 static void emit_array(struct doc_out *o, const struct doc *d, bool wide, struct layout l)
@@ -151,7 +192,7 @@ static void emit_list(struct doc_out *o, const struct doc *d, struct layout l)
 		first = false;
 		gap(o, inner(l));
 		if (pairs)
-			emit_pair(o, d->v[i], inner(l));
+			emit_fitting(o, d->v[i], inner(l), emit_pair);
 		else
 			emit_value(o, d->v[i], inner(l));
 	}
@@ -194,61 +235,27 @@ static void emit_box(struct doc_out *o, const struct doc *d, struct layout l)
 		emit_group(o, d, l);
 }
 
-static size_t column(const struct doc_out *o)
-{
-	size_t i = o->n;
-
-	while (i > 0 && o->p[i - 1] != '\n')
-		i--;
-	return o->n - i;
-}
-
-/* Whether d is small enough to be tried in one line: a bound on the text it makes, cheaply. */
-static bool may_fit(const struct doc *d, size_t *left)
-{
-	size_t cost = 3 + d->key.n + (d->kind == DOC_STR ? d->s.n : 0);
-
-	if (cost > *left)
-		return false;
-	*left -= cost;
-	if (d->kind != DOC_MAP && d->kind != DOC_LIST)
-		return true;
-	for (size_t i = 0; i < d->n; i++) {
-		if (!may_fit(d->v[i], left))
-			return false;
-	}
-	return true;
-}
-
 static void emit_value(struct doc_out *o, const struct doc *d, struct layout l)
 {
-	size_t start = o->n, left = LINE_MAX_COLS;
-
-	if (d->kind != DOC_MAP && d->kind != DOC_LIST) {
+	if (d->kind == DOC_MAP || d->kind == DOC_LIST)
+		emit_fitting(o, d, l, emit_box);
+	else
 		emit_scalar(o, d, is_wide(d));
-		return;
-	}
-	if (!l.flat && may_fit(d, &left)) {
-		emit_box(o, d, (struct layout){ .flat = true });
-		if (column(o) < LINE_MAX_COLS)
-			return;
-		o->n = start;
-	}
-	emit_box(o, d, l);
 }
 
 /* A resource or section always opens its lines, however short. */
 static void emit_top(struct doc_out *o, const struct doc *d)
 {
 	struct layout l = { .flat = false, .indent = 0 };
+	bool resources = d->kind == DOC_LIST && d->n > 0 && d->v[0]->kind == DOC_MAP;
 
 	kv_assert(native_is_name(d->key));
 	doc_out_str(o, d->key);
 	doc_out_c(o, " = ");
-	if (d->kind == DOC_MAP || d->kind == DOC_LIST)
+	if ((d->kind == DOC_MAP && d->n > 0) || resources)
 		emit_box(o, d, l);
 	else
-		emit_scalar(o, d, is_wide(d));
+		emit_value(o, d, l);
 	doc_out_c(o, ";\n");
 }
 

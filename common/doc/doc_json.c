@@ -145,8 +145,9 @@ static struct doc *parse(struct str text, const char *file, size_t n_nodes_max, 
 
 	doc_cursor_init(&r.cursor, file, text);
 	if (!j) {
-		struct origin at = doc_cursor_at(&r.cursor, je.position > 0 ? (size_t)je.position : 0);
-		doc_syntax_err(errs, at, "not JSON: %s", je.text);
+		/* jansson tells how far it read: the last byte of what it could not use. */
+		size_t off = je.position > 0 ? (size_t)je.position - 1 : 0;
+		doc_syntax_err(errs, doc_cursor_at(&r.cursor, off), "not JSON: %s", je.text);
 		return NULL;
 	}
 	doc_builder_init(&r.b, a, errs, n_nodes_max);

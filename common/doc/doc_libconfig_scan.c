@@ -17,7 +17,7 @@
 #include "doc/doc_libconfig_lex.h"
 
 #define INCLUDES_MAX 64         /* in one configuration file, nested or not */
-#define PAIR_HINT "a map with such names is written ( { key = \"…\"; value = …; } )"
+#define PAIR_HINT "a map with such names is written ( { key = \"...\"; value = ...; } )"
 
 enum want { WANT_NAME, WANT_EQ, WANT_VALUE, WANT_END };
 
@@ -370,10 +370,10 @@ static void on_element_end(struct source *f)
 	/* libconfig would join two strings into one: surely not meant in a list. */
 	fail(f, f->tok.at, "expected ',' or '%c' in the list that begins at %u:%u", closer(fr->open),
 	     fr->at.line, fr->at.col);
-	if (f->tok.kind == NATIVE_TOK_EQ || f->tok.kind == NATIVE_TOK_INCLUDE)
-		recover(f, f->tok.at.line);
-	else
+	if (f->tok.kind == NATIVE_TOK_STRING || f->tok.kind == NATIVE_TOK_OPEN)
 		f->again = true;
+	else
+		recover(f, f->tok.at.line);
 }
 
 /* ---- groups --------------------------------------------------------------------------------- */
@@ -457,13 +457,15 @@ static void on_equals(struct source *f)
 static void on_setting_end(struct source *f)
 {
 	struct frame *fr = top(f->s);
+	/* libconfig would let a setting begin here, but a quote that is missing explains it better. */
+	bool torn = fr->after_string && f->s->long_string_end == f->tok.at.line;
 
 	if (f->tok.kind == NATIVE_TOK_SEP) {
 		fr->want = WANT_NAME;
 	} else if (f->tok.kind == NATIVE_TOK_STRING && fr->after_string) {
 		note_string(f);
 		fr->value_line = f->tok.end_line;
-	} else if (f->tok.kind == NATIVE_TOK_WORD || f->tok.kind == NATIVE_TOK_CLOSE) {
+	} else if ((f->tok.kind == NATIVE_TOK_WORD && !torn) || f->tok.kind == NATIVE_TOK_CLOSE) {
 		on_name(f);
 	} else {
 		fail(f, f->tok.at, "expected ';' behind the value of '%.*s'", STR_ARG(fr->key));
@@ -518,12 +520,15 @@ static void on_token(struct source *f)
 {
 	struct frame *fr = top(f->s);
 
-	if (is_group(fr)) {
-		bool between = fr->want == WANT_NAME || fr->want == WANT_END;
-		if (f->tok.kind == NATIVE_TOK_INCLUDE && between) {
+	if (f->tok.kind == NATIVE_TOK_INCLUDE) {
+		if (is_group(fr) && (fr->want == WANT_NAME || fr->want == WANT_END)) {
 			fr->want = WANT_NAME;
 			on_include(f);
-		} else if (fr->want == WANT_NAME) {
+		} else {
+			fail(f, f->tok.at, "@include can stand only between settings");
+		}
+	} else if (is_group(fr)) {
+		if (fr->want == WANT_NAME) {
 			on_name(f);
 		} else if (fr->want == WANT_EQ) {
 			on_equals(f);
