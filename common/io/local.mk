@@ -4,7 +4,10 @@ libkvio_a_SOURCES = \
 	%D%/buf.c %D%/buf.h \
 	%D%/loop.c %D%/loop.h \
 	%D%/sd.c %D%/sd.h \
-	%D%/sock.c %D%/sock_diag.c %D%/sock.h
+	%D%/sock.c %D%/sock_diag.c %D%/sock.h \
+	%D%/spiffe.c \
+	%D%/tls.c %D%/tls.h %D%/tls_priv.h \
+	%D%/tls_key.c %D%/tls_resume.c %D%/tls_session.c %D%/tls_sniff.c %D%/tls_verify.c
 libkvio_a_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(OPENSSL_CFLAGS) $(SYSTEMD_CFLAGS)
 KV_IO_LIBS = libkvio.a $(KV_BASE_LIBS)
 KV_IO_LDADD = $(KV_IO_LIBS) $(EVENT_LIBS) $(OPENSSL_LIBS) $(SYSTEMD_LIBS)

@@ -54,9 +54,14 @@ struct tls_files {
 	const char *cert, *key, *ca;            /* PEM paths, NULL when not given; ca "system" */
 	bool skip_verify;
 };
+/*
+ * request_client_cert: one that the files' ca vouches for is required. Outside clients check against ca
+ * (NULL: the system's list) unless skip_verify. These sessions have no SPIFFE identity.
+ */
 struct tls_ctx;
 int tls_ctx_new_client(const struct tls_files *f, struct tls_ctx **ret, struct err *err);
 int tls_ctx_new_server(const struct tls_files *f, bool request_client_cert, struct tls_ctx **ret, struct err *err);
+struct tls_ctx *tls_ctx_ref(struct tls_ctx *c);
 void tls_ctx_unref(struct tls_ctx *c);
 
 /* ---- sessions --------------------------------------------------------------------------------- */
@@ -77,15 +82,25 @@ struct tls_facts {
 };
 
 /*
- * Mesh client: presents id, sends sni, offers alpn (wire names in order, NULL-ended) and accepts the
- * server only when its SPIFFE ID is one of want (P3; at least one).
- * resume_key: sessions are kept per identity and this key, and never cross either (P5).
+ * Mesh client: presents id, sends sni, offers alpn (wire names in order, NULL-ended; NULL: none) and
+ * accepts the server only when its SPIFFE ID is one of want (P3; at least one).
+ * resume_key: sessions are kept per identity and this key, and never cross either (P5); empty: none.
+ * Everything is copied; a session holds a reference on its identity.
  */
 struct tls_session *tls_client_new(struct tls_identity *id, const char *sni, const char *const *alpn,
 				   const struct str *want, size_t n_want, struct str resume_key);
 /*
  * Mesh server: which identity answers is decided by pick from the SNI during the handshake (may
- * return NULL: unrecognized_name). A client certificate of the same trust is required.
+ * return NULL: unrecognized_name; what it returns is borrowed). It runs inside tls_handshake, in the
+ * caller's thread. A client certificate of the same trust is required.
+ *
+ * Each identity has one SSL_CTX per side, used by all threads. A server session begins on a context
+ * of the process and moves to the identity's with SSL_set_SSL_CTX inside the ClientHello callback,
+ * before a ticket is looked up. OpenSSL keeps looking in the first context's session cache, so there
+ * is one cache for the process (1000 sessions), and what separates identities in it is the session id
+ * context: SHA-256 of SPIFFE ID, trust domain, generation and anchors. A session of another identity
+ * or trust is not found, and a full handshake follows. Loading a certificate into each SSL instead
+ * would cost key checks per connection and lose that separation.
  */
 typedef struct tls_identity *(*tls_pick_fn)(void *arg, struct str sni);
 struct tls_session *tls_server_new(tls_pick_fn pick, void *arg, const char *const *alpn);
@@ -99,16 +114,21 @@ enum tls_result {
 	TLS_OK,                         /* made progress */
 	TLS_AGAIN,                      /* needs more ciphertext in */
 	TLS_CLOSED,                     /* close_notify received */
-	TLS_TRUNCATED,                  /* (only from tls_eof) end without close_notify */
+	TLS_TRUNCATED,                  /* from tls_eof: end without close_notify */
 	TLS_FAILED,                     /* text in tls_error; flush out: there may be an alert in it */
 };
 /* Continue the handshake: cipher_in → …, output appended to cipher_out. TLS_OK: finished. */
 enum tls_result tls_handshake(struct tls_session *s, struct buf *cipher_in, struct buf *cipher_out);
-/* Decrypt at most max bytes of plaintext into plain. TLS_OK: *some* came, TLS_AGAIN: none. */
+/*
+ * Decrypt at most max bytes of plaintext into plain. TLS_OK: *some* came, TLS_AGAIN: none. When bytes
+ * come in front of a close_notify or a failure they are told first, and tls_has_pending is true.
+ */
 enum tls_result tls_decrypt(struct tls_session *s, struct buf *cipher_in, struct buf *plain, size_t max,
 			    struct buf *cipher_out);
-/* True when decrypted bytes or whole records wait inside (the socket will not tell). */
+/* True when decrypted bytes or an outcome wait inside (the socket will not tell). */
 bool tls_has_pending(const struct tls_session *s);
+/* The socket ended: TLS_CLOSED after a close_notify, else TLS_TRUNCATED. */
+enum tls_result tls_eof(struct tls_session *s);
 /* Encrypt all of plain, records filled to 16 KiB. */
 enum tls_result tls_encrypt(struct tls_session *s, struct buf *plain, struct buf *cipher_out);
 /* Append close_notify; marks the session resumable. */
