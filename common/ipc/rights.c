@@ -43,3 +43,22 @@ unsigned rights_of(const struct sock_peer *p)
 		r |= IPC_ALLOW_VIEW;
 	return r;
 }
+
+#define NODE_UNIT "kvmesh-proxy.service"
+#define INSTANCE_PREFIX "kvmesh-proxy@"
+#define UNIT_SUFFIX ".service"
+
+struct str rights_instance_of_unit(const char *unit)
+{
+	struct str u = str_c(unit);
+
+	if (str_eq(u, STR(NODE_UNIT)))
+		return STR(RIGHTS_NODE_INSTANCE);
+	if (!str_has_prefix(u, STR(INSTANCE_PREFIX)) || !str_has_suffix(u, STR(UNIT_SUFFIX)) ||
+	    u.n <= sizeof(INSTANCE_PREFIX) - 1 + sizeof(UNIT_SUFFIX) - 1)
+		return STR_NULL;
+	u = str_skip(u, sizeof(INSTANCE_PREFIX) - 1);
+	u = str_take(u, u.n - (sizeof(UNIT_SUFFIX) - 1));
+	/* kvmesh-proxy@node.service is somebody's own: the node proxy has one unit and no other. */
+	return str_eq(u, STR(RIGHTS_NODE_INSTANCE)) ? STR_NULL : u;
+}

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "base/str.h"
 #include "io/sock.h"
 
 #define RIGHTS_USER_PROXY "kvmesh-proxy"
@@ -18,3 +19,10 @@ unsigned rights_of(const struct sock_peer *p);
 bool rights_is_user(uid_t uid, const char *name);
 /* One of the four users of the daemons. */
 bool rights_is_daemon(uid_t uid);
+
+#define RIGHTS_NODE_INSTANCE "node"
+/*
+ * The proxy instance that a system unit runs ("kvmesh-proxy.service" is node, "kvmesh-proxy@NAME.service" is
+ * NAME), borrowed from unit; STR_NULL: it is no proxy's unit.
+ */
+struct str rights_instance_of_unit(const char *unit);

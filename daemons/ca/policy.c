@@ -7,34 +7,13 @@
 #include "ca/policy.h"
 #include "ipc/rights.h"
 
-#define NODE_INSTANCE "node"
-#define NODE_UNIT "kvmesh-proxy.service"
-#define INSTANCE_PREFIX "kvmesh-proxy@"
-#define UNIT_SUFFIX ".service"
-
-/* The proxy instance that a unit runs, or STR_NULL. */
-static struct str instance_of_unit(const char *unit)
-{
-	struct str u = str_c(unit);
-
-	if (str_eq(u, STR(NODE_UNIT)))
-		return STR(NODE_INSTANCE);
-	if (!str_has_prefix(u, STR(INSTANCE_PREFIX)) || !str_has_suffix(u, STR(UNIT_SUFFIX)) ||
-	    u.n <= sizeof(INSTANCE_PREFIX) - 1 + sizeof(UNIT_SUFFIX) - 1)
-		return STR_NULL;
-	u = str_skip(u, sizeof(INSTANCE_PREFIX) - 1);
-	u = str_take(u, u.n - (sizeof(UNIT_SUFFIX) - 1));
-	/* kvmesh-proxy@node.service is somebody's own: the node proxy has one unit and no other. */
-	return str_eq(u, STR(NODE_INSTANCE)) ? STR_NULL : u;
-}
-
 /* Which proxy instance the caller is; STR_NULL: none. */
 static struct str instance_of(const struct policy_rules *rules, const struct policy_caller *c)
 {
 	if (rules->standalone)
 		return c->uid == rules->own_uid && c->proxy.n > 0 ? c->proxy : STR_NULL;
 	/* Unit and user both: a unit of that name that runs as somebody else is no proxy of ours. */
-	struct str instance = instance_of_unit(c->unit);
+	struct str instance = rights_instance_of_unit(c->unit);
 
 	return instance.p && rules->is_user(c->uid, RIGHTS_USER_PROXY) ? instance : STR_NULL;
 }

@@ -38,7 +38,7 @@ static const struct bind_table registry_table = {
 	.size = sizeof(struct registry),
 	.origin_offset = -1,
 	.fields = (const struct field[]){
-		{ REG_INT(generation, "generation", INT64_MAX), .flags = FIELD_REQUIRED },
+		{ REG_INT(generation, "generation", INT64_MAX) },
 		{ NAMED(struct registry, trust_domain, "trustDomain", FIELD_STR),
 		  .flags = FIELD_REQUIRED | FIELD_NONEMPTY },
 		{ REG_INT(leaf_lifetime_us, "leafLifetimeUs", REGISTRY_LEAF_LIFETIME_MAX_US) },

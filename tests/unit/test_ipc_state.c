@@ -243,11 +243,22 @@ static const struct daemon_program program = {
 	.name = "kvmesh-test", .summary = "a test", .flags = DAEMON_HAS_TEST | DAEMON_HAS_INSTANCE,
 };
 
-#define PARSE(o, ...) ({ \
-	char *argv_[] = { (char[]){ "kvmesh-test" }, __VA_ARGS__, NULL }; \
-	daemon_args(&program, (int)(sizeof(argv_) / sizeof(argv_[0])) - 1, argv_, (o)); \
-})
-#define A(text) ((char[]){ text })
+/* Options borrow from argv, which in a program lives as long as the process. */
+static int parse(struct daemon_options *o, const char *line)
+{
+	static char words[256];
+	char *argv[16] = { NULL };
+	int argc = 0;
+
+	snprintf(words, sizeof(words), "kvmesh-test %s", line);
+	for (char *p = words; p && argc < 15; argc++) {
+		argv[argc] = p;
+		p = strchr(p, ' ');
+		if (p)
+			*p++ = '\0';
+	}
+	return daemon_args(&program, argc, argv, o);
+}
 
 START_TEST(daemon_options_are_read)
 {
@@ -255,8 +266,7 @@ START_TEST(daemon_options_are_read)
 
 	setenv("KVMESH_ETC", "/e", 1);
 	setenv("KVMESH_RUN", "/r", 1);
-	ck_assert_int_eq(PARSE(&o, A("--instance"), A("node"), A("--run"), A("/r2"), A("--standalone"), A("-t"),
-			       A("--ready-fd=5")), DAEMON_GO_ON);
+	ck_assert_int_eq(parse(&o, "--instance node --run /r2 --standalone -t --ready-fd=5"), DAEMON_GO_ON);
 	ck_assert_str_eq(o.etc_dir, "/e");
 	ck_assert_str_eq(o.run_dir, "/r2");
 	ck_assert_str_eq(o.state_dir, LOCALSTATEDIR "/lib/kvmesh");
@@ -270,15 +280,15 @@ START_TEST(daemon_usage_errors)
 {
 	struct daemon_options o;
 
-	ck_assert_int_eq(PARSE(&o, A("-t")), DAEMON_EXIT_USAGE);
-	ck_assert_int_eq(PARSE(&o, A("--instance"), A("../x")), DAEMON_EXIT_USAGE);
-	ck_assert_int_eq(PARSE(&o, A("--instance"), A("n"), A("-T")), DAEMON_EXIT_USAGE);
-	ck_assert_int_eq(PARSE(&o, A("--instance"), A("n"), A("--no-such")), DAEMON_EXIT_USAGE);
-	ck_assert_int_eq(PARSE(&o, A("--instance"), A("n"), A("word")), DAEMON_EXIT_USAGE);
-	ck_assert_int_eq(PARSE(&o, A("--instance"), A("n"), A("--log-level"), A("loud")), DAEMON_EXIT_USAGE);
-	ck_assert_int_eq(PARSE(&o, A("--etc")), DAEMON_EXIT_USAGE);
-	ck_assert_int_eq(PARSE(&o, A("-V")), DAEMON_EXIT_OK);
-	ck_assert_int_eq(PARSE(&o, A("--help")), DAEMON_EXIT_OK);
+	ck_assert_int_eq(parse(&o, "-t"), DAEMON_EXIT_USAGE);
+	ck_assert_int_eq(parse(&o, "--instance ../x"), DAEMON_EXIT_USAGE);
+	ck_assert_int_eq(parse(&o, "--instance n -T"), DAEMON_EXIT_USAGE);
+	ck_assert_int_eq(parse(&o, "--instance n --no-such"), DAEMON_EXIT_USAGE);
+	ck_assert_int_eq(parse(&o, "--instance n word"), DAEMON_EXIT_USAGE);
+	ck_assert_int_eq(parse(&o, "--instance n --log-level loud"), DAEMON_EXIT_USAGE);
+	ck_assert_int_eq(parse(&o, "--etc"), DAEMON_EXIT_USAGE);
+	ck_assert_int_eq(parse(&o, "-V"), DAEMON_EXIT_OK);
+	ck_assert_int_eq(parse(&o, "--help"), DAEMON_EXIT_OK);
 }
 END_TEST
 
