@@ -1,1 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
+# Fuzz targets. A target NAME is a file fuzz_NAME.c with LLVMFuzzerTestOneInput, a folder
+# corpus/NAME of seeds, and two lines below:
+#     fuzz_programs += %D%/fuzz_NAME
+#     %C%_fuzz_NAME_LDADD = $(KV_FUZZ_DRIVER) $(the libraries it needs)
+# Plain build: replay.c is the main function, "make check" runs every file of the corpus once.
+# configure CC=clang --enable-fuzzers --enable-sanitize: real libFuzzer programs; "make fuzz-NAME" runs
+# one for FUZZ_SECONDS and adds what it finds to FUZZ_CORPUS.
+fuzz_programs =
+
+fuzz_programs += %D%/fuzz_yaml
+%C%_fuzz_yaml_LDADD = $(KV_FUZZ_DRIVER) $(KV_DOC_LDADD)
+fuzz_programs += %D%/fuzz_libconfig
+%C%_fuzz_libconfig_LDADD = $(KV_FUZZ_DRIVER) $(KV_DOC_LDADD)
+fuzz_programs += %D%/fuzz_json
+%C%_fuzz_json_LDADD = $(KV_FUZZ_DRIVER) $(KV_DOC_LDADD)
+fuzz_programs += %D%/fuzz_bind
+%C%_fuzz_bind_LDADD = $(KV_FUZZ_DRIVER) $(KV_DOC_LDADD)
+
+# ---- how they are built and run; nothing below changes for a new target -----------------------
+FUZZ_SECONDS = 60
+FUZZ_CORPUS = $(abs_top_builddir)/fuzz-corpus
+
+check_PROGRAMS += $(fuzz_programs)
+if FUZZERS
+AM_CFLAGS += -fsanitize=fuzzer-no-link
+KV_FUZZ_DRIVER = $(LIB_FUZZING_ENGINE)
+else
+check_LIBRARIES = %D%/libkvreplay.a
+%C%_libkvreplay_a_SOURCES = %D%/replay.c
+KV_FUZZ_DRIVER = %D%/libkvreplay.a
+TESTS += $(fuzz_programs)
+endif
+
+fuzz-%: %D%/fuzz_%
+	@mkdir -p $(FUZZ_CORPUS)/$*
+	$< -max_total_time=$(FUZZ_SECONDS) -timeout=20 -max_len=8192 -print_final_stats=1 \
+		-artifact_prefix=$(FUZZ_CORPUS)/$*- $(FUZZ_CORPUS)/$* $(srcdir)/tests/fuzz/corpus/$*
+
+EXTRA_DIST += %D%/corpus %D%/fuzz.h %D%/fuzz_doc.h
