@@ -1,6 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 noinst_LIBRARIES += libkvconfig.a
 libkvconfig_a_SOURCES = \
+	%D%/check.c %D%/check.h \
+	%D%/check_dr.c \
+	%D%/check_fields.c \
+	%D%/check_gw.c \
+	%D%/check_match.c \
+	%D%/check_mtls.c \
+	%D%/check_net.c \
+	%D%/check_parts.h \
+	%D%/check_policy.c \
+	%D%/check_refs.c \
+	%D%/check_rules.c \
+	%D%/check_scopes.c \
+	%D%/check_settings.c \
+	%D%/check_values.c \
+	%D%/check_vs.c \
+	%D%/check_workloads.c \
+	%D%/convert.c %D%/convert.h \
 	%D%/load.c %D%/load.h \
 	%D%/load_canon.c \
 	%D%/load_files.c \

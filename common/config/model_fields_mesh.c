@@ -145,10 +145,10 @@ static const struct field mesh_config_fields[] = {
 	{ F_ANY(T, unused), .name = "hboneIdleTimeout", P3, SINCE("1.29"),
 	  IGNORED("ambient mode only"),
 	  .help = "Idle time of HBONE connections" },
-	{ F_ANY(T, unused), .name = "zoneAwareLbSetting", P3, SINCE("dev"),
+	{ F_ANY(T, zoneAwareLbSetting), P3, SINCE("dev"),
 	  NOT_YET("not in a release of Istio yet"),
 	  .help = "Prefer the own zone" },
-	{ F_ANY(T, unused), .name = "serviceEntryVisibility", P3, SINCE("dev"),
+	{ F_ANY(T, serviceEntryVisibility), P3, SINCE("dev"),
 	  NOT_YET("not in a release of Istio yet"),
 	  .help = "Who sees ServiceEntries" },
 	F_END

@@ -16,7 +16,7 @@ static const struct field metadata_fields[] = {
 	  .help = "Annotations: sidecar.istio.io/* of a Workload, analyze-suppress" },
 	{ F_STR(T, creationTimestamp), P1, SINCE("1.8"),
 	  .help = "RFC 3339 time that decides which of two resources is older (default: first seen)" },
-	{ F_ANY(T, unused), .name = "generateName", P3, SINCE("1.8"),
+	{ F_ANY(T, refused), .name = "generateName", P3, SINCE("1.8"),
 	  REFUSED("a resource in a file needs a name"), .help = "Beginning of a generated name" },
 	{ F_ANY(T, unused), .name = "uid", P3, SINCE("1.8"),
 	  IGNORED("Kubernetes' bookkeeping"), .help = "Kubernetes' bookkeeping" },

@@ -56,8 +56,8 @@ struct model_proxy_config {             /* MeshConfig.defaultConfig */
 	struct model_probe *readinessProbe;
 	struct str statsdUdpAddress, meshId;
 	struct str_list extraStatTags, caCertificatesPem;
-	struct doc *tracing, *proxyHeaders;
-	struct doc *unused;             /* accepted or refused without a meaning of their own */
+	struct doc *tracing, *proxyHeaders, *connectionSettings;
+	struct doc *unused;             /* what is accepted without a meaning */
 };
 struct model_http_header {
 	struct str name, value, envName;
@@ -96,7 +96,8 @@ struct model_opentelemetry {
 	int64_t port, maxTagLength;
 	struct model_otel_http *http;
 	struct model_otel_grpc *grpc;
-	struct doc *unused;
+	struct doc *resourceDetectors, *serviceAttributeEnrichment;
+	struct doc *refused;            /* never set */
 };
 struct model_log_format {
 	struct str text;
@@ -115,7 +116,8 @@ struct model_extension_provider {
 	struct model_opentelemetry *opentelemetry;
 	struct model_file_access_log *envoyFileAccessLog;
 	struct doc *prometheus;         /* an empty message */
-	struct doc *unused;
+	struct doc *envoyExtAuthzGrpc;
+	struct doc *refused;            /* never set */
 };
 struct model_mesh_config {
 	struct str trustDomain;         /* "cluster.local" */
@@ -150,7 +152,8 @@ struct model_mesh_config {
 	struct model_http_retry *defaultHttpRetryPolicy;        /* NULL: Istio's built-in (rule 2.5.4) */
 	struct model_tls_config *meshMTLS, *tlsDefaults;
 	struct model_default_traffic_policy *defaultTrafficPolicy;
-	struct doc *unused;
+	struct doc *zoneAwareLbSetting, *serviceEntryVisibility;
+	struct doc *unused;             /* what is accepted without a meaning */
 };
 
 /* ---- node, ca, metrics, dashboard, limits, router ---------------------------------------------- */

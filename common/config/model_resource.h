@@ -64,5 +64,5 @@ struct model_metadata {
 	struct str name, namespace;
 	struct labels labels, annotations;
 	struct str creationTimestamp;
-	struct doc *unused;
+	struct doc *unused, *refused;   /* what has no meaning here; what is refused, never set */
 };

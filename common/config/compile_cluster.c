@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * compile_cluster: (service, port, subset) → cluster with endpoints. Layer config. A cluster's name is Istio's
+ * and a stable key; where a client's namespace or labels give it other DestinationRules than clients of
+ * the service's own namespace have, "@NS/RULE" is appended: it is another cluster with limits of its own.
+ */
+#include "config/compile_parts.h"
+
+struct str compile_cluster_name(struct compile *c, int64_t port, struct str subset, struct str host)
+{
+	return arena_printf(c->a, "outbound|%d|%.*s|%.*s", (int)port, STR_ARG(subset), STR_ARG(host));
+}
+
+static int64_t add_cluster(struct compile *c, const struct snap_cluster *cl)
+{
+	*compile_push(c, c->s->clusters, c->cap_clusters) = *cl;
+	map_put(&c->clusters, cl->name, (void *)(uintptr_t)c->s->clusters.n);
+	return (int64_t)c->s->clusters.n - 1;
+}
+
+static int64_t known_cluster(const struct compile *c, struct str name)
+{
+	return (int64_t)(uintptr_t)map_get(&c->clusters, name) - 1;
+}
+
+int64_t compile_special_cluster(struct compile *c, const char *name, enum snap_cluster_kind kind)
+{
+	int64_t i = known_cluster(c, str_c(name));
+	if (i >= 0)
+		return i;
+	struct snap_cluster cl = { .name = str_c(name), .service_name = str_c(name), .kind = kind,
+				   .protocol = SNAP_PROTOCOL_AUTO, .lb = SNAP_LB_PASSTHROUGH,
+				   .tls = { .mode = SNAP_TLS_DISABLE } };
+	cl.limits.connect_timeout_us = c->m->mesh.mesh.connectTimeout;
+	return add_cluster(c, &cl);
+}
+
+/* ---- endpoints ----------------------------------------------------------------------------------------- */
+struct filling {
+	struct compile *c;
+	const struct compile_service *s;
+	const struct names_port *port;
+	struct str subset;
+	const struct labels *want;      /* labels of the subset, NULL: every endpoint */
+	struct snap_cluster *cl;
+	size_t cap;
+};
+
+static void put_mesh(struct filling *f, const struct compile_endpoint *e, struct snap_endpoint *ret)
+{
+	struct compile *c = f->c;
+	ret->mesh_address = e->e.workload ? c->m->mesh.node.address : e->e.address;
+	ret->mesh_port = c->m->mesh.node.meshPort;
+	ret->mesh_sni = compile_sni_inbound(c, ret->port, e->e.name, f->s->host);
+}
+
+/* How the endpoint is to be dialled under the cluster's TLS mode (2.9.1, 2.9.2, 2.9.5). */
+static void put_way(struct filling *f, const struct compile_endpoint *e, struct snap_endpoint *ret)
+{
+	struct names_mtls mtls = { .mode = MODEL_MTLS_DISABLE };
+	if (e->meshed)
+		mtls = names_mtls(f->c->m, e->e.ns, &e->e.labels, ret->port);
+	switch ((enum snap_tls_mode)f->cl->tls.mode) {
+	case SNAP_TLS_AUTO:
+		if (mtls.mode != MODEL_MTLS_DISABLE)
+			put_mesh(f, e, ret);
+		break;
+	case SNAP_TLS_ISTIO_MUTUAL:
+		if (e->meshed) {
+			put_mesh(f, e, ret);
+		} else if (!str_has_prefix(ret->address, STR("unix:"))) {
+			ret->mesh_address = ret->address;
+			ret->mesh_port = ret->port;
+			ret->mesh_sni = compile_sni_outbound(f->c, f->port->number, f->subset, f->s->host);
+		}
+		break;
+	case SNAP_TLS_DISABLE:
+	case SNAP_TLS_SIMPLE:
+	case SNAP_TLS_MUTUAL:
+		/* What a STRICT port takes is no other form: its proxy must be the one that says no. */
+		if (mtls.mode == MODEL_MTLS_STRICT) {
+			put_mesh(f, e, ret);
+			ret->address = ret->mesh_address;
+			ret->port = ret->mesh_port;
+			ret->mesh_address = ret->mesh_sni = STR_NULL;
+			ret->mesh_port = 0;
+		}
+		break;
+	case SNAP_TLS__N:
+	default:
+		break;
+	}
+}
+
+static void add_endpoint(struct filling *f, const struct snap_endpoint *e)
+{
+	struct str_list found = { 0 };
+	const struct compile_env *env = f->c->env;
+	bool is_name = f->cl->kind == SNAP_CLUSTER_DNS && !names_is_ip(e->address) &&
+		       !str_has_prefix(e->address, STR("unix:"));
+	if (!is_name || !env->resolve || !env->resolve(env->arg, e->address, &found) || found.n == 0) {
+		*compile_push(f->c, f->cl->endpoints, f->cap) = *e;
+		return;
+	}
+	for (size_t i = 0; i < found.n; i++) {
+		struct snap_endpoint *to = compile_push(f->c, f->cl->endpoints, f->cap);
+		*to = *e;
+		to->address = arena_str(f->c->a, found.v[i]);
+		if (str_eq(e->mesh_address, e->address))
+			to->mesh_address = to->address;
+	}
+}
+
+static void add_part(struct filling *f, const struct names_service *part, const struct compile_endpoints *all)
+{
+	const struct names_port *port = names_port_find(part, f->port->number);
+	for (size_t i = 0; port && i < all->n; i++) {
+		const struct compile_endpoint *e = &all->v[i];
+		int64_t number = names_endpoint_port(&e->e, port);
+		if (number == 0 || (f->want && !labels_is_subset(f->want, &e->e.labels)))
+			continue;
+		struct snap_endpoint to = { .address = e->e.address, .port = number, .weight = e->e.weight,
+					    .peer = e->peer, .locality = e->e.locality, .inactive = e->inactive };
+		put_way(f, e, &to);
+		add_endpoint(f, &to);
+	}
+}
+
+/* A name to resolve stands for itself when nobody listed endpoints. */
+static void add_host(struct filling *f)
+{
+	struct snap_endpoint e = { .address = f->s->host, .weight = 1, .peer = -1 };
+	e.port = f->port->target > 0 ? f->port->target : f->port->number;
+	if (!names_is_wildcard(f->s->host))
+		add_endpoint(f, &e);
+}
+
+static int by_address(const void *x, const void *y)
+{
+	const struct snap_endpoint *a = x, *b = y;
+	int r = str_cmp(a->address, b->address);
+	if (r == 0)
+		r = (a->port > b->port) - (a->port < b->port);
+	return r != 0 ? r : str_cmp(a->mesh_sni, b->mesh_sni);
+}
+
+static void put_endpoints(struct filling *f)
+{
+	size_t listed = 0;
+	if (f->cl->kind == SNAP_CLUSTER_ORIGINAL_DST)
+		return;
+	for (size_t i = 0; i < f->s->n_parts; i++) {
+		add_part(f, f->s->parts[i], &f->s->endpoints[i]);
+		listed += f->s->endpoints[i].n;
+	}
+	if (listed == 0 && f->cl->kind == SNAP_CLUSTER_DNS && !f->want)
+		add_host(f);
+	if (f->cl->endpoints.n > 1)
+		qsort(f->cl->endpoints.v, f->cl->endpoints.n, sizeof(*f->cl->endpoints.v), by_address);
+}
+
+/* ---- the cluster ---------------------------------------------------------------------------------------- */
+static enum snap_cluster_kind kind_of(const struct compile_service *s)
+{
+	if (s->first->res->kind != MODEL_KIND_SERVICE_ENTRY)
+		return SNAP_CLUSTER_STATIC;
+	switch ((enum model_se_resolution)model_as_se(s->first->res)->resolution) {
+	case MODEL_SE_NONE:
+		return SNAP_CLUSTER_ORIGINAL_DST;
+	case MODEL_SE_DNS:
+	case MODEL_SE_DNS_ROUND_ROBIN:
+	case MODEL_SE_DYNAMIC_DNS:
+		return SNAP_CLUSTER_DNS;
+	case MODEL_SE_STATIC:
+	default:
+		return SNAP_CLUSTER_STATIC;
+	}
+}
+
+/* Names that a ServiceEntry accepts count beside the endpoints' own (2.9.3), unless a rule names others. */
+static void add_entry_names(struct compile *c, const struct compile_service *s, struct snap_cluster *cl)
+{
+	if (s->first->res->kind != MODEL_KIND_SERVICE_ENTRY || cl->tls.sans.n > 0)
+		return;
+	const struct str_list *names = &model_as_se(s->first->res)->subjectAltNames;
+	bool mesh = cl->tls.mode == SNAP_TLS_AUTO || cl->tls.mode == SNAP_TLS_ISTIO_MUTUAL;
+	size_t cap = 0;
+	for (size_t i = 0; i < names->n; i++)
+		*compile_push(c, cl->tls.sans, cap) = names->v[i];
+	for (size_t i = 0; i < cl->endpoints.n && mesh && names->n > 0; i++) {
+		int64_t peer = cl->endpoints.v[i].peer;
+		if (peer >= 0 && c->s->peers.v[peer].principal.n > 0)
+			*compile_push(c, cl->tls.sans, cap) = c->s->peers.v[peer].principal;
+	}
+}
+
+static struct str rule_name(struct compile *c, const struct names_rules *rules)
+{
+	if (rules->n == 0)
+		return STR_NULL;
+	return arena_printf(c->a, "%.*s.%.*s", STR_ARG(rules->v[0]->r.name), STR_ARG(rules->v[0]->r.ns));
+}
+
+static struct str variant_name(struct compile *c, struct str base, const struct names_rules *rules,
+			       const struct names_rules *neutral)
+{
+	const struct model_destination_rule *mine = rules->n > 0 ? rules->v[0] : NULL;
+	if (mine == (neutral->n > 0 ? neutral->v[0] : NULL))
+		return base;
+	if (!mine)
+		return arena_printf(c->a, "%.*s@", STR_ARG(base));
+	return arena_printf(c->a, "%.*s@%.*s/%.*s", STR_ARG(base), STR_ARG(mine->r.ns), STR_ARG(mine->r.name));
+}
+
+int64_t compile_cluster(struct compile *c, struct compile_client *client, const struct compile_service *s,
+			const struct names_port *p, struct str subset)
+{
+	const struct names_rules *rules = compile_rules(c, client, s);
+	const struct model_subset *sub = subset.n > 0 ? names_subset(rules, subset, NULL) : NULL;
+	if (subset.n > 0 && !sub)
+		return -1;
+	struct str name = variant_name(c, compile_cluster_name(c, p->number, subset, s->host), rules, &s->neutral);
+	int64_t i = known_cluster(c, name);
+	if (i >= 0)
+		return i;
+	struct snap_cluster cl = { .name = name, .kind = kind_of(s), .service = s->host, .service_name = s->name,
+				   .service_ns = s->ns, .subset = subset, .port = p->number, .protocol = p->protocol,
+				   .destination_rule = rule_name(c, rules) };
+	struct names_policy policy;
+	names_policy(rules, subset, p->number, &policy);
+	compile_policy(c, p, &policy, &cl);
+	struct filling f = { .c = c, .s = s, .port = p, .subset = subset, .want = sub ? &sub->labels : NULL,
+			     .cl = &cl };
+	put_endpoints(&f);
+	add_entry_names(c, s, &cl);
+	return add_cluster(c, &cl);
+}

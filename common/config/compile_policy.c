@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* compile_policy: load balancing, limits and TLS of a cluster from its DestinationRules (2.8, 2.9). Layer config. */
+#include "config/compile_parts.h"
+
+#define IDLE_US (INT64_C(3600) * 1000000)
+
+static void put_balancer(const struct model_load_balancer *lb, struct snap_cluster *ret)
+{
+	ret->lb = SNAP_LB_LEAST_REQUEST;
+	if (!lb || !lb->has_simple)
+		return;
+	switch ((enum model_lb)lb->simple) {
+	case MODEL_LB_ROUND_ROBIN:
+		ret->lb = SNAP_LB_ROUND_ROBIN;
+		break;
+	case MODEL_LB_RANDOM:
+		ret->lb = SNAP_LB_RANDOM;
+		break;
+	case MODEL_LB_PASSTHROUGH:
+		ret->lb = SNAP_LB_PASSTHROUGH;
+		ret->kind = SNAP_CLUSTER_ORIGINAL_DST;
+		break;
+	case MODEL_LB_UNSPECIFIED:
+	case MODEL_LB_LEAST_CONN:
+	case MODEL_LB_LEAST_REQUEST:
+	default:
+		break;
+	}
+}
+
+static void put_keepalive(const struct model_tcp_keepalive *k, struct snap_limits *l)
+{
+	if (!k)
+		return;
+	l->keepalive_time_us = k->time;
+	l->keepalive_interval_us = k->interval;
+	l->keepalive_probes = k->probes;
+}
+
+static void put_tcp(const struct model_tcp_settings *t, struct snap_limits *l)
+{
+	if (!t)
+		return;
+	l->max_connections = t->maxConnections;
+	if (t->has_connectTimeout)
+		l->connect_timeout_us = t->connectTimeout;
+	if (t->has_idleTimeout)
+		l->idle_timeout_us = t->idleTimeout;
+	put_keepalive(t->tcpKeepalive, l);
+}
+
+static void put_http(const struct model_http_settings *h, bool is_http, struct snap_limits *l)
+{
+	if (!h)
+		return;
+	l->max_pending = h->http1MaxPendingRequests;
+	l->max_requests = h->http2MaxRequests;
+	l->max_retries = h->maxRetries;
+	l->max_requests_per_connection = h->maxRequestsPerConnection;
+	if (is_http && h->has_idleTimeout)
+		l->idle_timeout_us = h->idleTimeout;
+}
+
+static void put_limits(const struct compile *c, const struct names_port *p, const struct model_connection_pool *pool,
+		       struct snap_limits *l)
+{
+	l->connect_timeout_us = c->m->mesh.mesh.connectTimeout;
+	l->idle_timeout_us = IDLE_US;
+	put_keepalive(c->m->mesh.mesh.tcpKeepalive, l);
+	if (!pool)
+		return;
+	put_tcp(pool->tcp, l);
+	put_http(pool->http, compile_port_is_http(p), l);
+}
+
+static void put_tls(const struct compile *c, const struct model_client_tls *tls, struct snap_tls *ret)
+{
+	static const enum snap_tls_mode modes[] = {
+		[MODEL_CLIENT_TLS_DISABLE] = SNAP_TLS_DISABLE,
+		[MODEL_CLIENT_TLS_SIMPLE] = SNAP_TLS_SIMPLE,
+		[MODEL_CLIENT_TLS_MUTUAL] = SNAP_TLS_MUTUAL,
+		[MODEL_CLIENT_TLS_ISTIO_MUTUAL] = SNAP_TLS_ISTIO_MUTUAL,
+	};
+	if (!tls) {
+		ret->mode = c->m->mesh.mesh.enableAutoMtls ? SNAP_TLS_AUTO : SNAP_TLS_DISABLE;
+		return;
+	}
+	ret->mode = modes[tls->mode];
+	ret->sni = tls->sni;
+	ret->sans = tls->subjectAltNames;
+	ret->cert = tls->clientCertificate;
+	ret->key = tls->privateKey;
+	ret->ca = tls->caCertificates;
+	ret->skip_verify = tls->insecureSkipVerify;
+}
+
+void compile_policy(struct compile *c, const struct names_port *p, const struct names_policy *policy,
+		    struct snap_cluster *ret)
+{
+	put_balancer(policy->loadBalancer, ret);
+	put_limits(c, p, policy->connectionPool, &ret->limits);
+	put_tls(c, policy->tls, &ret->tls);
+}

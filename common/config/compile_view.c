@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* compile_view: what callers of one kind see: virtual hosts for every visible host and port (2.1.2, 2.2, 2.3.13). Layer config. */
+#include "config/compile_parts.h"
+
+/* ---- kinds of callers -------------------------------------------------------------------------------- */
+static int by_text(const void *x, const void *y)
+{
+	const struct str *a = x, *b = y;
+	return str_cmp(*a, *b);
+}
+
+static void add_keys(struct compile *c, const struct labels *l, size_t *cap)
+{
+	for (size_t i = 0; i < l->n; i++) {
+		bool known = false;
+		for (size_t k = 0; k < c->label_keys.n && !known; k++)
+			known = str_eq(c->label_keys.v[k], l->v[i].key);
+		if (!known)
+			*compile_push(c, c->label_keys, *cap) = l->v[i].key;
+	}
+}
+
+static void add_vs_keys(struct compile *c, const struct model_virtual_service *vs, size_t *cap)
+{
+	for (size_t i = 0; i < vs->http.n; i++) {
+		for (size_t k = 0; k < vs->http.v[i].match.n; k++)
+			add_keys(c, &vs->http.v[i].match.v[k].sourceLabels, cap);
+	}
+	for (size_t i = 0; i < vs->tls.n; i++) {
+		for (size_t k = 0; k < vs->tls.v[i].match.n; k++)
+			add_keys(c, &vs->tls.v[i].match.v[k].sourceLabels, cap);
+	}
+	for (size_t i = 0; i < vs->tcp.n; i++) {
+		for (size_t k = 0; k < vs->tcp.v[i].match.n; k++)
+			add_keys(c, &vs->tcp.v[i].match.v[k].sourceLabels, cap);
+	}
+}
+
+void compile_label_keys(struct compile *c)
+{
+	size_t cap = 0;
+	model_for_each(c->m, MODEL_KIND_VIRTUAL_SERVICE, r)
+		add_vs_keys(c, model_as_vs(r), &cap);
+	model_for_each(c->m, MODEL_KIND_DESTINATION_RULE, r) {
+		if (model_as_dr(r)->workloadSelector)
+			add_keys(c, &model_as_dr(r)->workloadSelector->matchLabels, &cap);
+	}
+	if (c->label_keys.n > 1)
+		qsort(c->label_keys.v, c->label_keys.n, sizeof(*c->label_keys.v), by_text);
+}
+
+static struct labels relevant(struct compile *c, const struct labels *all)
+{
+	struct labels ret = { .v = arena_new_n(c->a, struct label, c->label_keys.n) };
+	for (size_t i = 0; i < c->label_keys.n && all; i++) {
+		struct str v = labels_get(all, c->label_keys.v[i]);
+		if (v.p)
+			ret.v[ret.n++] = (struct label){ .key = c->label_keys.v[i], .val = v };
+	}
+	return ret;
+}
+
+static struct str client_key(struct compile *c, struct str ns, const struct labels *l)
+{
+	struct str key = ns;
+	for (size_t i = 0; i < l->n; i++)
+		key = arena_printf(c->a, "%.*s %.*s=%.*s", STR_ARG(key), STR_ARG(l->v[i].key), STR_ARG(l->v[i].val));
+	return key;
+}
+
+struct compile_client *compile_client(struct compile *c, struct str ns, const struct labels *labels)
+{
+	struct labels l = relevant(c, labels);
+	struct str key = client_key(c, ns, &l);
+	uintptr_t known = (uintptr_t)map_get(&c->clients_by_key, key);
+	if (known > 0)
+		return &c->clients[known - 1];
+	struct compile_client *to = vec_push_arena(c->a, c->clients, c->n_clients, c->cap_clients);
+	*to = (struct compile_client){ .ns = ns, .labels = l, .view = (int64_t)c->n_clients - 1 };
+	to->rules = arena_new_n(c->a, struct names_rules, c->n_services);
+	to->has_rules = arena_new_n(c->a, bool, c->n_services);
+	map_put(&c->clients_by_key, key, (void *)(uintptr_t)c->n_clients);
+	return to;
+}
+
+/* ---- virtual hosts ------------------------------------------------------------------------------------- */
+struct building {
+	struct compile *c;
+	struct compile_client *client;
+	struct snap_view *view;
+	size_t cap_vhosts;
+};
+
+static struct snap_vhost *add_vhost(struct building *b, struct str host, int64_t port)
+{
+	struct snap_vhost *v = compile_push(b->c, b->view->vhosts, b->cap_vhosts);
+	*v = (struct snap_vhost){ .port = port };
+	v->name = arena_printf(b->c->a, "%.*s:%d", STR_ARG(host), (int)port);
+	return v;
+}
+
+static struct str_list one_domain(struct compile *c, struct str host)
+{
+	struct str_list l = { .v = arena_new(c->a, struct str), .n = 1 };
+	l.v[0] = host;
+	return l;
+}
+
+static void add_service_port(struct building *b, const struct compile_service *s, const struct names_port *p)
+{
+	struct compile *c = b->c;
+	int64_t cluster = compile_cluster(c, b->client, s, p, STR(""));
+	struct snap_vhost *v = add_vhost(b, s->host, p->number);
+	v->service = s->host;
+	v->domains = s->first->res->kind == MODEL_KIND_SERVICE ?
+			     names_aliases(c->m, s->name, s->ns, b->client->ns, c->a) :
+			     one_domain(c, s->host);
+	const struct model_virtual_service *vs = names_virtual_service(c->m, b->client->ns, s->host, NULL);
+	if (!vs || !compile_routes(c, b->client, vs, v))
+		compile_sole_route(c, "default", cluster, compile_retry(c, NULL), v);
+}
+
+/* Clusters that no route of this view leads to are there to be seen, and for callers of the other forms. */
+static void add_subsets(struct building *b, const struct compile_service *s, const struct names_port *p)
+{
+	const struct names_rules *rules = compile_rules(b->c, b->client, s);
+	for (size_t i = 0; i < rules->n; i++) {
+		for (size_t k = 0; k < rules->v[i]->subsets.n; k++)
+			compile_cluster(b->c, b->client, s, p, rules->v[i]->subsets.v[k].name);
+	}
+}
+
+static void add_services(struct building *b)
+{
+	for (size_t i = 0; i < b->c->n_services; i++) {
+		const struct compile_service *s = &b->c->services[i];
+		if (!compile_is_visible(b->c, b->client, s))
+			continue;
+		for (size_t k = 0; k < s->ports.n; k++) {
+			compile_cluster(b->c, b->client, s, &s->ports.v[k], STR(""));
+			add_subsets(b, s, &s->ports.v[k]);
+			if (compile_port_is_http(&s->ports.v[k]))
+				add_service_port(b, s, &s->ports.v[k]);
+		}
+	}
+}
+
+/* ---- hosts that only a VirtualService names ---------------------------------------------------------- */
+/* Is there a visible service that this host of a VirtualService means or covers? */
+static bool covers_service(const struct building *b, struct str host)
+{
+	const struct compile *c = b->c;
+	if (!names_is_wildcard(host)) {
+		const struct compile_service *s = map_get(&c->service_by_host, host);
+		return s && compile_is_visible(c, b->client, s);
+	}
+	for (size_t i = 0; i < c->n_services; i++) {
+		if (names_subset_of(c->services[i].host, host) && compile_is_visible(c, b->client, &c->services[i]))
+			return true;
+	}
+	return false;
+}
+
+/* Ports of the services among the hosts of vs; 80 when there is none (Istio's choice). */
+static size_t ports_of(const struct building *b, const struct model_virtual_service *vs, int64_t **ret)
+{
+	size_t n = 0, cap = 0;
+	int64_t *v = NULL;
+	for (size_t i = 0; i < vs->fqdns.n; i++) {
+		const struct compile_service *s = map_get(&b->c->service_by_host, vs->fqdns.v[i]);
+		for (size_t k = 0; s && k < s->ports.n; k++) {
+			bool known = !compile_port_is_http(&s->ports.v[k]);
+			for (size_t j = 0; j < n && !known; j++)
+				known = v[j] == s->ports.v[k].number;
+			if (!known)
+				*vec_push_arena(b->c->a, v, n, cap) = s->ports.v[k].number;
+		}
+	}
+	if (n == 0)
+		*vec_push_arena(b->c->a, v, n, cap) = 80;
+	*ret = v;
+	return n;
+}
+
+static void add_foreign_host(struct building *b, const struct model_virtual_service *vs, struct str host)
+{
+	int64_t *ports;
+	size_t n = ports_of(b, vs, &ports);
+	for (size_t i = 0; i < n; i++) {
+		struct snap_vhost v = { .port = ports[i] };
+		if (!compile_routes(b->c, b->client, vs, &v))
+			continue;
+		v.name = add_vhost(b, host, ports[i])->name;
+		v.domains = one_domain(b->c, host);
+		b->view->vhosts.v[b->view->vhosts.n - 1] = v;
+	}
+}
+
+static void add_foreign_hosts(struct building *b)
+{
+	model_for_each(b->c->m, MODEL_KIND_VIRTUAL_SERVICE, r) {
+		const struct model_virtual_service *vs = model_as_vs(r);
+		for (size_t i = 0; i < vs->fqdns.n && vs->http.n > 0; i++) {
+			struct str host = vs->fqdns.v[i], by = STR_NULL;
+			/* The oldest VirtualService keeps a host (2.2.2); names_virtual_service also knows who may see it. */
+			if (names_virtual_service(b->c->m, b->client->ns, host, &by) == vs && str_eq(by, host) &&
+			    !str_eq(host, STR("*")) && !covers_service(b, host))
+				add_foreign_host(b, vs, host);
+		}
+	}
+}
+
+/* ---- everything else (2.3.13) ---------------------------------------------------------------------------- */
+static void add_rest(struct building *b)
+{
+	bool any = b->view->outbound == SNAP_OUTBOUND_ALLOW_ANY;
+	int64_t cluster = any ? compile_special_cluster(b->c, "PassthroughCluster", SNAP_CLUSTER_ORIGINAL_DST) :
+				compile_special_cluster(b->c, "BlackHoleCluster", SNAP_CLUSTER_BLACKHOLE);
+	const char *name = any ? "allow_any" : "block_all";
+	struct snap_vhost *v = compile_push(b->c, b->view->vhosts, b->cap_vhosts);
+	*v = (struct snap_vhost){ .name = str_c(name), .domains = one_domain(b->c, STR("*")) };
+	compile_sole_route(b->c, name, cluster, NULL, v);
+}
+
+static void build_view(struct compile *c, struct compile_client *client, struct snap_view *view)
+{
+	struct building b = { .c = c, .client = client, .view = view };
+	view->name = client_key(c, client->ns, &client->labels);
+	view->outbound = c->m->mesh.mesh.outboundTrafficPolicy.mode == MODEL_MESH_REGISTRY_ONLY ?
+				 SNAP_OUTBOUND_REGISTRY_ONLY : SNAP_OUTBOUND_ALLOW_ANY;
+	add_services(&b);
+	add_foreign_hosts(&b);
+	add_rest(&b);
+	compile_l4(c, client, view);
+}
+
+void compile_views(struct compile *c)
+{
+	c->s->views.v = arena_new_n(c->a, struct snap_view, c->n_clients);
+	for (; c->s->views.n < c->n_clients; c->s->views.n++)
+		build_view(c, &c->clients[c->s->views.n], &c->s->views.v[c->s->views.n]);
+}
