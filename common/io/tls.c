@@ -485,7 +485,7 @@ static int load_pair(SSL_CTX *c, const struct tls_files *f, struct err *err)
 	if (SSL_CTX_use_certificate_chain_file(c, f->cert) != 1)
 		return tls_err_set(err, "cannot use the certificate %s", f->cert);
 	if (SSL_CTX_use_PrivateKey_file(c, f->key, SSL_FILETYPE_PEM) != 1)
-		return tls_err_set(err, "cannot use the key %s", f->key);
+		return tls_err_set(err, "cannot use the key %s for the certificate %s", f->key, f->cert);
 	if (SSL_CTX_check_private_key(c) != 1)
 		return tls_err_set(err, "the key %s does not belong to %s", f->key, f->cert);
 	return 0;

@@ -271,11 +271,13 @@ END_TEST
 
 /* ---- Unix ------------------------------------------------------------------------------------------------ */
 
-static char dir[] = "/tmp/kvmesh-test-sock-XXXXXX";
+#define DIR_PATTERN "/tmp/kvmesh-test-sock-XXXXXX"
+static char dir[] = DIR_PATTERN;
 static char path[sizeof(dir) + 8];
 
 static void in_dir(void)
 {
+	memcpy(dir, DIR_PATTERN, sizeof(dir));
 	ck_assert_ptr_nonnull(mkdtemp(dir));
 	snprintf(path, sizeof(path), "%s/s", dir);
 }

@@ -143,7 +143,11 @@ struct pki_ca *pki_root(void)
 
 struct pki_ca *pki_sub(const struct pki_ca *parent, const char *constraints)
 {
-	return make_ca(&(struct pki_spec){ .ca = true, .cn = "intermediate", .constraints = constraints,
+	static int count;
+	char name[40];
+
+	snprintf(name, sizeof(name), "intermediate %d", count++);
+	return make_ca(&(struct pki_spec){ .ca = true, .cn = name, .constraints = constraints,
 					   .basic = "critical,CA:TRUE,pathlen:0" }, parent);
 }
 
