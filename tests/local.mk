@@ -8,6 +8,7 @@ include tests/unit/snap.mk
 include tests/unit/core.mk
 include tests/unit/config.mk
 include tests/unit/proxy.mk
+include tests/unit/observe.mk
 include tests/unit/daemons.mk
 include tests/golden/local.mk
 include tests/fuzz/local.mk

@@ -35,8 +35,10 @@ static void on_acked(void *arg, const char *error_name, const struct doc *p, boo
 	struct control *c = arg;
 
 	(void)continues;
-	if (!error_name)
+	if (!error_name) {
+		c->ack.told = true;
 		return;
+	}
 	log_debug("ack: %s: %.*s", error_name, STR_ARG(doc_get_str(p, "message", STR(""))));
 	if (!c->stopping)
 		loop_timer_set(&c->ack_retry, ACK_RETRY_US);
@@ -47,7 +49,7 @@ static void send_ack(void *arg)
 	struct control *c = arg;
 	struct arena a;
 
-	if (c->ack.version == 0 || c->ack.waiting || c->stopping)
+	if (c->ack.version == 0 || c->ack.waiting || c->ack.told || c->stopping)
 		return;
 	loop_timer_stop(&c->ack_retry);
 	arena_init(&a, 0);
@@ -290,9 +292,11 @@ static void on_snapshot(void *arg, const char *error_name, const struct doc *p, 
 
 	if (c->stopping)
 		return;
+	if (error_name && strcmp(error_name, IPC_E_DISCONNECTED) == 0)
+		return;
 	if (!continues)
 		loop_timer_set(&c->watch_retry, c->at ? WATCH_RETRY_US : WATCH_RETRY_START_US);
-	if (error_name && strcmp(error_name, IPC_E_DISCONNECTED) != 0)
+	if (error_name)
 		log_warn("router: %s: %.*s", error_name, STR_ARG(doc_get_str(p, "message", STR(""))));
 	if (!body)
 		return;
@@ -306,6 +310,8 @@ static void watch(void *arg)
 	struct control *c = arg;
 	struct arena a;
 
+	if (!ipc_client_is_connected(c->watch))
+		return;                 /* on_watch_connected comes back here */
 	arena_init(&a, 0);
 	struct doc *p = doc_new_map(&a);
 
@@ -314,11 +320,25 @@ static void watch(void *arg)
 	arena_done(&a);
 }
 
-static struct ipc_client *dial_router(struct control *c)
+static void on_watch_connected(void *arg, bool connected)
+{
+	if (connected)
+		watch(arg);
+}
+
+static void on_call_connected(void *arg, bool connected)
+{
+	if (connected)
+		send_ack(arg);
+}
+
+static struct ipc_client *dial_router(struct control *c, void (*connected)(void *arg, bool connected))
 {
 	_cleanup_free_ char *path = kv_asprintf("%s/router/router.sock", c->run_dir);
+	struct ipc_client *client = ipc_client_new(c->loop, path);
 
-	return ipc_client_new(c->loop, path);
+	ipc_client_on_connect(client, connected, c);
+	return client;
 }
 
 static void redial(void *arg)
@@ -326,9 +346,7 @@ static void redial(void *arg)
 	struct control *c = arg;
 
 	ipc_client_free(c->watch);
-	c->watch = dial_router(c);
-	loop_timer_stop(&c->watch_retry);
-	watch(c);
+	c->watch = dial_router(c, on_watch_connected);
 }
 
 /* ---- counters ------------------------------------------------------------------------------------------- */
@@ -393,9 +411,8 @@ static void start(struct control *c)
 	for (size_t i = 0; i < n; i++)
 		worker_at(c->ws, i)->log = access_log_ring(c->log, i);
 	c->secrets = secrets_new(c->loop, c->run_dir, c->instance, on_secrets, c);
-	c->watch = dial_router(c);
-	c->call = dial_router(c);
-	watch(c);
+	c->watch = dial_router(c, on_watch_connected);
+	c->call = dial_router(c, on_call_connected);
 	loop_timer_set(&c->silent, SILENT_US);
 	loop_timer_set(&c->probe, PROBE_US);
 }

@@ -19,6 +19,7 @@ struct control;
 /* ready: called once, when the first snapshot is served with live certificates for all its identities. */
 struct control *control_new(struct loop *l, struct worker_set *ws, const struct control_options *o,
 			    void (*ready)(void *arg), void *arg, struct err *err);
+/* After worker_set_stop: until then workers write into rings that are freed here. */
 void control_free(struct control *c);
 void control_reload(struct control *c);         /* SIGHUP: reconnect to the router, reopen logs */
 void control_stopping(struct control *c);       /* no more publishes */

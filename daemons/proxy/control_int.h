@@ -21,6 +21,7 @@ struct control_ack {
 	int64_t version;                /* 0: none yet */
 	char *error;                    /* NULL: served */
 	bool waiting;                   /* for certificates */
+	bool told;                      /* the router has taken it */
 };
 
 struct control {

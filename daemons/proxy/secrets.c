@@ -382,7 +382,7 @@ static void on_roots(void *arg, const char *error_name, const struct doc *p, boo
 	if (!continues)
 		loop_timer_set(&s->roots_retry, s->trust ? SECOND_US : START_STEP_US);
 	if (error_name) {
-		log_debug("trust bundle: %s", error_name);
+		log_debug("trust bundle: %s: %.*s", error_name, STR_ARG(doc_get_str(p, "message", STR(""))));
 		return;
 	}
 	struct str bundle = doc_get_str(p, "bundle", STR_NULL);
@@ -407,7 +407,17 @@ static void ask_roots(void *arg)
 {
 	struct secrets *s = arg;
 
-	ipc_client_call(s->roots, "Roots", NULL, true, on_roots, s);
+	if (ipc_client_is_connected(s->roots))
+		ipc_client_call(s->roots, "Roots", NULL, true, on_roots, s);
+}
+
+static void on_roots_connected(void *arg, bool connected)
+{
+	struct secrets *s = arg;
+
+	loop_timer_stop(&s->roots_retry);
+	if (connected)
+		ask_roots(s);
 }
 
 /* ---- what is wanted ---------------------------------------------------------------------------------- */
@@ -546,7 +556,7 @@ struct secrets *secrets_new(struct loop *l, const char *run_dir, const char *ins
 	loop_later_init(&s->tell, tell_changed, s);
 	connect_sign(s);
 	s->roots = ipc_client_new(l, s->path);
-	ask_roots(s);
+	ipc_client_on_connect(s->roots, on_roots_connected, s);
 	return s;
 }
 

@@ -12,6 +12,7 @@
 #include "io/loop.h"
 #include "proxy/access_log.h"
 #include "unit.h"
+#include "until.h"
 
 static char dir[] = "/tmp/kvmesh-access-XXXXXX";
 static char path[128];
@@ -40,35 +41,6 @@ static void configure(const char *where, bool json, const char *format)
 	int r = access_log_configure(writer, str_c(where), json, str_c(format), &err);
 
 	ck_assert_msg(r == 0, "%s", err.text);
-}
-
-/* ---- running the loop until something is true ----------------------------------------------------- */
-
-struct wait {
-	struct loop_timer timer;
-	bool (*done)(void *arg);
-	void *arg;
-};
-
-static void look(void *arg)
-{
-	struct wait *w = arg;
-
-	if (w->done(w->arg))
-		loop_stop(loop);
-	else
-		loop_timer_set(&w->timer, 5000);
-}
-
-/* Check's own timeout is the deadline. */
-static void run_until(bool (*done)(void *arg), void *arg)
-{
-	struct wait w = { .done = done, .arg = arg };
-
-	loop_timer_init(&w.timer, loop, look, &w);
-	loop_timer_set(&w.timer, 1);
-	loop_run(loop);
-	loop_timer_done(&w.timer);
 }
 
 static char *read_log(void)
@@ -100,7 +72,7 @@ static bool has_lines(void *arg)
 
 static void wait_lines(size_t n)
 {
-	run_until(has_lines, &n);
+	run_until(loop, has_lines, &n);
 }
 
 static struct sock_addr addr(const char *host, uint16_t port)
@@ -376,7 +348,7 @@ START_TEST(a_full_disk_loses_lines_and_counts_them)
 	configure("/dev/full", false, "");
 	for (uint64_t i = 0; i < n; i++)
 		add(&r);
-	run_until(some_are_lost, &n);
+	run_until(loop, some_are_lost, &n);
 	ck_assert_uint_eq(access_log_lost(writer), n);
 	teardown();
 }
@@ -474,7 +446,7 @@ START_TEST(two_workers_write_while_the_log_is_drained)
 		p[i] = (struct producer){ .ring = access_log_ring(writer, i), .done = &done };
 		ck_assert_int_eq(pthread_create(&p[i].thread, NULL, producer, &p[i]), 0);
 	}
-	run_until(is_joined, &done);
+	run_until(loop, is_joined, &done);
 	for (size_t i = 0; i < 2; i++)
 		pthread_join(p[i].thread, NULL);
 	wait_lines(2 * PER_THREAD - p[0].dropped - p[1].dropped);
