@@ -15,13 +15,16 @@ static struct snap_redirect *redirect(struct compile *c, const struct model_http
 	return to;
 }
 
+/* Snapshots travel as JSON. */
 static bool is_text(struct str s)
 {
-	for (size_t i = 0; i < s.n; i++) {
-		if ((unsigned char)s.p[i] >= 0x80 || s.p[i] == '\0')
+	uint32_t code = 1;
+	for (size_t n; s.n > 0 && code != 0; s = str_skip(s, n)) {
+		n = str_utf8(s, &code);
+		if (n == 0)
 			return false;
 	}
-	return true;
+	return code != 0;
 }
 
 static struct snap_direct *direct(struct compile *c, const struct model_http_direct_response *d)
@@ -32,7 +35,7 @@ static struct snap_direct *direct(struct compile *c, const struct model_http_dir
 		return to;
 	to->body = d->body->text;
 	if (d->body->bytes.p && !is_text(to->body))
-		compile_error(c, d->at, "directResponse.body.bytes that are no ASCII text are not supported yet");
+		compile_error(c, d->at, "directResponse.body.bytes that are not UTF-8 text are not supported yet");
 	return to;
 }
 

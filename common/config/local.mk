@@ -18,6 +18,20 @@ libkvconfig_a_SOURCES = \
 	%D%/check_vs.c \
 	%D%/check_workloads.c \
 	%D%/convert.c %D%/convert.h \
+	%D%/compile.c %D%/compile.h \
+	%D%/compile_cluster.c \
+	%D%/compile_headers.c \
+	%D%/compile_inbound.c \
+	%D%/compile_l4.c \
+	%D%/compile_match.c \
+	%D%/compile_parts.h \
+	%D%/compile_peer.c \
+	%D%/compile_policy.c \
+	%D%/compile_retry.c \
+	%D%/compile_route.c \
+	%D%/compile_service.c \
+	%D%/compile_target.c \
+	%D%/compile_view.c \
 	%D%/load.c %D%/load.h \
 	%D%/load_canon.c \
 	%D%/load_files.c \

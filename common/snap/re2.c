@@ -71,25 +71,12 @@ static int hex_value(int c)
 	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/* One UTF-8 character (RFC 3629: shortest form, no surrogates). */
 static int read_char(struct re2 *re, uint32_t *ret)
 {
-	static const uint32_t lowest[] = { 0, 0, 0x80, 0x800, 0x10000 };
-	int c = peek(re, 0);
-	size_t n = c < 0x80 ? 1 : c >= 0xf0 && c < 0xf8 ? 4 : c >= 0xe0 && c < 0xf0 ? 3 : c >= 0xc0 && c < 0xe0 ? 2 : 0;
-	if (c == 0 || n == 0)
-		return refuse(re, re->at, "a byte that is not UTF-8 text");
-	uint32_t v = n == 1 ? (uint32_t)c : (uint32_t)c & (0xffu >> (n + 1));
-	for (size_t i = 1; i < n; i++) {
-		int t = peek(re, i);
-		if (t < 0 || (t & 0xc0) != 0x80)
-			return refuse(re, re->at, "a byte that is not UTF-8 text");
-		v = v << 6 | ((uint32_t)t & 0x3f);
-	}
-	if (v < lowest[n] || v > 0x10ffff || (v >= 0xd800 && v < 0xe000))
+	size_t n = str_utf8(str_skip(re->all, re->at), ret);
+	if (n == 0 || *ret == 0)
 		return refuse(re, re->at, "a byte that is not UTF-8 text");
 	re->at += n;
-	*ret = v;
 	return 0;
 }
 

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* compile: the frame of a snapshot: settings, listeners, who is served; see compile.h. Layer config. */
+#include "config/compile_parts.h"
+
+#define CALLERS_NS "default"            /* what unregistered callers see the mesh as */
+
+void compile_error(struct compile *c, struct origin at, const char *fmt, ...)
+{
+	struct err e = { 0 };
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(e.text, sizeof(e.text), fmt, ap);
+	va_end(ap);
+	err_list_add(c->errs, ERR_LEVEL_ERROR, KV_ERR_CHECK, NULL, at, "%s", e.text);
+	c->failed = true;
+}
+
+/* ---- instances ------------------------------------------------------------------------------------------- */
+struct str_list compile_proxies(const struct model *m, struct arena *a)
+{
+	struct str_list l = { 0 };
+	size_t cap = 0;
+	*vec_push_arena(a, l.v, l.n, cap) = STR("node");
+	model_for_each(m, MODEL_KIND_WORKLOAD, r) {
+		if (model_as_workload(r)->gateway)
+			*vec_push_arena(a, l.v, l.n, cap) = arena_str(a, r->name);
+	}
+	return l;
+}
+
+static const struct model_workload *gateway_of(const struct model *m, struct str proxy)
+{
+	model_for_each(m, MODEL_KIND_WORKLOAD, r) {
+		if (model_as_workload(r)->gateway && str_eq(r->name, proxy))
+			return model_as_workload(r);
+	}
+	return NULL;
+}
+
+/* ---- settings --------------------------------------------------------------------------------------------- */
+static int normalization(int n)
+{
+	/* The model's first word is "the default", which is BASE. */
+	return n == MODEL_PATH_NORM_DEFAULT ? MODEL_PATH_NORM_BASE - 1 : n - 1;
+}
+
+static void put_settings(const struct model *m, struct snap_settings *to)
+{
+	const struct model_mesh *g = &m->mesh;
+	*to = (struct snap_settings){
+		.trust_domain = g->mesh.trustDomain,
+		.domain_suffix = g->mesh.domainSuffix,
+		.cluster = g->mesh.clusterName,
+		.node = g->node.name,
+		.refuse_unregistered = g->node.unregisteredCallers == MODEL_UNREGISTERED_REFUSE,
+		.path_normalization = normalization(g->mesh.pathNormalization.normalization),
+		.detection_timeout_us = g->mesh.protocolDetectionTimeout,
+		.access_log = g->mesh.accessLogFile,
+		.access_log_json = g->mesh.accessLogEncoding == MODEL_LOG_JSON,
+		.access_log_format = g->mesh.accessLogFormat,
+		.workers = g->mesh.defaultConfig.concurrency,
+		.max_connections = g->limits.maxConnections,
+		.max_header_bytes = g->limits.maxHeaderBytes,
+		.max_body_bytes = g->limits.maxBodyBytes,
+		.header_timeout_us = g->limits.headerTimeout,
+		.idle_timeout_us = g->limits.idleTimeout,
+		.stream_idle_timeout_us = g->limits.streamIdleTimeout,
+		.drain_us = g->limits.drainTimeout,
+		.retry_body_bytes = g->limits.retryBodyBytes,
+	};
+}
+
+/* ---- listeners ----------------------------------------------------------------------------------------- */
+static void add_listener(struct compile *c, enum snap_listener_kind kind, struct str address, int64_t port)
+{
+	if (port != 0)
+		*compile_push(c, c->s->listeners, c->cap_listeners) =
+			(struct snap_listener){ .kind = kind, .address = address, .port = port, .view = -1 };
+}
+
+/* "127.0.0.1:16379", "[::1]:16379". */
+static bool split_listen(struct str s, struct str *ret_address, int64_t *ret_port)
+{
+	ptrdiff_t colon = str_rfind(s, ':');
+	uint64_t port;
+	if (colon <= 0 || !str_to_u64(str_skip(s, (size_t)colon + 1), &port) || port < 1 || port > 65535)
+		return false;
+	struct str host = str_take(s, (size_t)colon);
+	if (host.p[0] == '[' && host.p[host.n - 1] == ']')
+		host = str_take(str_skip(host, 1), host.n - 2);
+	*ret_address = host;
+	*ret_port = (int64_t)port;
+	return names_is_ip(host);
+}
+
+static void add_entry(struct compile *c, const struct compile_service *s, const struct names_port *p)
+{
+	struct snap_listener l = { .kind = SNAP_LISTENER_TCP, .service = s->host, .service_port = p->number,
+				   .view = -1 };
+	if (split_listen(p->listen, &l.address, &l.port))
+		*compile_push(c, c->s->listeners, c->cap_listeners) = l;
+	else
+		compile_error(c, p->at, "Service.ports.listen must be ADDRESS:PORT, is '%.*s'", STR_ARG(p->listen));
+}
+
+static void add_listeners(struct compile *c)
+{
+	const struct model_node *n = &c->m->mesh.node;
+	add_listener(c, SNAP_LISTENER_HTTP_PROXY, n->localBind, c->m->mesh.mesh.proxyHttpPort);
+	add_listener(c, SNAP_LISTENER_OUTBOUND, n->localBind, n->outboundPort);
+	add_listener(c, SNAP_LISTENER_INBOUND, n->localBind, n->inboundPort);
+	add_listener(c, SNAP_LISTENER_MESH, n->meshBind, n->meshPort);
+	add_listener(c, SNAP_LISTENER_READY, n->localBind, n->readyPort);
+	for (size_t i = 0; i < c->n_services; i++) {
+		for (size_t k = 0; k < c->services[i].ports.n; k++) {
+			if (c->services[i].ports.v[k].listen.n > 0)
+				add_entry(c, &c->services[i], &c->services[i].ports.v[k]);
+		}
+	}
+}
+
+/* ---- who is served ---------------------------------------------------------------------------------------- */
+static void put_workload(struct compile *c, int64_t peer, struct str ns, const struct model_workload *w)
+{
+	struct snap_workload *to = &c->s->workloads.v[c->s->workloads.n];
+	*to = (struct snap_workload){ .peer = peer };
+	to->identity = compile_identity(c, c->s->peers.v[peer].principal);
+	to->view = compile_client(c, ns, w ? &w->r.labels : NULL)->view;
+	if (w) {
+		to->unit = w->unit;
+		to->user = w->user;
+		map_put(&c->local_by_id, w->r.id, (void *)(uintptr_t)(c->s->workloads.n + 1));
+	}
+	c->locals[c->s->workloads.n++] = w;
+}
+
+static int by_name(const void *x, const void *y)
+{
+	const struct model_workload *const *a = x, *const *b = y;
+	int r = str_cmp((*a)->r.ns, (*b)->r.ns);
+	return r != 0 ? r : str_cmp((*a)->r.name, (*b)->r.name);
+}
+
+/* By namespace and name, not by age: a snapshot must not change because a clock did. */
+static size_t served_workloads(const struct compile *c, const struct model_workload **v)
+{
+	size_t n = 0;
+	model_for_each(c->m, MODEL_KIND_WORKLOAD, r) {
+		if (compile_is_served(model_as_workload(r)))
+			v[n++] = model_as_workload(r);
+	}
+	if (n > 1)
+		qsort(v, n, sizeof(*v), by_name);
+	return n;
+}
+
+static void add_node_workloads(struct compile *c)
+{
+	size_t max = c->m->of[MODEL_KIND_WORKLOAD].n;
+	const struct model_workload **v = arena_new_n(c->a, const struct model_workload *, max);
+	size_t n = served_workloads(c, v);
+	c->s->workloads.v = arena_new_n(c->a, struct snap_workload, n + 1);
+	c->locals = arena_new_n(c->a, const struct model_workload *, n + 1);
+	put_workload(c, compile_node_peer(c), STR(CALLERS_NS), NULL);
+	for (size_t i = 0; i < n; i++)
+		put_workload(c, compile_workload_peer(c, v[i]), v[i]->r.ns, v[i]);
+}
+
+static void add_gateway_workload(struct compile *c, const struct model_workload *w)
+{
+	c->s->workloads.v = arena_new(c->a, struct snap_workload);
+	c->locals = arena_new(c->a, const struct model_workload *);
+	put_workload(c, compile_workload_peer(c, w), w->r.ns, w);
+}
+
+/* ---- the whole ------------------------------------------------------------------------------------------ */
+static void compile_init(struct compile *c)
+{
+	arena_init(&c->work, 64 << 10);
+	c->a = &c->work;
+	c->s = arena_new(c->a, struct snap);
+	map_init(&c->service_by_host);
+	map_init(&c->clusters);
+	map_init(&c->peers);
+	map_init(&c->identities);
+	map_init(&c->clients_by_key);
+	map_init(&c->local_by_id);
+	names_registry_init(&c->reg, c->m, c->a);
+}
+
+static void compile_done(struct compile *c)
+{
+	names_registry_done(&c->reg);
+	map_done(&c->service_by_host);
+	map_done(&c->clusters);
+	map_done(&c->peers);
+	map_done(&c->identities);
+	map_done(&c->clients_by_key);
+	map_done(&c->local_by_id);
+	arena_done(&c->work);
+}
+
+/* What was put together becomes a snapshot of its own, checked once more: a proxy would refuse it otherwise. */
+static int hand_out(struct compile *c, struct snap **ret)
+{
+	struct err e = { 0 };
+	if (c->failed)
+		return KV_ERR_CHECK;
+	int r = snap_copy(c->s, ret, &e);
+	if (r < 0)
+		err_list_push(c->errs, &e);
+	return r;
+}
+
+int snap_compile(const struct model *m, struct str proxy, const struct compile_env *env, struct snap **ret,
+		 struct err_list *errs)
+{
+	static const struct compile_env nothing_known;
+	struct compile c = { .m = m, .env = env ? env : &nothing_known, .errs = errs };
+	const struct model_workload *gateway = gateway_of(m, proxy);
+	if (!gateway && !str_eq(proxy, STR("node")))
+		return err_list_add(errs, ERR_LEVEL_ERROR, KV_ERR_NOT_FOUND, NULL, (struct origin){ 0 },
+				    "no proxy is called '%.*s'", STR_ARG(proxy));
+	compile_init(&c);
+	c.s->version = c.env->version;
+	c.s->proxy = proxy;
+	put_settings(m, &c.s->settings);
+	compile_services(&c);
+	compile_label_keys(&c);
+	if (gateway) {
+		add_gateway_workload(&c, gateway);
+	} else {
+		add_node_workloads(&c);
+		add_listeners(&c);
+		compile_inbounds(&c);
+	}
+	compile_views(&c);
+	int r = hand_out(&c, ret);
+	compile_done(&c);
+	return r;
+}
