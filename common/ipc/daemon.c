@@ -175,7 +175,7 @@ int daemon_args(const struct daemon_program *p, int argc, char **argv, struct da
 	if (level && *level && !log_level_parse(level, &ret->log_level))
 		return usage(p, "$KVMESH_LOG is debug, info, warning or error, not", level);
 	opterr = 0;
-	optind = 1;
+	optind = 0;             /* from the beginning, also when called again */
 	for (int code; (code = getopt_long(argc, argv, ":tTVh", long_options, NULL)) != -1; ) {
 		int r = take_option(ret, code, optarg);
 

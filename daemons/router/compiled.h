@@ -17,12 +17,12 @@ struct compiled_proxy {
 	uint64_t hash;                  /* of its content, version left out */
 };
 struct compiled {
-	struct compiled_proxy *v;       /* node first, then by name */
+	struct compiled_proxy *v;       /* node first */
 	size_t n;
 	struct arena arena;
 };
-/* m passed its check, so this cannot fail. */
-void compiled_make(const struct model *m, struct compiled *ret);
+/* m passed its check; what the compiler finds all the same goes to errs. Nothing to be done then. */
+int compiled_make(const struct model *m, struct compiled *ret, struct err_list *errs);
 void compiled_done(struct compiled *c);
 /* Reply to Identities without its generation; the same bytes for the same content. */
 struct doc *compiled_identities(const struct compiled *c, const struct model *m, struct arena *a);

@@ -52,7 +52,16 @@ int state_try(const char *etc_dir, struct model **ret, struct err_list *errs)
 	const struct model_load_opts opts = { .node_name = node_name };
 
 	own_name(node_name, sizeof(node_name));
-	return read_and_check(etc_dir, &opts, ret, errs);
+	int r = read_and_check(etc_dir, &opts, ret, errs);
+
+	if (r < 0)
+		return r;
+	struct compiled c;
+
+	r = compiled_make(*ret, &c, errs);
+	if (r == 0)
+		compiled_done(&c);
+	return r;
 }
 
 /* ---- what changed -------------------------------------------------------------------------------- */
@@ -198,6 +207,18 @@ static char *identities_text(const struct candidate *c)
 	return text;
 }
 
+/* New resources were only "younger than all known ones" while they were read; now they have an age. */
+static void set_ages(const struct state *s, struct model *m, int64_t now_us)
+{
+	for (int k = 0; k < MODEL_KIND__N; k++)
+		model_for_each(m, k, r) {
+			int64_t at_us = store_first_seen(s->store, model_kind_name(r->kind), r->ns, r->name);
+
+			if (r->first_seen_us > now_us && at_us > 0)
+				r->first_seen_us = at_us;
+		}
+}
+
 static void adopt(struct state *s, struct candidate *c, int64_t now_us)
 {
 	struct state_proxy *v = kv_zalloc(c->compiled.n * sizeof(*v));
@@ -211,6 +232,7 @@ static void adopt(struct state *s, struct candidate *c, int64_t now_us)
 	s->identities = identities_text(c);
 	model_free(s->model);
 	s->model = take(&c->model);
+	set_ages(s, s->model, now_us);
 	s->generation = c->generation;
 	s->loaded_at_us = now_us;
 	memcpy(s->digest, c->digest, sizeof(s->digest));
@@ -236,13 +258,17 @@ static void note_failure(struct state *s, const char *by, int64_t now_us)
 	arena_done(&a);
 }
 
-static void candidate_init(struct candidate *c, const struct state *s)
+static int candidate_init(struct candidate *c, struct state *s)
 {
+	int r = compiled_make(c->model, &c->compiled, &s->last.findings);
+
+	if (r < 0)
+		return r;
 	arena_init(&c->arena, 0);
-	compiled_make(c->model, &c->compiled);
 	c->identities = compiled_identities(&c->compiled, c->model, &c->arena);
 	compiled_digest(&c->compiled, c->model, c->identities, c->digest);
 	c->generation = strcmp(c->digest, s->given_digest) == 0 ? s->given : s->given + 1;
+	return 0;
 }
 
 static void candidate_done(struct candidate *c)
@@ -251,13 +277,29 @@ static void candidate_done(struct candidate *c)
 	arena_done(&c->arena);
 }
 
+static int put_in_force(struct state *s, struct candidate *c, const char *by, int64_t now_us)
+{
+	struct err err = { 0 };
+
+	/* On disk before any proxy hears of it: a generation is never given out twice. */
+	int r = commit(s, c, by, now_us, &err);
+
+	if (r < 0) {
+		err_list_push(&s->last.findings, &err);
+	} else {
+		s->last.changed = c->generation != s->generation;
+		adopt(s, c, now_us);
+	}
+	candidate_done(c);
+	return r;
+}
+
 enum state_outcome state_load(struct state *s, const char *by, int64_t now_us)
 {
 	const struct model_load_opts opts = {
 		.node_name = s->node_name, .first_seen = first_seen, .first_seen_arg = s->store,
 	};
 	struct candidate c = { 0 };
-	struct err err = { 0 };
 
 	err_list_done(&s->last.findings);
 	err_list_init(&s->last.findings);
@@ -265,21 +307,13 @@ enum state_outcome state_load(struct state *s, const char *by, int64_t now_us)
 	s->last.changed = false;
 	int r = read_and_check(s->etc_dir, &opts, &c.model, &s->last.findings);
 
-	if (r == 0) {
-		candidate_init(&c, s);
-		s->last.changed = c.generation != s->generation;
-		/* On disk before any proxy hears of it: a generation is never given out twice. */
-		r = commit(s, &c, by, now_us, &err);
-		if (r < 0)
-			err_list_push(&s->last.findings, &err);
-		else
-			adopt(s, &c, now_us);
-		candidate_done(&c);
-	}
+	if (r == 0)
+		r = candidate_init(&c, s);
+	if (r == 0)
+		r = put_in_force(s, &c, by, now_us);
 	model_free(c.model);
 	s->last.ok = r == 0;
 	if (r < 0) {
-		s->last.changed = false;
 		note_failure(s, by, now_us);
 		return STATE_REFUSED;
 	}
