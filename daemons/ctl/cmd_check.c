@@ -7,24 +7,24 @@
 
 #include "base/clock.h"
 #include "base/vec.h"
-#include "ctl/check_list.h"
+#include "ctl/health.h"
 #include "ctl/print.h"
 
-void check_add(struct check_list *l, enum check_result result, const char *text, const char *why,
+void health_add(struct health *l, enum health_result result, const char *text, const char *why,
 	       const char *hint)
 {
 	struct arena *a = &l->c->arena;
 
-	*vec_push_arena(a, l->v, l->n, l->cap) = (struct check_item){
+	*vec_push_arena(a, l->v, l->n, l->cap) = (struct health_item){
 		.category = l->category,
-		.result = why ? result : CHECK_OK,
+		.result = why ? result : HEALTH_OK,
 		.text = arena_strdup(a, text),
 		.why = arena_strdup(a, why),
 		.hint = why ? arena_strdup(a, hint) : NULL,
 	};
 }
 
-size_t check_count(const struct check_list *l, enum check_result result)
+size_t health_count(const struct health *l, enum health_result result)
 {
 	size_t n = 0;
 
@@ -37,7 +37,7 @@ size_t check_count(const struct check_list *l, enum check_result result)
 
 static const enum print_style styles[] = { PRINT_GOOD, PRINT_WARN, PRINT_BAD };
 
-static void print_mark(struct ctl *c, enum check_result r)
+static void print_mark(struct ctl *c, enum health_result r)
 {
 	fprintf(c->out, "%s%s%s", print_esc(c, styles[r]), print_glyph(c, styles[r]),
 		print_esc(c, PRINT_PLAIN));
@@ -52,7 +52,7 @@ static void print_indented(struct ctl *c, const char *text)
 			fprintf(c->out, "    %.*s\n", STR_ARG(line));
 }
 
-static void print_item(struct ctl *c, const struct check_item *i)
+static void print_item(struct ctl *c, const struct health_item *i)
 {
 	print_mark(c, i->result);
 	fprintf(c->out, " %s\n", i->text);
@@ -62,15 +62,15 @@ static void print_item(struct ctl *c, const struct check_item *i)
 		fprintf(c->out, "    see %s\n", i->hint);
 }
 
-static void print_text(const struct check_list *l)
+static void print_text(const struct health *l)
 {
 	struct ctl *c = l->c;
 	const char *category = NULL;
 
 	for (size_t i = 0; i < l->n; i++) {
-		const struct check_item *it = &l->v[i];
+		const struct health_item *it = &l->v[i];
 
-		if (c->output == CTL_OUTPUT_SHORT && it->result == CHECK_OK)
+		if (c->output == CTL_OUTPUT_SHORT && it->result == HEALTH_OK)
 			continue;
 		if (category != it->category) {
 			fprintf(c->out, "%s%s%s%s\n", category ? "\n" : "",
@@ -83,23 +83,23 @@ static void print_text(const struct check_list *l)
 		print_item(c, it);
 	}
 	fprintf(c->out, "%sStatus check results are ", category ? "\n" : "");
-	print_mark(c, check_count(l, CHECK_ERROR) > 0 ? CHECK_ERROR : CHECK_OK);
+	print_mark(c, health_count(l, HEALTH_ERROR) > 0 ? HEALTH_ERROR : HEALTH_OK);
 	fputc('\n', c->out);
 }
 
 /* ---- JSON ------------------------------------------------------------------------------------ */
 
-static struct doc *as_doc(const struct check_list *l)
+static struct doc *as_doc(const struct health *l)
 {
 	static const char *const results[] = { "success", "warning", "error" };
 	struct arena *a = &l->c->arena;
 	struct doc *d = doc_new_map(a), *cats, *checks = NULL;
 	const char *category = NULL;
 
-	doc_set_bool(a, d, "success", check_count(l, CHECK_ERROR) == 0);
+	doc_set_bool(a, d, "success", health_count(l, HEALTH_ERROR) == 0);
 	cats = doc_set(a, d, "categories", doc_new_list(a));
 	for (size_t i = 0; i < l->n; i++) {
-		const struct check_item *it = &l->v[i];
+		const struct health_item *it = &l->v[i];
 
 		if (category != it->category) {
 			struct doc *cat = doc_add(a, cats, doc_new_map(a));
@@ -120,7 +120,7 @@ static struct doc *as_doc(const struct check_list *l)
 	return d;
 }
 
-void check_print(const struct check_list *l)
+void health_print(const struct health *l)
 {
 	if (print_wants_doc(l->c))
 		print_doc(l->c, as_doc(l));
@@ -130,22 +130,22 @@ void check_print(const struct check_list *l)
 
 /* ---- the command ----------------------------------------------------------------------------- */
 
-static void run_checks(struct check_list *l)
+static void run_checks(struct health *l)
 {
 	bool pre = ctl_has(l->c, "pre"), proxy = ctl_has(l->c, "proxy");
 	struct live live;
 
 	if (!proxy && !l->c->root)
-		check_host(l);
+		health_host(l);
 	if (!proxy)
-		check_config(l);
+		health_config(l);
 	if (pre || l->c->root)
 		return;
 	live_gather(l->c, &live);
 	if (!proxy)
-		check_control_plane(l, &live);
-	check_identity(l, &live);
-	check_data_plane(l, &live);
+		health_control_plane(l, &live);
+	health_identity(l, &live);
+	health_data_plane(l, &live);
 }
 
 static void pause_between(void)
@@ -155,7 +155,7 @@ static void pause_between(void)
 
 int cmd_check(struct ctl *c)
 {
-	struct check_list l = { .c = c };
+	struct health l = { .c = c };
 	const char *wait = ctl_value(c, "wait", "0s");
 	int64_t wait_us;
 
@@ -164,13 +164,13 @@ int cmd_check(struct ctl *c)
 	uint64_t end = clock_mono_us() + (uint64_t)wait_us;
 
 	run_checks(&l);
-	while (check_count(&l, CHECK_ERROR) > 0 && clock_mono_us() < end) {
+	while (health_count(&l, HEALTH_ERROR) > 0 && clock_mono_us() < end) {
 		pause_between();
-		l = (struct check_list){ .c = c };
+		l = (struct health){ .c = c };
 		run_checks(&l);
 	}
-	check_print(&l);
-	if (check_count(&l, CHECK_ERROR) == 0)
+	health_print(&l);
+	if (health_count(&l, HEALTH_ERROR) == 0)
 		return CTL_EXIT_OK;
 	return wait_us > 0 ? CTL_EXIT_TIMEOUT : l.bad_config ? CTL_EXIT_CONFIG : CTL_EXIT_NO;
 }

@@ -321,7 +321,7 @@ static int lock_run_dir(struct ctl *c)
 }
 
 /* What the router would refuse is told before anything is started. */
-static int check_config(struct ctl *c)
+static int health_config(struct ctl *c)
 {
 	struct err_list errs;
 	struct model *m;
@@ -392,7 +392,7 @@ int cmd_run(struct ctl *c)
 	log_init("kvmeshctl");
 	if (c->verbose)
 		log_set_level(LOG_DEBUG);
-	if ((code = check_config(c)) != 0 || (code = make_dirs(c)) != 0 ||
+	if ((code = health_config(c)) != 0 || (code = make_dirs(c)) != 0 ||
 	    (code = lock_run_dir(c)) != 0)
 		return code;
 	signal(SIGPIPE, SIG_IGN);

@@ -2,7 +2,7 @@
 bin_PROGRAMS += kvmeshctl
 kvmeshctl_SOURCES = \
 	%D%/args.c \
-	%D%/check_host.c %D%/check_list.h %D%/check_live.c \
+	%D%/health_host.c %D%/health.h %D%/health_live.c \
 	%D%/child.c %D%/child.h \
 	%D%/cmd_analyze.c \
 	%D%/cmd_check.c \

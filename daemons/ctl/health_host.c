@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* check_host: the machine and the files: what is true without any daemon. Layer daemons/ctl. */
+/* health_host: the machine and the files: what is true without any daemon. Layer daemons/ctl. */
 #include "config.h"
 
 #include <dirent.h>
@@ -15,7 +15,7 @@
 #include "base/fs.h"
 #include "config/load.h"
 #include "config/model.h"
-#include "ctl/check_list.h"
+#include "ctl/health.h"
 #include "ctl/findings.h"
 
 #define CHECK_DEPTH_MAX 8
@@ -35,7 +35,7 @@ static uint64_t next_number(struct str *rest, char sep)
 	return n;
 }
 
-static void check_kernel(struct check_list *l)
+static void check_kernel(struct health *l)
 {
 	struct utsname u;
 	const char *why = NULL;
@@ -47,34 +47,34 @@ static void check_kernel(struct check_list *l)
 
 	if (major < 5 || (major == 5 && minor < 10))
 		why = arena_printf(&l->c->arena, "this is %s", u.release).p;
-	check_add(l, CHECK_WARNING, "kernel is 5.10 or newer", why, "kvmesh(7), REQUIREMENTS");
+	health_add(l, HEALTH_WARNING, "kernel is 5.10 or newer", why, "kvmesh(7), REQUIREMENTS");
 }
 
-static void check_cgroups(struct check_list *l)
+static void check_cgroups(struct health *l)
 {
 	bool named = access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0 ||
 		     access("/sys/fs/cgroup/unified/cgroup.procs", F_OK) == 0 ||
 		     access("/sys/fs/cgroup/systemd/cgroup.procs", F_OK) == 0;
 
-	check_add(l, CHECK_WARNING, "cgroups tell which unit a process belongs to",
+	health_add(l, HEALTH_WARNING, "cgroups tell which unit a process belongs to",
 		  named ? NULL : "no cgroup hierarchy: workloads can only be told apart by user",
 		  "kvmesh(7), IDENTITY");
 }
 
-static void check_clock(struct check_list *l)
+static void check_clock(struct health *l)
 {
 	struct timex t = { 0 };
 	int state = adjtimex(&t);
 
 	if (state < 0)
 		return;
-	check_add(l, CHECK_WARNING, "clock is synchronised",
+	health_add(l, HEALTH_WARNING, "clock is synchronised",
 		  state == TIME_ERROR || (t.status & STA_UNSYNC) ?
 			  "the kernel says it is not; certificates are judged by this clock" : NULL,
 		  "timedatectl(1)");
 }
 
-static void check_backlog(struct check_list *l)
+static void check_backlog(struct health *l)
 {
 	struct str rest;
 	char *text;
@@ -87,13 +87,13 @@ static void check_backlog(struct check_list *l)
 	const char *why = arena_printf(&l->c->arena, "net.core.somaxconn is %llu",
 				       (unsigned long long)have).p;
 
-	check_add(l, CHECK_WARNING, "kernel lets a listener queue 4096 connections",
+	health_add(l, HEALTH_WARNING, "kernel lets a listener queue 4096 connections",
 		  have < CHECK_BACKLOG ? why : NULL, "sysctl(8)");
 	free(text);
 }
 
 /* Time the hypervisor gave to others while this machine wanted to run, since boot. */
-static void check_steal(struct check_list *l)
+static void check_steal(struct health *l)
 {
 	uint64_t v[8] = { 0 }, total = 0;
 	char *text;
@@ -115,11 +115,11 @@ static void check_steal(struct check_list *l)
 				       "%.1f %% since boot; the slowest requests will suffer",
 				       percent).p;
 
-	check_add(l, CHECK_WARNING, "CPU steal below 2 %", percent >= 2 ? why : NULL,
+	health_add(l, HEALTH_WARNING, "CPU steal below 2 %", percent >= 2 ? why : NULL,
 		  "kvmesh(7), REQUIREMENTS");
 }
 
-void check_host(struct check_list *l)
+void health_host(struct health *l)
 {
 	l->category = "kvmesh-host";
 	check_kernel(l);
@@ -131,7 +131,7 @@ void check_host(struct check_list *l)
 
 /* ---- configuration --------------------------------------------------------------------------- */
 
-static void check_loads(struct check_list *l)
+static void check_loads(struct health *l)
 {
 	struct arena *a = &l->c->arena;
 	struct err_list errs;
@@ -156,10 +156,10 @@ static void check_loads(struct check_list *l)
 		why = arena_printf(a, "%.*sand %zu more", STR_ARG(why),
 				   errs.n_errors - CHECK_TOLD_MAX);
 	l->bad_config = errs.n_errors > 0;
-	check_add(l, CHECK_ERROR, arena_printf(a, "configuration in %s can be used", l->c->etc).p,
+	health_add(l, HEALTH_ERROR, arena_printf(a, "configuration in %s can be used", l->c->etc).p,
 		  why.p, "kvmeshctl config test");
 	if (errs.n_errors == 0)
-		check_add(l, CHECK_WARNING, "analysis finds nothing to warn of",
+		health_add(l, HEALTH_WARNING, "analysis finds nothing to warn of",
 			  n_warnings > 0 ? arena_printf(a, "%zu warnings", n_warnings).p : NULL,
 			  "kvmeshctl analyze");
 	err_list_done(&errs);
@@ -211,18 +211,18 @@ static void walk_modes(struct modes *m, const char *dir, int depth)
 		closedir(d);
 }
 
-static void check_modes(struct check_list *l)
+static void check_modes(struct health *l)
 {
 	struct modes m = { .a = &l->c->arena };
 
 	walk_modes(&m, l->c->etc, 0);
-	check_add(l, CHECK_WARNING, "only their owners can change the files", m.writable.p,
+	health_add(l, HEALTH_WARNING, "only their owners can change the files", m.writable.p,
 		  "chmod(1)");
-	check_add(l, CHECK_ERROR, "private keys are not readable by everybody", m.readable.p,
+	health_add(l, HEALTH_ERROR, "private keys are not readable by everybody", m.readable.p,
 		  "chmod(1)");
 }
 
-void check_config(struct check_list *l)
+void health_config(struct health *l)
 {
 	l->category = "kvmesh-config";
 	check_loads(l);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* check_live: do daemons answer, are certificates valid, do proxies serve? Layer daemons/ctl. */
+/* health_live: do daemons answer, are certificates valid, do proxies serve? Layer daemons/ctl. */
 #include "config.h"
 
 #include <string.h>
 
 #include "base/clock.h"
-#include "ctl/check_list.h"
+#include "ctl/health.h"
 #include "ctl/print.h"
 #include "io/tls.h"
 #include "ipc/ipc.h"
@@ -16,15 +16,15 @@
 
 /* ---- control plane --------------------------------------------------------------------------- */
 
-static void check_answers(struct check_list *l, const char *name, const struct doc *status,
-			  const struct err *err, enum check_result grade)
+static void check_answers(struct health *l, const char *name, const struct doc *status,
+			  const struct err *err, enum health_result grade)
 {
-	check_add(l, grade, arena_printf(&l->c->arena, "%s answers", name).p,
+	health_add(l, grade, arena_printf(&l->c->arena, "%s answers", name).p,
 		  status ? NULL : err->text,
 		  arena_printf(&l->c->arena, "systemctl status %s", name).p);
 }
 
-static void check_last_reload(struct check_list *l, const struct doc *router)
+static void check_last_reload(struct health *l, const struct doc *router)
 {
 	const struct doc *last = doc_get(router, STR("lastReload"));
 	const char *why = NULL;
@@ -33,24 +33,24 @@ static void check_last_reload(struct check_list *l, const struct doc *router)
 		why = arena_printf(&l->c->arena, "refused at %.*s; generation %lld keeps serving",
 				   STR_ARG(doc_get_str(last, "at", STR("-"))),
 				   (long long)doc_get_int(router, "generation", 0)).p;
-	check_add(l, CHECK_ERROR, "the last change of the configuration was accepted", why,
+	health_add(l, HEALTH_ERROR, "the last change of the configuration was accepted", why,
 		  "kvmeshctl config test");
 }
 
-void check_control_plane(struct check_list *l, const struct live *live)
+void health_control_plane(struct health *l, const struct live *live)
 {
 	l->category = "kvmesh-control-plane";
-	check_answers(l, "kvmesh-router", live->router, &live->router_err, CHECK_ERROR);
+	check_answers(l, "kvmesh-router", live->router, &live->router_err, HEALTH_ERROR);
 	if (live->router)
 		check_last_reload(l, live->router);
-	check_answers(l, "kvmesh-ca", live->ca, &live->ca_err, CHECK_ERROR);
+	check_answers(l, "kvmesh-ca", live->ca, &live->ca_err, HEALTH_ERROR);
 	/* traffic does not need it */
-	check_answers(l, "kvmesh-metrics", live->metrics, &live->metrics_err, CHECK_WARNING);
+	check_answers(l, "kvmesh-metrics", live->metrics, &live->metrics_err, HEALTH_WARNING);
 }
 
 /* ---- identity -------------------------------------------------------------------------------- */
 
-static void check_valid_for(struct check_list *l, const struct doc *cert, const char *what,
+static void check_valid_for(struct health *l, const struct doc *cert, const char *what,
 			    int days)
 {
 	struct arena *a = &l->c->arena;
@@ -67,12 +67,12 @@ static void check_valid_for(struct check_list *l, const struct doc *cert, const 
 	} else if (ctl_time_parse(doc_get_str(cert, "notBefore", STR("")), &begin) && begin > now) {
 		why = "not valid yet: is the clock right?";
 	}
-	check_add(l, CHECK_ERROR,
+	health_add(l, HEALTH_ERROR,
 		  arena_printf(a, "%s certificate valid for at least %d days", what, days).p, why,
 		  "kvmeshctl ca status");
 }
 
-static void check_bundle(struct check_list *l)
+static void check_bundle(struct health *l)
 {
 	struct ipc_conn *conn;
 	struct doc *reply = NULL;
@@ -91,29 +91,29 @@ static void check_bundle(struct check_list *l)
 	}
 	if (trust)
 		tls_trust_unref(trust);
-	check_add(l, CHECK_ERROR, "trust bundle is well formed", ok ? NULL : err.text,
+	health_add(l, HEALTH_ERROR, "trust bundle is well formed", ok ? NULL : err.text,
 		  "kvmeshctl ca bundle");
 }
 
-static void check_ca(struct check_list *l, const struct doc *ca)
+static void check_ca(struct health *l, const struct doc *ca)
 {
 	const struct doc *root = doc_get(ca, STR("root")), *registry = doc_get(ca, STR("registry"));
 
 	check_bundle(l);
 	check_valid_for(l, root, "root", CHECK_ROOT_DAYS);
 	check_valid_for(l, doc_get(ca, STR("issuer")), "issuer", CHECK_ISSUER_DAYS);
-	check_add(l, CHECK_WARNING, "root key is kept off this node",
+	health_add(l, HEALTH_WARNING, "root key is kept off this node",
 		  doc_get_bool(root, "keyOnNode", false)
 			  ? "only the issuer's key is needed here; move the root's key offline"
 			  : NULL,
 		  "kvmesh-ca(8), ROOT KEY");
-	check_add(l, CHECK_WARNING, "CA knows the current identities",
+	health_add(l, HEALTH_WARNING, "CA knows the current identities",
 		  registry && !doc_get_bool(registry, "fresh", true) ?
 			  "it works from the list it kept on disk" : NULL,
 		  "systemctl status kvmesh-router");
 }
 
-static void check_leaves(struct check_list *l, const struct live *live)
+static void check_leaves(struct health *l, const struct live *live)
 {
 	struct arena *a = &l->c->arena;
 	struct str why = STR_NULL;
@@ -137,12 +137,12 @@ static void check_leaves(struct check_list *l, const struct live *live)
 		}
 	}
 	if (n > 0)
-		check_add(l, CHECK_ERROR,
+		health_add(l, HEALTH_ERROR,
 			  arena_printf(a, "all %zu workload certificates are valid", n).p, why.p,
 			  "kvmeshctl identity");
 }
 
-void check_identity(struct check_list *l, const struct live *live)
+void health_identity(struct health *l, const struct live *live)
 {
 	l->category = "kvmesh-identity";
 	if (live->ca)
@@ -153,7 +153,7 @@ void check_identity(struct check_list *l, const struct live *live)
 /* ---- data plane ------------------------------------------------------------------------------ */
 
 /* One line per proxy for which ok says why not. */
-static struct str each_proxy(struct check_list *l, const struct live *live,
+static struct str each_proxy(struct health *l, const struct live *live,
 			     struct str (*why_not)(struct arena *a, const struct live *live,
 						   const struct live_proxy *p))
 {
@@ -202,23 +202,23 @@ static struct str why_other_version(struct arena *a, const struct live *live,
 	       arena_printf(a, "runs %.*s, kvmeshctl is %s", STR_ARG(v), PACKAGE_VERSION);
 }
 
-void check_data_plane(struct check_list *l, const struct live *live)
+void health_data_plane(struct health *l, const struct live *live)
 {
 	struct arena *a = &l->c->arena;
 
 	l->category = "kvmesh-data-plane";
 	if (live->n_proxies == 0) {
-		check_add(l, CHECK_ERROR, "a proxy runs", "none has a control socket here",
+		health_add(l, HEALTH_ERROR, "a proxy runs", "none has a control socket here",
 			  "systemctl status kvmesh-proxy");
 		return;
 	}
-	check_add(l, CHECK_ERROR, arena_printf(a, "all %zu proxies are ready", live->n_proxies).p,
+	health_add(l, HEALTH_ERROR, arena_printf(a, "all %zu proxies are ready", live->n_proxies).p,
 		  each_proxy(l, live, why_not_ready).p, "kvmeshctl proxy-status -o wide");
 	if (live->router)
-		check_add(l, CHECK_ERROR,
+		health_add(l, HEALTH_ERROR,
 			  arena_printf(a, "all %zu proxies run generation %lld", live->n_proxies,
 				       (long long)doc_get_int(live->router, "generation", 0)).p,
 			  each_proxy(l, live, why_not_synced).p, "kvmeshctl proxy-status -o wide");
-	check_add(l, CHECK_WARNING, "proxies have the version of kvmeshctl",
+	health_add(l, HEALTH_WARNING, "proxies have the version of kvmeshctl",
 		  each_proxy(l, live, why_other_version).p, "kvmeshctl version");
 }
