@@ -35,10 +35,10 @@ struct h1 {
 	bool busy;                      /* h1_recv is on the stack */
 	bool last;                      /* draining: no further exchange */
 	bool close;                     /* this exchange is the last of the connection */
+	bool half_closed;               /* the peer ended its side during an exchange */
 	bool tunnel;                    /* switched protocols: bytes both ways */
 	bool keep_alive, http10;        /* server: what the request said */
 	bool no_body, awaits_100;       /* server: HEAD request; it waits for 100-continue */
-	bool wrote_head;                /* client: c->written_bytes at the start is in start_written */
 	enum h1_in in;
 	enum h1_out out;
 	uint64_t in_left, out_left;

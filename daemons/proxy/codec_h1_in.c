@@ -323,14 +323,15 @@ static bool wait_for_own_end(struct h1 *h)
 {
 	struct conn *c = h->c;
 
-	if (c->error != 0)
+	if (c->error != 0) {
 		conn_kill(c);
-	else if (h->server && c->eof && c->in.n == 0)
-		h->close = true;        /* half-closed: it still reads */
-	else if (!h->server && c->eof)
-		h->close = true;
-	else if (c->in.n >= H1_PIPELINE_BYTES)
+	} else if (c->eof && !h->half_closed && (!h->server || c->in.n == 0)) {
+		h->close = h->half_closed = true;
+		if (h->server)          /* it still reads, or it is gone */
+			conn_watch_half_closed(c);
+	} else if (c->in.n >= H1_PIPELINE_BYTES) {
 		conn_pause(c);
+	}
 	return false;
 }
 

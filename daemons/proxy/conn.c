@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -472,6 +473,40 @@ void conn_set_codec(struct conn *c, const struct codec_ops *ops, bool server)
 	ops->open(c, server);
 	if (c->in.n > 0 || c->eof)
 		conn_kick(c);
+}
+
+/* ---- half-closed peers --------------------------------------------------------------------------- */
+
+static bool is_gone(const struct conn *c)
+{
+	struct tcp_info info;
+	socklen_t n = sizeof(info);
+
+	return getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &n) == 0 && info.tcpi_state == TCP_CLOSE;
+}
+
+static void look_after(struct conn *c)
+{
+	if (c->state != CONN_OPEN)
+		return;
+	if (!is_gone(c)) {
+		conn_timer(c, CONN_WATCH_US, look_after);
+		return;
+	}
+	c->error = KV_ERR_CLOSED;
+	deliver(c);
+}
+
+void conn_watch_half_closed(struct conn *c)
+{
+	const int on = 1, seconds = CONN_WATCH_US / 1000000, probes = 3;
+
+	/* A Unix socket refuses them and needs none. */
+	(void)setsockopt(c->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	(void)setsockopt(c->fd, IPPROTO_TCP, TCP_KEEPIDLE, &seconds, sizeof(seconds));
+	(void)setsockopt(c->fd, IPPROTO_TCP, TCP_KEEPINTVL, &seconds, sizeof(seconds));
+	(void)setsockopt(c->fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
+	conn_timer(c, CONN_WATCH_US, look_after);
 }
 
 /* ---- facts ----------------------------------------------------------------------------------- */

@@ -28,6 +28,8 @@ struct conn;
 /* A finished connection waits this long for the peer to read and close, and reads no more than this. */
 #define CONN_LINGER_US (2u * 1000 * 1000)
 #define CONN_LINGER_BYTES (4u << 20)
+/* How often a half-closed peer is looked after: it may have gone altogether. */
+#define CONN_WATCH_US (10u * 1000 * 1000)
 /* A closing connection whose peer takes nothing of what is queued is cut. */
 #define CONN_FLUSH_US (30u * 1000 * 1000)
 
@@ -102,6 +104,11 @@ void conn_shut(struct conn *c);
 /* Flush, shut, let the peer read, close. The codec is not called any more. */
 void conn_close(struct conn *c);
 void conn_kill(struct conn *c);
+/*
+ * The peer sent FIN while we still owe it something. That is legal, and a closed peer looks the same until it
+ * is told something: keepalive probes and a look now and then find out. Uses the connection's timer.
+ */
+void conn_watch_half_closed(struct conn *c);
 /* One deadline at a time; after_us 0 clears. */
 void conn_timer(struct conn *c, uint64_t after_us, void (*fn)(struct conn *c));
 /* Asks the kernel whether the peer has already closed an idle connection whose event has not come yet. */

@@ -179,10 +179,21 @@ static bool head_is_all(const struct stream *s)
 	return s->down.end_in && s->held.n == 0 && s->req_trailers.n == 0;
 }
 
+/* Could it be sent again, and will it fit? Else it need not be kept. */
+static bool is_worth_keeping(const struct stream *s)
+{
+	const struct snap_route *r = s->hit.route;
+
+	if (!s->replay || (!s->idempotent && !(r && r->retry)))
+		return false;
+	return s->req.body != HEAD_BODY_LENGTH || s->req.content_length <= retry_body_bytes(s);
+}
+
 static void request_begins(struct stream *s)
 {
 	bool all = head_is_all(s);
 
+	s->replay = is_worth_keeping(s);
 	s->rec.up_first_us = stream_now(s);
 	if (s->http)
 		headers_to_service(s);

@@ -247,7 +247,7 @@ struct leg *leg_open(struct conn *c)
 
 	s->w = w;
 	s->lease = lease_ref(w->lease);
-	s->http = c->ops->http;
+	s->http = s->replay = c->ops->http;
 	leg_init(&s->down, s, false);
 	leg_init(&s->up, s, true);
 	list_init(&s->wait.node);

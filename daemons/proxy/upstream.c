@@ -252,6 +252,7 @@ static const char *const *alpn_of(const struct upstream_target *t)
 	return t->codec->http ? alpn_mesh_http : alpn_mesh_tcp;
 }
 
+/* Sessions are resumed towards the same address and name only. */
 static struct tls_session *make_session(const struct upstream_target *t)
 {
 	const char *sni = t->sni.n > 0 ? t->sni.p : NULL;       /* the pool's copy ends with NUL */
@@ -259,8 +260,10 @@ static struct tls_session *make_session(const struct upstream_target *t)
 
 	if (t->ctx)
 		return tls_client_new_ctx(t->ctx, sni, alpn_of(t), t->want, t->n_want);
-	return tls_client_new(t->identity, sni, alpn_of(t), t->want, t->n_want,
-			      str_c(sock_addr_text(&t->addr, addr)));
+	_cleanup_free_ char *key = kv_asprintf("%s %s %.*s", sock_addr_text(&t->addr, addr), sni ? sni : "",
+					       STR_ARG(t->want[0]));
+
+	return tls_client_new(t->identity, sni, alpn_of(t), t->want, t->n_want, str_c(key));
 }
 
 static void on_connected(struct conn *c)

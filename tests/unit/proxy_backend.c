@@ -6,6 +6,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -350,10 +351,11 @@ static void *accept_all(void *arg)
 	struct backend *b = arg;
 
 	for (;;) {
-		int fd = accept4(b->fd, NULL, NULL, SOCK_CLOEXEC);
+		int fd = accept4(b->fd, NULL, NULL, SOCK_CLOEXEC), on = 1;
 
 		if (fd < 0)
 			return NULL;
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 		pthread_mutex_lock(&b->lock);
 		struct serve *s = calloc(1, sizeof(*s));
 

@@ -16,7 +16,90 @@
 #include "base/clock.h"
 #include "doc/doc.h"
 #include "proxy/stats_table.h"
+#include "fake_ca.h"
+#include "io/tls.h"
 #include "snap/snap.h"
+
+/* ---- identities ------------------------------------------------------------------------------ */
+
+struct net_ca {
+	struct fake_ca fake;
+};
+
+struct net_ca *net_ca_new(void)
+{
+	struct net_ca *ca = kv_zalloc(sizeof(*ca));
+
+	ca->fake.life_s = 3600;
+	fake_ca_new_root(&ca->fake);
+	return ca;
+}
+
+void net_ca_free(struct net_ca *ca)
+{
+	X509_free(ca->fake.cert);
+	EVP_PKEY_free(ca->fake.key);
+	free(ca);
+}
+
+char *net_ca_root_pem(struct net_ca *ca)
+{
+	return fake_ca_pem(ca->fake.cert);
+}
+
+struct tls_identity *net_ca_identity(struct net_ca *ca, const char *spiffe)
+{
+	_cleanup_free_ char *root = net_ca_root_pem(ca);
+	struct tls_trust *trust;
+	struct tls_identity *id;
+	struct tls_key *key;
+	char *csr, *cert;
+
+	ck_assert_int_eq(tls_key_new(&key, NULL), 0);
+	ck_assert_int_eq(tls_key_csr(key, str_c(spiffe), &csr, NULL), 0);
+	cert = fake_ca_sign(&ca->fake, csr, spiffe);
+	ck_assert_int_eq(tls_trust_new(str_c(root), STR("cluster.local"), 1, &trust, NULL), 0);
+	struct err err = { 0 };
+	int r = tls_identity_new(key, str_c(cert), trust, &id, &err);
+
+	ck_assert_msg(r == 0, "identity: %s", err.text);
+	tls_trust_unref(trust);
+	free(csr);
+	free(cert);
+	return id;
+}
+
+static char *key_pem(EVP_PKEY *key)
+{
+	BIO *b = BIO_new(BIO_s_mem());
+	char *data;
+
+	ck_assert_int_eq(PEM_write_bio_PrivateKey(b, key, NULL, NULL, 0, NULL, NULL), 1);
+	long n = BIO_get_mem_data(b, &data);
+	char *pem = kv_asprintf("%.*s", (int)n, data);
+
+	BIO_free(b);
+	return pem;
+}
+
+void net_ca_leaf_pem(struct net_ca *ca, const char *spiffe, char **ret_cert, char **ret_key)
+{
+	EVP_PKEY *key = EVP_EC_gen("P-256");
+	X509_REQ *req = X509_REQ_new();
+	BIO *b = BIO_new(BIO_s_mem());
+	char *csr;
+
+	X509_REQ_set_pubkey(req, key);
+	ck_assert_int_gt(X509_REQ_sign(req, key, EVP_sha256()), 0);
+	ck_assert_int_eq(PEM_write_bio_X509_REQ(b, req), 1);
+	BIO_write(b, "", 1);
+	BIO_get_mem_data(b, &csr);
+	*ret_cert = fake_ca_sign(&ca->fake, csr, spiffe);
+	*ret_key = key_pem(key);
+	BIO_free(b);
+	X509_REQ_free(req);
+	EVP_PKEY_free(key);
+}
 
 /* ---- the proxy ------------------------------------------------------------------------------- */
 
@@ -24,6 +107,13 @@ void net_start(struct net *n, unsigned workers)
 {
 	*n = (struct net){ .state = attach_state_new(), .workers = worker_set_start(workers) };
 	map_init(&n->identities);
+}
+
+void net_identity(struct net *n, struct net_ca *ca, const char *spiffe)
+{
+	struct tls_identity *old = map_put(&n->identities, str_c(spiffe), net_ca_identity(ca, spiffe));
+
+	tls_identity_unref(old);
 }
 
 static void publish(struct net *n, struct snap *s)
@@ -99,6 +189,8 @@ void net_stop(struct net *n)
 	if (n->at)
 		attach_unref(n->at);
 	attach_state_free(n->state);
+	for (struct map_entry *e = map_first(&n->identities); e; e = map_next(&n->identities, e))
+		tls_identity_unref(e->val);
 	map_done(&n->identities);
 }
 
@@ -144,6 +236,14 @@ int client_dial(uint16_t port)
 		usleep(2000);
 	}
 	return fd;
+}
+
+void client_abort(int fd)
+{
+	struct linger now = { .l_onoff = 1 };
+
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	close(fd);
 }
 
 void client_send_n(int fd, const void *p, size_t n)
@@ -220,7 +320,7 @@ static bool read_head(int fd, struct answer *a)
 
 const char *answer_field(const struct answer *a, const char *name)
 {
-	static char value[4096];
+	static _Thread_local char value[4096];
 	size_t n = strlen(name);
 
 	for (const char *p = strchr(a->head, '\n'); p; p = strchr(p + 1, '\n')) {

@@ -18,6 +18,17 @@
 
 #define NET_DEADLINE_MS 30000   /* for anything to happen; never what is measured */
 
+/* ---- identities ------------------------------------------------------------------------------ */
+/* A root of its own that signs whatever SPIFFE ID it is asked to. */
+struct net_ca;
+struct net_ca *net_ca_new(void);
+void net_ca_free(struct net_ca *ca);
+/* A fresh key and certificate. */
+struct tls_identity *net_ca_identity(struct net_ca *ca, const char *spiffe);
+/* PEM of the root, and of a fresh leaf and its key, for clients that are not the proxy's; malloc'ed. */
+char *net_ca_root_pem(struct net_ca *ca);
+void net_ca_leaf_pem(struct net_ca *ca, const char *spiffe, char **ret_cert, char **ret_key);
+
 /* ---- the proxy ------------------------------------------------------------------------------- */
 struct net {
 	struct attach_state *state;
@@ -28,6 +39,8 @@ struct net {
 };
 
 void net_start(struct net *n, unsigned workers);
+/* Give it that identity from the next publish on; replaces an older one. */
+void net_identity(struct net *n, struct net_ca *ca, const char *spiffe);
 /* JSON with ' for ", printf directives filled in; 'version' and 'proxy' are put in front of it. */
 void net_publish(struct net *n, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void net_publish_str(struct net *n, const char *json);
@@ -67,6 +80,7 @@ void backend_stop(struct backend *b);
 
 /* ---- a client -------------------------------------------------------------------------------- */
 int client_dial(uint16_t port);
+void client_abort(int fd);              /* close with RST */
 void client_send(int fd, const char *text);
 void client_send_n(int fd, const void *p, size_t n);
 /* printf into a request. */
