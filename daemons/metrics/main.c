@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * kvmesh-metrics: collects what the proxies count and serves it to Prometheus. Layer daemons/metrics. One
+ * thread; it changes nothing, and nothing waits for it.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "io/sd.h"
+#include "ipc/daemon.h"
+#include "ipc/ipc.h"
+#include "metrics/http.h"
+#include "metrics/scrape.h"
+#include "metrics/settings.h"
+
+#define BIND_RETRY_US (2u * 1000 * 1000)
+
+static const struct daemon_program program = {
+	.name = "kvmesh-metrics",
+	.summary = "serves metrics to Prometheus (--listen ADDRESS:PORT instead of metrics.listen)",
+};
+
+struct metrics {
+	const struct daemon_options *o;
+	struct loop *loop;
+	struct scrape *scrape;
+	struct http *http;
+	struct ipc_server *server;
+	struct settings_watch *watch;   /* NULL: --listen was given */
+	struct settings settings;
+	struct loop_timer bind_retry;
+	struct daemon_signals signals;
+	bool ready;
+	int exit_code;
+};
+
+/* ---- metrics.sock ---------------------------------------------------------------------------------------- */
+
+static void on_status(void *arg, struct ipc_call *call, const struct doc *parameters)
+{
+	struct metrics *m = arg;
+	struct arena *a = ipc_call_arena(call);
+	struct doc *d = doc_new_map(a);
+	char text[SOCK_ADDR_TEXT_MAX];
+
+	(void)parameters;
+	if (http_address(m->http))
+		doc_set_str(a, d, "listen", str_c(sock_addr_text(http_address(m->http), text)));
+	scrape_status(m->scrape, a, d);
+	ipc_reply(call, d);
+}
+
+static const struct ipc_method methods[] = {
+	{ "Status", IPC_ALLOW_READ, on_status, "How the scrapes go." },
+	{ 0 },
+};
+
+/* ---- the address ------------------------------------------------------------------------------------------- */
+
+static void become_ready(struct metrics *m)
+{
+	struct err err = { 0 };
+
+	if (m->ready)
+		return;
+	int fd = daemon_listen(m->o, "metrics", "metrics.sock", &err);
+
+	if (fd < 0) {
+		log_err("%s", err.text);
+		m->exit_code = DAEMON_EXIT_FAILED;
+		loop_stop(m->loop);
+		return;
+	}
+	m->ready = true;
+	m->server = ipc_server_new(m->loop, fd, methods, m);
+	sd_ready("serving");
+	sd_ready_fd(m->o->ready_fd);
+}
+
+static int bind_now(struct metrics *m, struct err *err)
+{
+	char text[SOCK_ADDR_TEXT_MAX];
+	int r = http_listen(m->http, m->settings.listen.len > 0 ? &m->settings.listen : NULL, err);
+
+	if (r == 0 && http_address(m->http))
+		log_info("http://%s/metrics", sock_addr_text(http_address(m->http), text));
+	return r;
+}
+
+/* A port that another program holds is no reason to end: collecting goes on, and the port may become free. */
+static void bind_again(void *arg)
+{
+	struct metrics *m = arg;
+	struct err err = { 0 };
+
+	if (bind_now(m, &err) < 0) {
+		log_err("%s", err.text);
+		loop_timer_set(&m->bind_retry, BIND_RETRY_US);
+	}
+	become_ready(m);
+}
+
+static void on_settings(void *arg, const struct settings *s)
+{
+	struct metrics *m = arg;
+
+	m->settings = *s;
+	scrape_set_interval(m->scrape, s->interval_us);
+	loop_timer_stop(&m->bind_retry);
+	bind_again(m);
+}
+
+static void on_generation(void *arg, int64_t generation)
+{
+	struct metrics *m = arg;
+
+	(void)generation;
+	if (m->watch)
+		settings_watch_ask(m->watch);
+}
+
+static void on_reload(void *arg)
+{
+	on_generation(arg, 0);
+}
+
+/* ---- life ----------------------------------------------------------------------------------------------------- */
+
+/* An address given by hand is served or we end. Port 0: the kernel's choice, told by Status. */
+static int listen_by_hand(struct metrics *m, const char *text, struct err *err)
+{
+	struct str s = str_c(text);
+	bool any = str_has_suffix(s, STR(":0"));
+	_cleanup_free_ char *with_port = any ? kv_asprintf("%.*s:1", (int)(s.n - 2), s.p) : kv_strdup(text);
+	int r = settings_parse_listen(str_c(with_port), &m->settings.listen, err);
+
+	if (r < 0)
+		return r;
+	if (any)        /* sin_port and sin6_port are at the same place */
+		m->settings.listen.in.sin_port = 0;
+	m->settings.interval_us = SETTINGS_INTERVAL_US;
+	r = bind_now(m, err);
+	if (r == 0) {
+		scrape_set_interval(m->scrape, m->settings.interval_us);
+		become_ready(m);
+	}
+	return r;
+}
+
+static int serve(struct metrics *m, const char *listen)
+{
+	struct err err = { 0 };
+
+	m->loop = loop_new();
+	loop_timer_init(&m->bind_retry, m->loop, bind_again, m);
+	m->signals = (struct daemon_signals){ .loop = m->loop, .reload = on_reload, .arg = m };
+	daemon_on_signals(&m->signals);
+	m->scrape = scrape_new(m->loop, m->o->run_dir, on_generation, m);
+	m->http = http_new(m->loop, m->scrape);
+	if (!listen) {
+		m->watch = settings_watch_new(m->loop, m->o->run_dir, on_settings, m);
+	} else if (listen_by_hand(m, listen, &err) < 0) {
+		log_err("--listen: %s", err.text);
+		m->exit_code = DAEMON_EXIT_FAILED;
+	}
+	sd_watchdog_start(m->loop);
+	if (m->exit_code == DAEMON_EXIT_OK)
+		loop_run(m->loop);
+	sd_stopping();
+	ipc_server_free(m->server);
+	settings_watch_free(m->watch);
+	http_free(m->http);
+	scrape_free(m->scrape);
+	loop_timer_done(&m->bind_retry);
+	loop_free(m->loop);
+	return m->exit_code;
+}
+
+/* --listen is ours alone: taken out before the options that all daemons share. */
+static bool take_listen(int *argc, char **argv, const char **ret)
+{
+	int n = 0;
+
+	for (int i = 0; i < *argc; i++) {
+		if (i > 0 && strncmp(argv[i], "--listen=", 9) == 0) {
+			*ret = argv[i] + 9;
+		} else if (i > 0 && strcmp(argv[i], "--listen") == 0) {
+			if (i + 1 == *argc)
+				return false;
+			*ret = argv[++i];
+		} else {
+			argv[n++] = argv[i];
+		}
+	}
+	argv[n] = NULL;
+	*argc = n;
+	return true;
+}
+
+int main(int argc, char **argv)
+{
+	struct daemon_options o;
+	struct metrics m = { .o = &o };
+	const char *listen = NULL;
+
+	if (!take_listen(&argc, argv, &listen)) {
+		fputs("kvmesh-metrics: --listen needs ADDRESS:PORT\n", stderr);
+		return DAEMON_EXIT_USAGE;
+	}
+	int code = daemon_args(&program, argc, argv, &o);
+
+	if (code != DAEMON_GO_ON)
+		return code;
+	daemon_init(&o);
+	return serve(&m, listen);
+}
