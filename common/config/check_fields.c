@@ -56,7 +56,7 @@ static void walk_string(struct check *c, const char *path, const struct field *f
 
 	if (d->kind != DOC_STR || d->s.n == 0 || is_presence(path, d->s))
 		return;
-	if (strcmp(f->name, "regex") != 0 && !str_has_suffix(str_c(path), STR(".uriRegexRewrite.match")))
+	if (strcmp(f->name, "regex") != 0 && !str_has_suffix(str_c(path), STR("uriRegexRewrite.match")))
 		return;
 	if (re2_check(d->s, &e) < 0)
 		check_add(c, "KVM0308", d->at, "%s: %s", path, e.text);
@@ -84,9 +84,9 @@ static void walk_old(struct check *c, const char *path, const struct field *f, c
 					   ".consistentHash.minimumRingSize", ".egressProxy", NULL };
 
 	if (ends_with(path, old))
-		check_add(c, "KVM0150", d->at, "%s is an old form: %s", path, f->help);
+		check_add(c, "KVM0150", d->at, "%s is deprecated. %s", path, f->help);
 	if (strcmp(f->name, "simple") == 0 && d->kind == DOC_STR && str_eq(d->s, STR("LEAST_CONN")))
-		check_add(c, "KVM0150", d->at, "%s: LEAST_CONN is the old name of LEAST_REQUEST", path);
+		check_add(c, "KVM0150", d->at, "%s: LEAST_CONN is deprecated. Old name of LEAST_REQUEST", path);
 }
 
 /* Written, but with the value that means "nothing": not worth a word. */
@@ -110,21 +110,21 @@ static bool is_idle(const struct field *f, const struct doc *d)
 	return false;
 }
 
-/* Values of fields that work for other values. */
-static const char *value_not_yet(const char *path, const struct doc *d)
+/* Values of fields that work for other values; each word occurs in one field only. */
+static const char *value_not_yet(const struct field *f, const struct doc *d)
 {
 	static const struct {
-		const char *suffix, *value, *note;
+		const char *field, *value, *note;
 	} values[] = {
-		{ "ServiceEntry.resolution", "DYNAMIC_DNS", "names are not resolved per request yet" },
-		{ "ServiceEntry.resolution", "DNS_ROUND_ROBIN", "all addresses are used, as with DNS" },
-		{ "Workload.sidecar", "dedicated", "the node's proxy serves every workload" },
-		{ "outboundTrafficPolicy.mode", "ALLOW_ANY_DYNAMIC_DNS", "it works as ALLOW_ANY" },
+		{ "resolution", "DYNAMIC_DNS", "names are not resolved per request yet" },
+		{ "resolution", "DNS_ROUND_ROBIN", "all addresses are used, as with DNS" },
+		{ "sidecar", "dedicated", "the node's proxy serves every workload" },
+		{ "mode", "ALLOW_ANY_DYNAMIC_DNS", "it works as ALLOW_ANY" },
 	};
 
 	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++)
 		if (d->kind == DOC_STR && str_eq(d->s, str_c(values[i].value)) &&
-		    str_has_suffix(str_c(path), str_c(values[i].suffix)))
+		    strcmp(f->name, values[i].field) == 0)
 			return values[i].note;
 	return NULL;
 }
@@ -138,7 +138,7 @@ static bool is_below(const char *path, const char *above)
 
 static void walk_use(struct walk *w, const char *path, const struct field *f, const struct doc *d)
 {
-	const char *note = value_not_yet(path, d);
+	const char *note = value_not_yet(f, d);
 
 	if (!w->uses || is_below(path, w->covered))
 		return;
@@ -181,5 +181,5 @@ void check_fields(struct check *c)
 	if (k->status == FIELD_NOT_YET)
 		check_add(c, "KVM0900", c->r->at, "%s is not enforced yet: %s", k->name, k->note);
 	check_labels(c, c->r->at, "metadata.labels", &c->r->labels);
-	bind_visit(k->table, c->r->doc, k->name, visit, &w);
+	bind_visit(k->table, c->r->doc, "", visit, &w);
 }

@@ -13,6 +13,7 @@ struct listener {
 	int64_t port;
 	struct str who;
 	bool ours;                      /* kvmesh's own; else an application's */
+	struct origin at;
 };
 struct listeners {
 	struct check *c;
@@ -29,13 +30,14 @@ static void add(struct listeners *l, struct listener x, struct origin at)
 {
 	if (x.port == 0)
 		return;
+	x.at = at;
 	for (size_t i = 0; i < l->n; i++) {
 		const struct listener *o = &l->v[i];
 
 		if (o->port != x.port || (!o->ours && !x.ours) ||
 		    (!str_eq(o->address, x.address) && !is_any(o->address) && !is_any(x.address)))
 			continue;
-		check_add(l->c, "KVM0202", at, "%.*s and %.*s both want %.*s:%lld", STR_ARG(o->who), STR_ARG(x.who),
+		check_add(l->c, "KVM0202", at.line > 0 ? at : o->at, "%.*s and %.*s both want %.*s:%lld", STR_ARG(o->who), STR_ARG(x.who),
 			  STR_ARG(x.address), (long long)x.port);
 		break;
 	}
@@ -48,7 +50,7 @@ static struct origin place(const struct check *c, const char *group, const char 
 	const struct doc *g = doc_get(c->m->mesh.doc, str_c(group)), *d;
 
 	d = g != NULL ? doc_get(g, str_c(name)) : NULL;
-	return d != NULL ? d->at : g != NULL ? g->at : (struct origin){ 0 };
+	return d != NULL ? d->at : (struct origin){ 0 };
 }
 
 static void add_listen(struct listeners *l, const char *group, struct str listen)

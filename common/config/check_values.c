@@ -109,6 +109,12 @@ void check_host(struct check *c, struct origin at, const char *field, struct str
 		check_add(c, "KVM0302", at, "%s '%.*s' is no host name", field, STR_ARG(host));
 }
 
+/* "." is the resource's own namespace. */
+static struct str exported_ns(const struct check *c, struct str ns)
+{
+	return str_eq(ns, STR(".")) ? c->r->ns : model_ns(c->m, ns);
+}
+
 void check_export_to(struct check *c, const struct str_list *l, bool allow_none)
 {
 	for (size_t i = 0; i < l->n; i++) {
@@ -120,7 +126,7 @@ void check_export_to(struct check *c, const struct str_list *l, bool allow_none)
 		if (l->n > 1 && (str_eq(ns, STR("*")) || str_eq(ns, STR("~"))))
 			check_add(c, "KVM0310", c->r->at, "exportTo '%.*s' must stand alone", STR_ARG(ns));
 		for (size_t j = 0; j < i; j++)
-			if (str_eq(model_ns(c->m, ns), model_ns(c->m, l->v[j])))
+			if (str_eq(exported_ns(c, ns), exported_ns(c, l->v[j])))
 				check_add(c, "KVM0310", c->r->at, "exportTo names '%.*s' twice", STR_ARG(ns));
 	}
 }

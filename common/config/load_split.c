@@ -156,9 +156,12 @@ static int foreign_kind(struct str kind, struct str group, const struct doc *at,
 	if (str_has_suffix(group, STR("istio.io")) && is_one_of(kind, other_istio_kinds))
 		return err_list_add(errs, ERR_LEVEL_ERROR, KV_ERR_SCHEMA, "KVM0003", at->at,
 				    "kind '%.*s' of Istio is not supported", STR_ARG(kind));
-	return err_list_add(errs, ERR_LEVEL_ERROR, KV_ERR_SCHEMA, "KVM0003", at->at,
-			    "unknown kind '%.*s' of '%.*s'%.*s", STR_ARG(kind), STR_ARG(group),
-			    STR_ARG(kind_hint(kind, false, a)));
+	if (kind_exact(kind) != NULL)
+		return err_list_add(errs, ERR_LEVEL_ERROR, KV_ERR_SCHEMA, "KVM0003", at->at,
+				    "kind '%.*s' does not belong to apiVersion '%.*s'", STR_ARG(kind),
+				    STR_ARG(at->s));
+	return err_list_add(errs, ERR_LEVEL_ERROR, KV_ERR_SCHEMA, "KVM0003", at->at, "unknown kind '%.*s'%.*s",
+			    STR_ARG(kind), STR_ARG(kind_hint(kind, false, a)));
 }
 
 static bool has_version(const struct model_kind_info *k, struct str version)
