@@ -103,7 +103,8 @@ static bool put_action(struct compile *c, struct compile_client *client, const s
 static bool put_matches(struct compile *c, const struct compile_client *client, const struct model_http_route *r,
 			int64_t port, struct snap_route *to)
 {
-	to->matches.v = arena_new_n(c->a, struct snap_match, r->match.n);
+	if (r->match.n > 0)
+		to->matches.v = arena_new_n(c->a, struct snap_match, r->match.n);
 	for (size_t i = 0; i < r->match.n; i++) {
 		const struct model_http_match *m = &r->match.v[i];
 		if (m->port != 0 && m->port != port)

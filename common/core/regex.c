@@ -18,6 +18,7 @@ struct regex {
 
 struct regex_scratch {
 	pcre2_match_data *data;
+	uint32_t n_groups;              /* of the last match that have a place in data */
 };
 
 static int regex_compile(struct str pattern, uint32_t options, struct regex **ret, struct err *err)
@@ -90,12 +91,16 @@ void regex_scratch_free(struct regex_scratch *s)
 static enum regex_result run(const struct regex *re, struct str subject, size_t from, uint32_t options,
 			     struct regex_scratch *scratch)
 {
+	scratch->n_groups = 0;
 	if (subject.n > REGEX_SUBJECT_MAX)
 		return REGEX_LIMIT;
 	int r = pcre2_match(re->code, (PCRE2_SPTR)(subject.p ? subject.p : ""), subject.n, from, options,
 			    scratch->data, re->limits);
-	if (r >= 0)
+	if (r >= 0) {
+		/* 0: more groups matched than there is room for. What lies behind is not set at all. */
+		scratch->n_groups = r > 0 ? (uint32_t)r : GROUPS_MAX;
 		return REGEX_YES;
+	}
 	return r == PCRE2_ERROR_NOMATCH ? REGEX_NO : REGEX_LIMIT;
 }
 
@@ -157,7 +162,6 @@ static enum regex_result replace_all(const struct regex *re, struct str subject,
 				     struct regex_scratch *scratch, struct out *o)
 {
 	const PCRE2_SIZE *ov = pcre2_get_ovector_pointer(scratch->data);
-	uint32_t n_groups = pcre2_get_ovector_count(scratch->data);
 	size_t at = 0, last_end = SIZE_MAX;
 	bool any = false;
 	uint32_t options = 0;
@@ -180,7 +184,7 @@ static enum regex_result replace_all(const struct regex *re, struct str subject,
 			continue;
 		}
 		any = true;
-		out_substitution(o, subject, with, ov, n_groups);
+		out_substitution(o, subject, with, ov, scratch->n_groups);
 		at = last_end = end;
 	}
 	if (at < subject.n)
