@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * client: the asynchronous caller of ipc, for daemons. Layer ipc. One connection, calls answered in order,
- * reconnecting with back-off. Handlers run from the loop only; a handler may free the client, so every
- * walk re-checks dead.
+ * client: the asynchronous caller of ipc, for daemons. Layer ipc. One connection, calls answered in
+ * order, reconnecting with back-off. Handlers run from the loop only; a handler may free the
+ * client, so every walk re-checks dead.
  */
 #include "config.h"
 
@@ -129,7 +129,8 @@ static bool server_is_trusted(int fd)
 {
 	struct sock_peer p;
 
-	return sock_peer_cred(fd, &p) == 0 && (p.uid == 0 || p.uid == geteuid() || rights_is_daemon(p.uid));
+	return sock_peer_cred(fd, &p) == 0 &&
+	       (p.uid == 0 || p.uid == geteuid() || rights_is_daemon(p.uid));
 }
 
 static void client_connected(struct ipc_client *c)
@@ -251,7 +252,9 @@ static void client_connect(void *arg)
 	struct sock_addr a;
 	struct err err = { 0 };
 
-	/* Not the blocking connect: a stopped server with a full backlog must not stop us as well. */
+	/*
+	 * Not the blocking connect: a stopped server with a full backlog must not stop us as well.
+	 */
 	int fd = sock_addr_parse(str_c(address), 0, &a) ? sock_connect(&a, &err) :
 		err_set(&err, -EINVAL, "the path of a socket must be absolute and short");
 	if (fd < 0) {
@@ -292,8 +295,8 @@ bool ipc_client_is_connected(const struct ipc_client *c)
 	return c->connected;
 }
 
-void ipc_client_call(struct ipc_client *c, const char *method, const struct doc *parameters, bool more,
-		     ipc_reply_fn fn, void *arg)
+void ipc_client_call(struct ipc_client *c, const char *method, const struct doc *parameters,
+		     bool more, ipc_reply_fn fn, void *arg)
 {
 	struct pending *p = kv_zalloc(sizeof(*p));
 	struct arena a;

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * daemon: options, signals and surroundings of the four daemons. Layer ipc.
- */
+/* daemon: options, signals and surroundings of the four daemons. Layer ipc. */
 #include "config.h"
 
 #include <errno.h>
@@ -47,14 +45,17 @@ static void print_help(const struct daemon_program *p)
 	       "Usage: %s [OPTION…]\n\n"
 	       "  --etc DIR          configuration (%s/kvmesh, $KVMESH_ETC)\n"
 	       "  --run DIR          control sockets (/run/kvmesh, $KVMESH_RUN)\n"
-	       "  --state DIR        databases, keys, last good state (%s/lib/kvmesh, $KVMESH_STATE)\n",
+	       "  --state DIR        databases, keys, last good state (%s/lib/kvmesh, "
+	       "$KVMESH_STATE)\n",
 	       p->name, p->summary, p->name, SYSCONFDIR, LOCALSTATEDIR);
 	if (p->flags & DAEMON_HAS_INSTANCE)
 		puts("  --instance NAME    which proxy this is: node, ingressgateway, …");
 	if (p->flags & DAEMON_HAS_TEST)
-		puts("  -t, --test         test the configuration and exit: 0, or 78 with all findings");
+		puts("  -t, --test         test the configuration and exit: 0, or 78 with all "
+		     "findings");
 	if (p->flags & DAEMON_HAS_PRINT)
-		puts("  -T                 print the effective configuration, each value with its origin");
+		puts("  -T                 print the effective configuration, each value with its "
+		     "origin");
 	puts("  --standalone       run by kvmeshctl run: there are no systemd units here\n"
 	     "  --ready-fd N       write \"ready\" to this descriptor once ready\n"
 	     "  --log-level LEVEL  debug, info, warning or error (info, $KVMESH_LOG)\n"
@@ -76,7 +77,8 @@ static bool is_instance_name(struct str s)
 		return false;
 	for (size_t i = 0; i < s.n; i++) {
 		char c = s.p[i];
-		bool alnum = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+		bool alnum = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+			     (c >= '0' && c <= '9');
 
 		if (!alnum && (i == 0 || (c != '.' && c != '_' && c != '-')))
 			return false;
@@ -91,7 +93,9 @@ static const char *env_or(const char *name, const char *dflt)
 	return v && *v ? v : dflt;
 }
 
-/* Sockets need absolute paths, and a daemon's messages should not depend on where it was started. */
+/*
+ * Sockets need absolute paths, and a daemon's messages should not depend on where it was started.
+ */
 static const char *absolute(const char *dir)
 {
 	if (dir[0] == '/')
@@ -144,7 +148,8 @@ static int take_option(struct daemon_options *o, int code, const char *value)
 	case 't':
 	case 'T':
 		if (!(p->flags & (code == 't' ? DAEMON_HAS_TEST : DAEMON_HAS_PRINT)))
-			return usage(p, code == 't' ? "there is no -t here" : "there is no -T here", NULL);
+			return usage(p, code == 't' ? "there is no -t here" : "there is no -T here",
+				     NULL);
 		*(code == 't' ? &o->test : &o->print) = true;
 		break;
 	case 'V':
@@ -209,7 +214,10 @@ void daemon_protect_memory(void)
 {
 	static const struct rlimit none = { 0, 0 };
 
-	/* The unit forbids setrlimit and sets LimitCORE itself; there the first call fails harmlessly. */
+	/*
+	 * The unit forbids setrlimit and sets LimitCORE itself; there the first call fails
+	 * harmlessly.
+	 */
 	(void)setrlimit(RLIMIT_CORE, &none);
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
 		log_warn("cannot forbid core dumps and tracing: %s", strerror(errno));
@@ -242,7 +250,8 @@ void daemon_on_signals(struct daemon_signals *s)
 	loop_on_signal(s->loop, SIGINT, on_signal, s);
 }
 
-int daemon_listen(const struct daemon_options *o, const char *dir, const char *name, struct err *err)
+int daemon_listen(const struct daemon_options *o, const char *dir, const char *name,
+		  struct err *err)
 {
 	_cleanup_free_ char *folder = kv_asprintf("%s/%s", o->run_dir, dir);
 	_cleanup_free_ char *path = kv_asprintf("%s/%s", folder, name);

@@ -33,20 +33,23 @@ struct daemon_program {
 	const char *name;               /* "kvmesh-ca" */
 	const char *summary;            /* one line for --help */
 	unsigned flags;                 /* DAEMON_HAS_* */
-	const char *(*libraries)(void); /* for -V and the first log line: "OpenSSL 3.0.22, …"; NULL none */
+	const char *(*libraries)(void); /* "OpenSSL 3.0.22", for -V and the first line; or NULL */
 };
 
 struct daemon_options {
 	const struct daemon_program *program;
-	const char *etc_dir, *run_dir, *state_dir;      /* option, else $KVMESH_ETC …, else the default */
-	const char *instance;           /* --instance, checked: [A-Za-z0-9][A-Za-z0-9._-]*; NULL when not taken */
+	/* The option, else $KVMESH_ETC …, else the default; absolute. */
+	const char *etc_dir, *run_dir, *state_dir;
+	const char *instance;           /* --instance: [A-Za-z0-9][A-Za-z0-9._-]*; or NULL */
 	int ready_fd;                   /* --ready-fd N, -1 when not given */
 	int log_level;                  /* --log-level or $KVMESH_LOG, LOG_INFO */
 	bool standalone;                /* --standalone: under kvmeshctl run, no units here */
 	bool test, print;               /* -t, -T */
 };
 
-/* DAEMON_GO_ON, or the exit code when the program ends here (-h, -V, usage); messages are printed. */
+/*
+ * DAEMON_GO_ON, or the exit code when the program ends here (-h, -V, usage); messages are printed.
+ */
 int daemon_args(const struct daemon_program *p, int argc, char **argv, struct daemon_options *ret);
 /* log, SIGPIPE ignored, umask 077, the line that says which version starts with which libraries. */
 void daemon_init(const struct daemon_options *o);
@@ -56,7 +59,7 @@ void daemon_protect_memory(void);
 struct daemon_signals {
 	struct loop *loop;
 	void (*reload)(void *arg);      /* SIGHUP; NULL: ignored */
-	void (*stop)(void *arg);        /* first SIGTERM or SIGINT; NULL: loop_stop. A second one stops the loop. */
+	void (*stop)(void *arg);        /* first SIGTERM or SIGINT; NULL, or a second: loop_stop */
 	void *arg;
 	bool stopping;
 };
@@ -64,9 +67,11 @@ struct daemon_signals {
 void daemon_on_signals(struct daemon_signals *s);
 
 /*
- * Listen on RUN/DIR/NAME (the directory is made when missing, 0755). The file's mode is 0666: who may
- * do what is decided by peer credentials for each method. Returns the descriptor or a negative code.
+ * Listen on RUN/DIR/NAME (the directory is made when missing, 0755). The file's mode is 0666: who
+ * may do what is decided by peer credentials for each method. Returns the descriptor or a negative
+ * code.
  */
-int daemon_listen(const struct daemon_options *o, const char *dir, const char *name, struct err *err);
+int daemon_listen(const struct daemon_options *o, const char *dir, const char *name,
+		  struct err *err);
 /* STATE/DIR, made 0700 when missing; malloc'ed path in *ret. */
 int daemon_state_dir(const struct daemon_options *o, const char *dir, char **ret, struct err *err);

@@ -36,8 +36,9 @@ const char *db_library(void)
 
 static int damaged(const struct db *d, const char *how, struct err *err)
 {
-	return err_set(err, KV_ERR_DB, "%s is damaged (%s): restore it from a backup, or move it away to %s", d->path,
-		       how, d->spec->what);
+	return err_set(err, KV_ERR_DB,
+		       "%s is damaged (%s): restore it from a backup, or move it away to %s",
+		       d->path, how, d->spec->what);
 }
 
 static int fail(const struct db *d, const char *doing, struct err *err)
@@ -47,13 +48,14 @@ static int fail(const struct db *d, const char *doing, struct err *err)
 
 	if ((rc & 0xff) == SQLITE_CORRUPT || (rc & 0xff) == SQLITE_NOTADB)
 		return damaged(d, text, err);
-	return err_set(err, (rc & 0xff) == SQLITE_FULL ? -ENOSPC : KV_ERR_DB, "%s cannot be %s: %s", d->path, doing,
-		       text);
+	return err_set(err, (rc & 0xff) == SQLITE_FULL ? -ENOSPC : KV_ERR_DB, "%s cannot be %s: %s",
+		       d->path, doing, text);
 }
 
 static int exec(struct db *d, const char *sql, const char *doing, struct err *err)
 {
-	return sqlite3_exec(d->handle, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : fail(d, doing, err);
+	return sqlite3_exec(d->handle, sql, NULL, NULL, NULL) == SQLITE_OK ? 0
+									   : fail(d, doing, err);
 }
 
 static int open_handle(struct db *d, int flags, struct err *err)
@@ -73,7 +75,8 @@ static int ask(struct db *d, const char *sql, char *ret, size_t n, struct err *e
 	sqlite3_stmt *st = NULL;
 	int r = 0;
 
-	if (sqlite3_prepare_v2(d->handle, sql, -1, &st, NULL) != SQLITE_OK || sqlite3_step(st) != SQLITE_ROW)
+	if (sqlite3_prepare_v2(d->handle, sql, -1, &st, NULL) != SQLITE_OK ||
+	    sqlite3_step(st) != SQLITE_ROW)
 		r = fail(d, "read", err);
 	else
 		snprintf(ret, n, "%s", (const char *)sqlite3_column_text(st, 0));
@@ -101,7 +104,8 @@ static int check_version(struct db *d, bool *ret, struct err *err)
 	if (r < 0)
 		return r;
 	if (!str_to_u64(str_c(said), &version) || version > (uint64_t)d->spec->version)
-		return err_set(err, KV_ERR_DB, "%s was written by a newer version (schema %s, this one knows %d)",
+		return err_set(err, KV_ERR_DB,
+			       "%s was written by a newer version (schema %s, this one knows %d)",
 			       d->path, said, d->spec->version);
 	*ret = version > 0;
 	return 0;
@@ -128,8 +132,8 @@ static int prepare(struct db *d, struct err *err)
 {
 	d->st = kv_zalloc(d->spec->n_statements * sizeof(d->st[0]));
 	for (unsigned i = 0; i < d->spec->n_statements; i++)
-		if (sqlite3_prepare_v3(d->handle, d->spec->statements[i], -1, SQLITE_PREPARE_PERSISTENT, &d->st[i],
-				       NULL) != SQLITE_OK)
+		if (sqlite3_prepare_v3(d->handle, d->spec->statements[i], -1,
+				       SQLITE_PREPARE_PERSISTENT, &d->st[i], NULL) != SQLITE_OK)
 			return fail(d, "used", err);
 	return 0;
 }
@@ -149,11 +153,15 @@ int db_open(const char *path, const struct db_spec *spec, struct db **ret, struc
 	int r = open_handle(d, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, err);
 
 	if (r == 0)
-		r = exec(d, "PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON; PRAGMA cell_size_check = ON",
+		r = exec(d,
+			 "PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON;"
+			 "PRAGMA cell_size_check = ON",
 			 "opened", err);
 	if (r == 0)
-		r = exec(d, spec->full_sync ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL", "opened",
-			 err);
+		r = exec(d,
+			 spec->full_sync ? "PRAGMA synchronous = FULL"
+					 : "PRAGMA synchronous = NORMAL",
+			 "opened", err);
 	if (r == 0)
 		r = quick_check(d, err);
 	if (r == 0)
@@ -186,9 +194,14 @@ int db_check(const char *path, const struct db_spec *spec, struct err *err)
 	bool present;
 
 	if (stat(path, &st) != 0)
-		return errno == ENOENT ? 0 : err_set(err, -errno, "cannot look at %s: %s", path, strerror(errno));
+		return errno == ENOENT ? 0
+				       : err_set(err, -errno, "cannot look at %s: %s", path,
+						 strerror(errno));
 	struct db *d = db_new(path, spec);
-	/* Not read-only: a reader of a WAL database needs its shared-memory file, which it may have to make. */
+	/*
+	 * Not read-only: a reader of a WAL database needs its shared-memory file, which it may have
+	 * to make.
+	 */
 	int r = open_handle(d, SQLITE_OPEN_READWRITE, err);
 
 	if (r == 0)
@@ -199,7 +212,7 @@ int db_check(const char *path, const struct db_spec *spec, struct err *err)
 	return r;
 }
 
-/* ---- statements ------------------------------------------------------------------------------- */
+/* ---- statements ---------------------------------------------------------------------------- */
 
 static void bind(sqlite3_stmt *st, const struct db_value *v, size_t n)
 {
@@ -209,8 +222,8 @@ static void bind(sqlite3_stmt *st, const struct db_value *v, size_t n)
 			sqlite3_bind_int64(st, (int)i + 1, v[i].i);
 			break;
 		case DB_TEXT:
-			sqlite3_bind_text64(st, (int)i + 1, v[i].s.p ? v[i].s.p : "", v[i].s.n, SQLITE_STATIC,
-					    SQLITE_UTF8);
+			sqlite3_bind_text64(st, (int)i + 1, v[i].s.p ? v[i].s.p : "", v[i].s.n,
+					    SQLITE_STATIC, SQLITE_UTF8);
 			break;
 		case DB_NULL:
 			sqlite3_bind_null(st, (int)i + 1);
@@ -219,8 +232,8 @@ static void bind(sqlite3_stmt *st, const struct db_value *v, size_t n)
 	}
 }
 
-int db_each(struct db *d, unsigned statement, const struct db_value *v, size_t n, db_row_fn fn, void *arg,
-	    struct err *err)
+int db_each(struct db *d, unsigned statement, const struct db_value *v, size_t n, db_row_fn fn,
+	    void *arg, struct err *err)
 {
 	kv_assert(statement < d->spec->n_statements);
 	struct db_row row = { .st = d->st[statement] };

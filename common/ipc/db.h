@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * db: the only file that knows SQLite. A database with its schema, its prepared statements and the settings of
- * security-model C2. Layer ipc (it stands on base alone; only the daemons that keep history link it).
- * One thread. Values are bound, never pasted into SQL.
+ * db: the only file that knows SQLite. A database with its schema, its prepared statements and the
+ * settings of security-model C2. Layer ipc (it stands on base alone; only the daemons that keep
+ * history link it). One thread. Values are bound, never pasted into SQL.
  */
 #pragma once
 
@@ -19,14 +19,17 @@ struct db_row;                  /* the current row of db_each */
 struct db_spec {
 	const char *schema;             /* creates everything in an empty database */
 	int version;                    /* of that schema, >= 1; a newer file is refused */
-	bool full_sync;                 /* a commit is on disk when it returns (ca); else consistent, but the
-	                                 * last commits may be lost with the power */
-	const char *what;               /* for messages about a damaged file: "start an empty one" … */
+	/* A commit is on disk when it returns; else the last ones may go with the power. */
+	bool full_sync;
+	const char *what;               /* remedy for a damaged file: "start an empty one" … */
 	const char *const *statements;  /* [n_statements], named by the caller's enum */
 	unsigned n_statements;
 };
 
-/* Opens or creates, checks (quick_check), prepares. A damaged file is KV_ERR_DB and says what to do. */
+/*
+ * Opens or creates, checks (quick_check), prepares. A damaged file is KV_ERR_DB and says what to
+ * do.
+ */
 int db_open(const char *path, const struct db_spec *spec, struct db **ret, struct err *err);
 void db_close(struct db *d);                            /* NULL is fine */
 /* Look without changing anything. 0 also when there is no such file yet. */
@@ -46,10 +49,11 @@ struct db_value {
 int db_run(struct db *d, unsigned statement, const struct db_value *v, size_t n, struct err *err);
 /* fn for each row; it must not use the same statement. */
 typedef void (*db_row_fn)(void *arg, const struct db_row *row);
-int db_each(struct db *d, unsigned statement, const struct db_value *v, size_t n, db_row_fn fn, void *arg,
-	    struct err *err);
+int db_each(struct db *d, unsigned statement, const struct db_value *v, size_t n, db_row_fn fn,
+	    void *arg, struct err *err);
 int64_t db_row_int(const struct db_row *row, int column);
-struct str db_row_text(const struct db_row *row, int column);  /* borrowed until fn returns; NULL gives "" */
+/* Borrowed until fn returns; NULL gives "". */
+struct str db_row_text(const struct db_row *row, int column);
 /* First column of the first row, or dflt when there is none. */
 int db_get_int(struct db *d, unsigned statement, int64_t dflt, int64_t *ret, struct err *err);
 

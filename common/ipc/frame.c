@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * frame: the bytes on a control socket. Layer ipc. The cap holds before anything is allocated: a reader
- * grows by doubling up to its cap and no further.
+ * frame: the bytes on a control socket. Layer ipc. The cap holds before anything is allocated: a
+ * reader grows by doubling up to its cap and no further.
  */
 #include "config.h"
 
@@ -59,7 +59,8 @@ ssize_t frame_reader_fill(struct frame_reader *r, int fd)
 
 bool frame_reader_peek(struct frame_reader *r, struct str *ret)
 {
-	const char *end = r->n > r->scanned ? memchr(r->p + r->scanned, '\0', r->n - r->scanned) : NULL;
+	const char *end = r->n > r->scanned ? memchr(r->p + r->scanned, '\0', r->n - r->scanned)
+					    : NULL;
 
 	if (!end) {
 		r->scanned = r->n;
@@ -81,7 +82,9 @@ void frame_reader_pop(struct frame_reader *r)
 	memmove(r->p, r->p + used, r->n - used);
 	r->n -= used;
 	r->scanned = 0;
-	/* Connections are idle most of their life and must not keep the memory of one big message. */
+	/*
+	 * Connections are idle most of their life and must not keep the memory of one big message.
+	 */
 	if (r->n == 0)
 		frame_reader_done(r);
 }
@@ -135,8 +138,9 @@ int frame_parse_call(struct str text, struct arena *a, struct frame_call *ret, s
 	(void)find_typed(d, "more", DOC_BOOL, &ok);
 	ret->parameters = take_parameters(d, a, &ok);
 	if (!ok || !method || method->s.n == 0)
-		return err_set(err, KV_ERR_PROTOCOL,
-			       "a call is {\"method\": text, \"parameters\": object, \"more\": boolean}");
+		return err_set(
+			err, KV_ERR_PROTOCOL,
+			"a call is {\"method\": text, \"parameters\": object, \"more\": boolean}");
 	ret->method = method->s;
 	ret->more = doc_get_bool(d, "more", false);
 	return 0;
@@ -156,7 +160,8 @@ int frame_parse_reply(struct str text, struct arena *a, struct frame_reply *ret,
 	ret->parameters = take_parameters(d, a, &ok);
 	if (!ok)
 		return err_set(err, KV_ERR_PROTOCOL,
-			       "a reply is {\"parameters\": object, \"continues\": boolean} or has an \"error\"");
+			       "a reply is {\"parameters\": object, \"continues\": boolean} or has "
+			       "an \"error\"");
 	ret->error = error ? error->s : STR_NULL;
 	ret->continues = !error && doc_get_bool(d, "continues", false);
 	return 0;

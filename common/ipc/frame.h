@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * frame: bytes of a socket ⇄ NUL-ended messages, shared by server and both clients. Layer ipc, for its
- * own files. A reader owns the bytes received so far; it never holds more than its cap.
+ * frame: bytes of a socket ⇄ NUL-ended messages, shared by server and both clients. Layer ipc, for
+ * its own files. A reader owns the bytes received so far; it never holds more than its cap.
  */
 #pragma once
 

@@ -2,10 +2,11 @@
 /*
  * ipc: call, reply, stream of replies: NUL-ended JSON objects over a Unix socket (Varlink's shape).
  *     → {"method":"Watch","parameters":{…},"more":true}
- *     ← {"parameters":{…},"continues":true}      or {"error":"NotPermitted","parameters":{"message":"…"}}
- * Layer ipc. Frames are capped before anything is allocated (security-model L16): IPC_FRAME_MAX for
- * calls, IPC_REPLY_MAX for replies (snapshots). Peer facts are read once per connection; what a
- * caller may do is a column of the method table. Messages: docs/IPC.md.
+ *     ← {"parameters":{…},"continues":true}      or
+ * {"error":"NotPermitted","parameters":{"message":"…"}} Layer ipc. Frames are capped before
+ * anything is allocated (security-model L16): IPC_FRAME_MAX for calls, IPC_REPLY_MAX for replies
+ * (snapshots). Peer facts are read once per connection; what a caller may do is a column of the
+ * method table. Messages: docs/IPC.md.
  *
  * A call that is malformed, too long, unknown or not permitted gets its error reply, then the
  * connection is closed and "ipc_refused" is logged with the caller's uid and pid.
@@ -25,9 +26,9 @@
 #define IPC_REPLY_MAX (16u << 20)
 #define IPC_CONN_PER_UID_MAX 64
 #define IPC_CONN_MAX 1024
-#define IPC_MESSAGE_TIMEOUT_US (10u * 1000 * 1000)      /* from the first byte of a call to its last */
-#define IPC_STALL_TIMEOUT_US (60u * 1000 * 1000)        /* replies wait and the caller takes no byte */
-#define IPC_STREAM_WAIT_MAX (256u << 10)                /* unsent bytes beyond which a stream is slow */
+#define IPC_MESSAGE_TIMEOUT_US (10u * 1000 * 1000) /* from the first byte of a call to its last */
+#define IPC_STALL_TIMEOUT_US (60u * 1000 * 1000)   /* replies wait and no byte is taken */
+#define IPC_STREAM_WAIT_MAX (256u << 10)           /* unsent bytes that make a stream slow */
 
 /* Error names on the wire. */
 #define IPC_E_UNKNOWN_METHOD "UnknownMethod"
@@ -38,7 +39,7 @@
 #define IPC_E_BUSY "Busy"
 #define IPC_E_DISCONNECTED "Disconnected"       /* never on the wire: the client's own word */
 
-/* ---- server ----------------------------------------------------------------------------- */
+/* ---- server -------------------------------------------------------------------------------- */
 struct ipc_server;
 struct ipc_call;                /* one call being served; lives until its last reply */
 
@@ -58,7 +59,8 @@ struct ipc_method {
 	const char *help;
 };
 /* Takes fd (a listening socket). methods ends with .name == NULL and outlives the server. */
-struct ipc_server *ipc_server_new(struct loop *l, int fd, const struct ipc_method *methods, void *arg);
+struct ipc_server *ipc_server_new(struct loop *l, int fd, const struct ipc_method *methods,
+				  void *arg);
 /* Open calls see their on_close. Not from inside a method. NULL is fine. */
 void ipc_server_free(struct ipc_server *s);
 
@@ -81,46 +83,51 @@ void ipc_reply_error(struct ipc_call *c, const char *name, const char *fmt, ...)
  */
 bool ipc_stream(struct ipc_call *c, const struct doc *parameters);
 bool ipc_stream_json(struct ipc_call *c, struct str json_object);
-/* Called when the peer went away before the last reply; the call is gone afterwards (no reply then). */
+/*
+ * Called when the peer went away before the last reply; the call is gone afterwards (no reply
+ * then).
+ */
 void ipc_call_on_close(struct ipc_call *c, void (*fn)(void *arg, struct ipc_call *c), void *arg);
 void ipc_call_on_writable(struct ipc_call *c, void (*fn)(void *arg, struct ipc_call *c), void *arg);
 void ipc_call_set_data(struct ipc_call *c, void *data);
 void *ipc_call_data(const struct ipc_call *c);
 
-/* ---- asynchronous client (daemons): reconnects with back-off 0.1 s … 5 s ---------------------- */
+/* ---- asynchronous client (daemons): reconnects with back-off 0.1 s … 5 s ------------------- */
 struct ipc_client;
 /* One handler per call: reply or error (error_name set), continues tells whether more will come. */
-typedef void (*ipc_reply_fn)(void *arg, const char *error_name, const struct doc *parameters, bool continues);
+typedef void (*ipc_reply_fn)(void *arg, const char *error_name, const struct doc *parameters,
+			     bool continues);
 struct ipc_client *ipc_client_new(struct loop *l, const char *path);
 void ipc_client_free(struct ipc_client *c);
 void ipc_client_on_connect(struct ipc_client *c, void (*fn)(void *arg, bool connected), void *arg);
 bool ipc_client_is_connected(const struct ipc_client *c);
 /*
- * Connecting starts with the next turn of the loop, so on_connect can be set after ipc_client_new. The
- * server must be root, the own user or one of the mesh's users. The back-off starts anew once a
+ * Connecting starts with the next turn of the loop, so on_connect can be set after ipc_client_new.
+ * The server must be root, the own user or one of the mesh's users. The back-off starts anew once a
  * call was answered without error. The client may be freed inside its own callbacks.
  *
- * Send a call; replies come in order of the calls. On a lost connection, or when there is none,
- * an open call gets error_name IPC_E_DISCONNECTED (never from inside ipc_client_call). An error's
+ * Send a call; replies come in order of the calls. On a lost connection, or when there is none, an
+ * open call gets error_name IPC_E_DISCONNECTED (never from inside ipc_client_call). An error's
  * sentence is the member "message" of parameters; parameters live until the handler returns. A
- * stream call blocks later calls of the same client: use one client for each stream. parameters
- * may be NULL.
+ * stream call blocks later calls of the same client: use one client for each stream. parameters may
+ * be NULL.
  */
-void ipc_client_call(struct ipc_client *c, const char *method, const struct doc *parameters, bool more,
-		     ipc_reply_fn fn, void *arg);
+void ipc_client_call(struct ipc_client *c, const char *method, const struct doc *parameters,
+		     bool more, ipc_reply_fn fn, void *arg);
 
-/* ---- synchronous client (kvmeshctl, tests) ------------------------------------------------------ */
+/* ---- synchronous client (kvmeshctl, tests) ------------------------------------------------- */
 struct ipc_conn;
 int ipc_dial(const char *path, int timeout_ms, struct ipc_conn **ret, struct err *err);
 void ipc_hangup(struct ipc_conn *c);
 /*
  * One call, one reply in the arena. For an error reply err->text is its message and the code
- * KV_ERR_REFUSED (NotPermitted), KV_ERR_NOT_FOUND, KV_ERR_SCHEMA (InvalidParameter), KV_ERR_LIMIT (Busy),
- * KV_ERR_PROTOCOL (UnknownMethod) or -EIO (Failed and others). Otherwise: KV_ERR_TIMEOUT, KV_ERR_CLOSED
- * or an errno value. After any error hang up.
+ * KV_ERR_REFUSED (NotPermitted), KV_ERR_NOT_FOUND, KV_ERR_SCHEMA (InvalidParameter), KV_ERR_LIMIT
+ * (Busy), KV_ERR_PROTOCOL (UnknownMethod) or -EIO (Failed and others). Otherwise: KV_ERR_TIMEOUT,
+ * KV_ERR_CLOSED or an errno value. After any error hang up.
  */
-int ipc_call_sync(struct ipc_conn *c, const char *method, const struct doc *parameters, struct arena *a,
-		  struct doc **ret, struct err *err);
+int ipc_call_sync(struct ipc_conn *c, const char *method, const struct doc *parameters,
+		  struct arena *a, struct doc **ret, struct err *err);
 /* The next reply of a stream begun with more (first call: method != NULL). */
-int ipc_next_sync(struct ipc_conn *c, const char *method, const struct doc *parameters, struct arena *a,
-		  struct doc **ret, bool *ret_continues, int timeout_ms, struct err *err);
+int ipc_next_sync(struct ipc_conn *c, const char *method, const struct doc *parameters,
+		  struct arena *a, struct doc **ret, bool *ret_continues, int timeout_ms,
+		  struct err *err);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * kept: one line "kvmesh-kept 1 HASH BYTES", then the bytes. Layer ipc. The hash guards against torn
- * writes and bad disks, not against people: the state directory is the daemon's own.
+ * kept: one line "kvmesh-kept 1 HASH BYTES", then the bytes. Layer ipc. The hash guards against
+ * torn writes and bad disks, not against people: the state directory is the daemon's own.
  */
 #include "config.h"
 
@@ -26,10 +26,14 @@ int kept_save(const char *path, struct str data, struct err *err)
 	_cleanup_free_ char *prev = kv_asprintf("%s.prev", path);
 	struct arena a;
 
-	/* At every moment one of the two names is whole: PREV is a second name until PATH is replaced. */
+	/*
+	 * At every moment one of the two names is whole: PREV is a second name until PATH is
+	 * replaced.
+	 */
 	(void)unlink(prev);
 	if (link(path, prev) != 0 && errno != ENOENT)
-		return err_set(err, -errno, "cannot keep %s as %s: %s", path, prev, strerror(errno));
+		return err_set(err, -errno, "cannot keep %s as %s: %s", path, prev,
+			       strerror(errno));
 	arena_init(&a, data.n + HEAD_MAX);
 	struct str head = arena_printf(&a, MAGIC "%016" PRIx64 " %zu\n", hash_str(data), data.n);
 	char *all = arena_alloc(&a, head.n + data.n);

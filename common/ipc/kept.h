@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * kept: what a daemon last knew, on disk for a start without its neighbours: checksummed, replaced
- * atomically, with the generation before it beside it as PATH.prev (security-model C1). Layer ipc (it
- * stands on base alone; every user of it keeps something that came over ipc).
+ * atomically, with the generation before it beside it as PATH.prev (security-model C1). Layer ipc
+ * (it stands on base alone; every user of it keeps something that came over ipc).
  */
 #pragma once
 

@@ -14,7 +14,8 @@ bool rights_is_user(uid_t uid, const char *name)
 	char buf[4096];
 	struct passwd pw, *found = NULL;
 
-	return getpwnam_r(name, &pw, buf, sizeof(buf), &found) == 0 && found && found->pw_uid == uid;
+	return getpwnam_r(name, &pw, buf, sizeof(buf), &found) == 0 && found &&
+	       found->pw_uid == uid;
 }
 
 bool rights_is_daemon(uid_t uid)

@@ -22,7 +22,7 @@ bool rights_is_daemon(uid_t uid);
 
 #define RIGHTS_NODE_INSTANCE "node"
 /*
- * The proxy instance that a system unit runs ("kvmesh-proxy.service" is node, "kvmesh-proxy@NAME.service" is
- * NAME), borrowed from unit; STR_NULL: it is no proxy's unit.
+ * The proxy instance that a system unit runs ("kvmesh-proxy.service" is node,
+ * "kvmesh-proxy@NAME.service" is NAME), borrowed from unit; STR_NULL: it is no proxy's unit.
  */
 struct str rights_instance_of_unit(const char *unit);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * server: the serving side of ipc. Layer ipc. A connection serves one call at a time; what a caller
- * sends meanwhile waits in its reader, which is capped. Replies are queued and written by conn_work at
- * the end of the turn, so a method is never called back, and no connection dies, inside a reply.
+ * sends meanwhile waits in its reader, which is capped. Replies are queued and written by conn_work
+ * at the end of the turn, so a method is never called back, and no connection dies, inside a reply.
  */
 #include "config.h"
 
@@ -47,7 +47,7 @@ struct conn {
 	struct loop_deadline deadline;
 	struct sock_peer peer;
 	uint64_t accepted_boot_us;
-	unsigned rights;                /* IPC_ALLOW_*, found out with the first call that needs them */
+	unsigned rights;                /* IPC_ALLOW_*, looked up with the first call */
 	bool rights_known;
 	bool half_closed;               /* no more calls will come */
 	bool closing;                   /* close once out is empty */
@@ -71,7 +71,7 @@ struct ipc_call {
 	void *writable_arg;
 };
 
-/* ---- life of a connection ------------------------------------------------------------------- */
+/* ---- life of a connection ------------------------------------------------------------------ */
 
 static void call_free(void *p)
 {
@@ -180,7 +180,7 @@ static void conn_refuse(struct conn *c, const char *name, const char *fmt, ...)
 	loop_fd_want(&c->watch, LOOP_WRITE);
 }
 
-/* ---- calls -------------------------------------------------------------------------------------- */
+/* ---- calls --------------------------------------------------------------------------------- */
 
 static const struct ipc_method *find_method(const struct ipc_server *s, struct str name)
 {
@@ -219,9 +219,11 @@ static void conn_serve(struct conn *c, struct str text)
 	if (r < 0)
 		conn_refuse(c, IPC_E_INVALID, "the call cannot be read: %s", err.text);
 	else if (!m)
-		conn_refuse(c, IPC_E_UNKNOWN_METHOD, "there is no method %.*s", STR_ARG(str_take(f.method, 64)));
+		conn_refuse(c, IPC_E_UNKNOWN_METHOD, "there is no method %.*s",
+			    STR_ARG(str_take(f.method, 64)));
 	else if (!conn_may(c, m))
-		conn_refuse(c, IPC_E_NOT_PERMITTED, "uid %u may not call %s", (unsigned)c->peer.uid, m->name);
+		conn_refuse(c, IPC_E_NOT_PERMITTED, "uid %u may not call %s", (unsigned)c->peer.uid,
+			    m->name);
 	if (r < 0 || c->closing) {
 		call_free(call);
 		return;
@@ -293,7 +295,9 @@ static bool peer_is_gone(int fd)
 static void conn_on_eof(struct conn *c)
 {
 	c->half_closed = true;
-	/* A stream would go on for ever towards somebody whose end could not be noticed any more. */
+	/*
+	 * A stream would go on for ever towards somebody whose end could not be noticed any more.
+	 */
 	if (peer_is_gone(c->fd) || (c->call && c->call->more))
 		conn_kill(c);
 }
@@ -329,7 +333,7 @@ static void conn_on_deadline(void *arg)
 	conn_kill(c);
 }
 
-/* ---- accepting ---------------------------------------------------------------------------------- */
+/* ---- accepting ----------------------------------------------------------------------------- */
 
 static size_t count_uid(const struct ipc_server *s, uid_t uid)
 {
@@ -395,7 +399,8 @@ static void server_on_resume(void *arg)
 	loop_fd_want(&s->watch, LOOP_READ);
 }
 
-struct ipc_server *ipc_server_new(struct loop *l, int fd, const struct ipc_method *methods, void *arg)
+struct ipc_server *ipc_server_new(struct loop *l, int fd, const struct ipc_method *methods,
+				  void *arg)
 {
 	struct ipc_server *s = kv_zalloc(sizeof(*s));
 
@@ -425,7 +430,7 @@ void ipc_server_free(struct ipc_server *s)
 	free(s);
 }
 
-/* ---- a method's view ------------------------------------------------------------------------------ */
+/* ---- a method's view ----------------------------------------------------------------------- */
 
 const struct sock_peer *ipc_call_peer(const struct ipc_call *c)
 {
@@ -461,8 +466,8 @@ static void call_end(struct ipc_call *call, struct str frame)
 void ipc_reply_json(struct ipc_call *c, struct str json_object)
 {
 	if (json_object.n > IPC_REPLY_MAX)
-		ipc_reply_error(c, IPC_E_FAILED, "the reply has %zu bytes, more than %u", json_object.n,
-				IPC_REPLY_MAX);
+		ipc_reply_error(c, IPC_E_FAILED, "the reply has %zu bytes, more than %u",
+				json_object.n, IPC_REPLY_MAX);
 	else
 		call_end(c, frame_reply(json_object, false, &c->arena));
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * sync: the blocking caller of ipc, for kvmeshctl and tests. Layer ipc. Every wait ends at a deadline.
+ * sync: the blocking caller of ipc, for kvmeshctl and tests. Layer ipc. Every wait ends at a
+ * deadline.
  */
 #include "config.h"
 
@@ -70,7 +71,8 @@ int ipc_dial(const char *path, int timeout_ms, struct ipc_conn **ret, struct err
 	int fd;
 
 	if (!sock_addr_parse(str_c(address), 0, &a))
-		return err_set(err, -EINVAL, "%s is no path of a socket: it must be absolute and short", path);
+		return err_set(err, -EINVAL,
+			       "%s is no path of a socket: it must be absolute and short", path);
 	while ((fd = sock_connect(&a, err)) == -EAGAIN) {
 		if (left_ms(deadline_us) == 0)
 			return err_set(err, KV_ERR_TIMEOUT, "%s does not take connections", path);
@@ -132,8 +134,8 @@ static int receive(struct ipc_conn *c, uint64_t deadline_us, struct str *ret, st
 		if (got > 0)
 			continue;
 		if (got == -ENOBUFS)
-			return err_set(err, KV_ERR_PROTOCOL, "%s: a reply is longer than %u bytes", c->path,
-				       IPC_REPLY_MAX);
+			return err_set(err, KV_ERR_PROTOCOL, "%s: a reply is longer than %u bytes",
+				       c->path, IPC_REPLY_MAX);
 		if (got == 0 || got == -ECONNRESET)
 			return err_set(err, KV_ERR_CLOSED, "%s closed the connection", c->path);
 		if (got != -EAGAIN)
@@ -165,8 +167,9 @@ static int error_code(struct str name)
 	return -EIO;
 }
 
-int ipc_next_sync(struct ipc_conn *c, const char *method, const struct doc *parameters, struct arena *a,
-		  struct doc **ret, bool *ret_continues, int timeout_ms, struct err *err)
+int ipc_next_sync(struct ipc_conn *c, const char *method, const struct doc *parameters,
+		  struct arena *a, struct doc **ret, bool *ret_continues, int timeout_ms,
+		  struct err *err)
 {
 	uint64_t deadline_us = deadline_in(timeout_ms);
 	struct frame_reply f;
@@ -174,7 +177,8 @@ int ipc_next_sync(struct ipc_conn *c, const char *method, const struct doc *para
 	int r = 0;
 
 	if (method)
-		r = send_all(c, frame_call(method, parameters, ret_continues != NULL, a), deadline_us, err);
+		r = send_all(c, frame_call(method, parameters, ret_continues != NULL, a),
+			     deadline_us, err);
 	if (r == 0)
 		r = receive(c, deadline_us, &text, err);
 	if (r < 0)
@@ -194,8 +198,8 @@ int ipc_next_sync(struct ipc_conn *c, const char *method, const struct doc *para
 	return 0;
 }
 
-int ipc_call_sync(struct ipc_conn *c, const char *method, const struct doc *parameters, struct arena *a,
-		  struct doc **ret, struct err *err)
+int ipc_call_sync(struct ipc_conn *c, const char *method, const struct doc *parameters,
+		  struct arena *a, struct doc **ret, struct err *err)
 {
 	return ipc_next_sync(c, method, parameters, a, ret, NULL, c->timeout_ms, err);
 }

@@ -31,7 +31,9 @@ static char *read_proc(pid_t pid, const char *file)
 static bool read_start_ticks(pid_t pid, uint64_t *ret)
 {
 	_cleanup_free_ char *text = read_proc(pid, "stat");
-	/* The second field is the program's name in brackets and may hold anything, brackets too. */
+	/*
+	 * The second field is the program's name in brackets and may hold anything, brackets too.
+	 */
 	const char *after = text ? strrchr(text, ')') : NULL;
 
 	if (!after)
@@ -81,7 +83,8 @@ static int refuse(struct err *err, pid_t pid, const char *why)
 	return err_set(err, KV_ERR_REFUSED, "process %d %s", (int)pid, why);
 }
 
-static int read_facts(struct attest *a, const struct sock_peer *peer, uint64_t connected_boot_us, struct err *err)
+static int read_facts(struct attest *a, const struct sock_peer *peer, uint64_t connected_boot_us,
+		      struct err *err)
 {
 	uint64_t ticks_per_s = (uint64_t)sysconf(_SC_CLK_TCK);
 
@@ -97,7 +100,8 @@ static int read_facts(struct attest *a, const struct sock_peer *peer, uint64_t c
 	return attest_confirm(a, err);
 }
 
-int attest_begin(const struct sock_peer *peer, uint64_t connected_boot_us, struct attest *ret, struct err *err)
+int attest_begin(const struct sock_peer *peer, uint64_t connected_boot_us, struct attest *ret,
+		 struct err *err)
 {
 	*ret = (struct attest){ .pidfd = -1, .pid = peer->pid };
 	if (peer->pid <= 0)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * attest: what the kernel says about a caller (security-model §2.2). Layer daemons/ca. A pid alone is no
- * identity: the process is pinned by a pidfd, its facts are read, and the pin is looked at again afterwards
- * and once more when the certificate is handed over.
+ * attest: what the kernel says about a caller (security-model §2.2). Layer daemons/ca. A pid alone
+ * is no identity: the process is pinned by a pidfd, its facts are read, and the pin is looked at
+ * again afterwards and once more when the certificate is handed over.
  */
 #pragma once
 
@@ -22,10 +22,11 @@ struct attest {
 };
 
 /*
- * connected_boot_us: when the connection was accepted (CLOCK_BOOTTIME); a process that started after it
- * cannot be the one that connected. KV_ERR_REFUSED with the reason; nothing to end then.
+ * connected_boot_us: when the connection was accepted (CLOCK_BOOTTIME); a process that started
+ * after it cannot be the one that connected. KV_ERR_REFUSED with the reason; nothing to end then.
  */
-int attest_begin(const struct sock_peer *peer, uint64_t connected_boot_us, struct attest *ret, struct err *err);
+int attest_begin(const struct sock_peer *peer, uint64_t connected_boot_us, struct attest *ret,
+		 struct err *err);
 /* Still the same living process? */
 int attest_confirm(const struct attest *a, struct err *err);
 void attest_end(struct attest *a);

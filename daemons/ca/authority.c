@@ -13,7 +13,10 @@
 #define SECOND_US 1000000ll
 #define BACKDATE_S 60
 #define CLOCK_SLACK_US (60 * SECOND_US)
-/* A clock far beyond the life of this release is wrong, and its certificates would outlive the CA (F12). */
+/*
+ * A clock far beyond the life of this release is wrong, and its certificates would outlive the CA
+ * (F12).
+ */
 #define RELEASE_US (1793491200ll * SECOND_US)           /* 2026-11-01 */
 #define CLOCK_LATEST_US (RELEASE_US + 20ll * 365 * 24 * 3600 * SECOND_US)
 
@@ -43,8 +46,10 @@ static int open_keystore(const struct authority *a, const struct registry *r, in
 	if (code < 0 || !r || keystore_allows(*ret, r->trust_domain))
 		return code;
 	keystore_free(take(ret));
-	return err_set(err, KV_ERR_CHECK, "the CA of this node is not for the trust domain %.*s: set mesh.trustDomain "
-		       "back, or move %s/ca away to start a new CA", STR_ARG(r->trust_domain), a->state_dir);
+	return err_set(err, KV_ERR_CHECK,
+		       "the CA of this node is not for the trust domain %.*s: set mesh.trustDomain "
+		       "back, or move %s/ca away to start a new CA",
+		       STR_ARG(r->trust_domain), a->state_dir);
 }
 
 static int open_ledger(const char *state_dir, struct ledger **ret, struct err *err)
@@ -54,20 +59,24 @@ static int open_ledger(const char *state_dir, struct ledger **ret, struct err *e
 	return ledger_open(path, ret, err);
 }
 
-/* A list that cannot be read is replaced by the router's next one: worth a warning, no reason to stay down. */
+/*
+ * A list that cannot be read is replaced by the router's next one: worth a warning, no reason to
+ * stay down.
+ */
 static void load_registry(struct authority *a)
 {
 	struct err err = { 0 };
 	int r = registry_load(a->registry_path, &a->registry, &err);
 
 	if (r < 0 && r != -ENOENT)
-		log_warn("the list of identities is not usable until the router sends it: %s", err.text);
+		log_warn("the list of identities is not usable until the router sends it: %s",
+			 err.text);
 	if (a->registry)
 		rate_set(&a->rate, a->registry->sign_per_second, a->registry->sign_burst);
 }
 
-int authority_open(const char *etc_dir, const char *state_dir, const struct policy_rules *rules, int64_t now_us,
-		   struct authority *ret, struct err *err)
+int authority_open(const char *etc_dir, const char *state_dir, const struct policy_rules *rules,
+		   int64_t now_us, struct authority *ret, struct err *err)
 {
 	struct authority *a = ret;
 
@@ -115,7 +124,8 @@ int authority_check(const char *etc_dir, const char *state_dir, struct err *err)
 			code = 0;
 	}
 	if (code == 0 && k && r && !keystore_allows(k, r->trust_domain))
-		code = err_set(err, KV_ERR_CHECK, "the CA of this node is not for the trust domain %.*s",
+		code = err_set(err, KV_ERR_CHECK,
+			       "the CA of this node is not for the trust domain %.*s",
 			       STR_ARG(r->trust_domain));
 	keystore_free(k);
 	registry_free(r);
@@ -124,15 +134,16 @@ int authority_check(const char *etc_dir, const char *state_dir, struct err *err)
 
 static bool replace_keystore(struct authority *a, struct keystore *k)
 {
-	bool changed = !a->keystore || !k || keystore_generation(a->keystore) != keystore_generation(k);
+	bool changed = !a->keystore || !k ||
+		       keystore_generation(a->keystore) != keystore_generation(k);
 
 	keystore_free(a->keystore);
 	a->keystore = k;
 	return changed;
 }
 
-static int adopt_registry(struct authority *a, struct registry *r, int64_t now_us, bool *ret_bundle_changed,
-			  struct err *err)
+static int adopt_registry(struct authority *a, struct registry *r, int64_t now_us,
+			  bool *ret_bundle_changed, struct err *err)
 {
 	bool same = a->registry && registry_eq(a->registry, r);
 
@@ -149,7 +160,10 @@ static int adopt_registry(struct authority *a, struct registry *r, int64_t now_u
 	rate_set(&a->rate, r->sign_per_second, r->sign_burst);
 	struct err save = { 0 };
 
-	/* A full disk must not keep a new workload from its identity; a start without router would miss it. */
+	/*
+	 * A full disk must not keep a new workload from its identity; a start without router would
+	 * miss it.
+	 */
 	if (!same && registry_save(r, a->registry_path, &save) < 0)
 		log_err("the list of identities is in force but could not be kept: %s", save.text);
 	return 0;
@@ -180,29 +194,34 @@ int authority_reload(struct authority *a, int64_t now_us, bool *ret_bundle_chang
 	return r;
 }
 
-/* ---- issuing ------------------------------------------------------------------------------------ */
+/* ---- issuing ------------------------------------------------------------------------------- */
 
 static int check_clock(const struct authority *a, int64_t now_us, struct err *err)
 {
 	int64_t high = ledger_high_water_us(a->ledger);
 
 	if (now_us < high - CLOCK_SLACK_US)
-		return err_set(err, KV_ERR_CHECK, "the clock is %lld s behind the last certificate that was issued; "
-			       "nothing is signed until it is right", (long long)((high - now_us) / SECOND_US));
+		return err_set(err, KV_ERR_CHECK,
+			       "the clock is %lld s behind the last certificate that was issued; "
+			       "nothing is signed until it is right",
+			       (long long)((high - now_us) / SECOND_US));
 	if (now_us > CLOCK_LATEST_US)
-		return err_set(err, KV_ERR_CHECK, "the clock is more than 20 years ahead of this release; nothing is "
+		return err_set(err, KV_ERR_CHECK,
+			       "the clock is more than 20 years ahead of this release; nothing is "
 			       "signed until it is right");
 	return 0;
 }
 
-static int set_validity(const struct authority *a, int64_t now_us, struct sign_leaf *leaf, struct err *err)
+static int set_validity(const struct authority *a, int64_t now_us, struct sign_leaf *leaf,
+			struct err *err)
 {
 	struct keystore_cert issuer;
 	int64_t now_s = now_us / SECOND_US;
 
 	keystore_describe_issuer(a->keystore, &issuer);
 	if (now_s >= issuer.not_after_s || now_s < issuer.not_before_s)
-		return err_set(err, KV_ERR_CHECK, "the issuing CA's own certificate is not valid now");
+		return err_set(err, KV_ERR_CHECK,
+			       "the issuing CA's own certificate is not valid now");
 	leaf->not_before_s = now_s - BACKDATE_S;
 	leaf->not_after_s = now_s + a->registry->leaf_lifetime_us / SECOND_US;
 	if (leaf->not_after_s > issuer.not_after_s)
@@ -210,8 +229,8 @@ static int set_validity(const struct authority *a, int64_t now_us, struct sign_l
 	return 0;
 }
 
-static int record(struct authority *a, const struct authority_ask *ask, const struct policy_grant *grant,
-		  const struct sign_leaf *leaf, struct err *err)
+static int record(struct authority *a, const struct authority_ask *ask,
+		  const struct policy_grant *grant, const struct sign_leaf *leaf, struct err *err)
 {
 	const struct ledger_entry e = {
 		.serial = str_c(leaf->serial->text), .spiffe = leaf->spiffe,
@@ -223,8 +242,9 @@ static int record(struct authority *a, const struct authority_ask *ask, const st
 	return ledger_record(a->ledger, &e, err);
 }
 
-static int issue_granted(struct authority *a, const struct authority_ask *ask, const struct policy_grant *grant,
-			 struct authority_cert *ret, struct err *err)
+static int issue_granted(struct authority *a, const struct authority_ask *ask,
+			 const struct policy_grant *grant, struct authority_cert *ret,
+			 struct err *err)
 {
 	/* The registry's text, not the caller's: they are equal, and one of them is trusted. */
 	struct sign_leaf leaf = { .spiffe = grant->identity->spiffe, .serial = &ret->serial };
@@ -251,15 +271,17 @@ static int issue_granted(struct authority *a, const struct authority_ask *ask, c
 	return 0;
 }
 
-int authority_issue(struct authority *a, const struct authority_ask *ask, struct authority_cert *ret,
-		    struct err *err)
+int authority_issue(struct authority *a, const struct authority_ask *ask,
+		    struct authority_cert *ret, struct err *err)
 {
 	struct policy_grant grant;
 
 	if (!rate_take(&a->rate, ask->caller.uid, ask->mono_us))
-		return err_set(err, -EAGAIN, "user %u asks for certificates too often", (unsigned)ask->caller.uid);
+		return err_set(err, -EAGAIN, "user %u asks for certificates too often",
+			       (unsigned)ask->caller.uid);
 	if (!a->keystore || !a->registry)
-		return err_set(err, -EAGAIN, "this CA waits for the router's first list of identities");
+		return err_set(err, -EAGAIN,
+			       "this CA waits for the router's first list of identities");
 	int r = policy_decide(&a->rules, a->registry, &ask->caller, ask->spiffe, &grant, err);
 
 	return r < 0 ? r : issue_granted(a, ask, &grant, ret, err);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * authority: the CA without its socket: keys, ledger, registry, policy and the clock decide together whether a
- * certificate is issued. Layer daemons/ca. Owns keystore, ledger and registry.
+ * authority: the CA without its socket: keys, ledger, registry, policy and the clock decide
+ * together whether a certificate is issued. Layer daemons/ca. Owns keystore, ledger and registry.
  */
 #pragma once
 
@@ -29,20 +29,22 @@ struct authority {
 };
 
 /* Open what there is. A state that cannot be used is an error; no registry or CA yet is none. */
-int authority_open(const char *etc_dir, const char *state_dir, const struct policy_rules *rules, int64_t now_us,
-		   struct authority *ret, struct err *err);
+int authority_open(const char *etc_dir, const char *state_dir, const struct policy_rules *rules,
+		   int64_t now_us, struct authority *ret, struct err *err);
 void authority_close(struct authority *a);
 /* For -t: everything readable and whole? Changes nothing. */
 int authority_check(const char *etc_dir, const char *state_dir, struct err *err);
 
 /*
- * The router's list replaces the one in force, and is kept on disk. The first one makes the CA when there is
- * none. On error the old list stays. *ret_bundle_changed: watchers of the bundle must be told.
+ * The router's list replaces the one in force, and is kept on disk. The first one makes the CA when
+ * there is none. On error the old list stays. *ret_bundle_changed: watchers of the bundle must be
+ * told.
  */
 int authority_set_registry(struct authority *a, const struct doc *parameters, int64_t now_us,
 			   bool *ret_bundle_changed, struct err *err);
 /* SIGHUP: read the keys again; on error the old ones stay. */
-int authority_reload(struct authority *a, int64_t now_us, bool *ret_bundle_changed, struct err *err);
+int authority_reload(struct authority *a, int64_t now_us, bool *ret_bundle_changed,
+		     struct err *err);
 
 struct authority_ask {
 	struct policy_caller caller;
@@ -56,9 +58,9 @@ struct authority_cert {
 	int64_t not_before_s, not_after_s;
 };
 /*
- * Decide, sign, record; the certificate exists for the caller only once the ledger has it on disk. -EAGAIN: too
- * often, or no CA yet; KV_ERR_NOT_FOUND, KV_ERR_REFUSED: policy; KV_ERR_SCHEMA, KV_ERR_LIMIT: the request;
- * others: the CA cannot.
+ * Decide, sign, record; the certificate exists for the caller only once the ledger has it on disk.
+ * -EAGAIN: too often, or no CA yet; KV_ERR_NOT_FOUND, KV_ERR_REFUSED: policy; KV_ERR_SCHEMA,
+ * KV_ERR_LIMIT: the request; others: the CA cannot.
  */
-int authority_issue(struct authority *a, const struct authority_ask *ask, struct authority_cert *ret,
-		    struct err *err);
+int authority_issue(struct authority *a, const struct authority_ask *ask,
+		    struct authority_cert *ret, struct err *err);

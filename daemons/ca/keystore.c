@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * keystore: where the CA's keys and certificates come from. Layer daemons/ca. Order of making: root key, root,
- * issuer key, issuer, each file written atomically; whatever a crash left out is made by the next start from
- * what is there, and nothing that was finished is made again.
+ * keystore: where the CA's keys and certificates come from. Layer daemons/ca. Order of making: root
+ * key, root, issuer key, issuer, each file written atomically; whatever a crash left out is made by
+ * the next start from what is there, and nothing that was finished is made again.
  */
 #include "config.h"
 
@@ -77,14 +77,15 @@ int keystore_init(struct err *err)
 	case 1:
 		return 0;
 	case 2:
-		log_warn("the memory that holds keys cannot be locked: it may reach the swap space");
+		log_warn(
+			"the memory that holds keys cannot be locked: it may reach the swap space");
 		return 0;
 	default:
 		return ossl_fail(err, "set memory for keys apart");
 	}
 }
 
-/* ---- reading --------------------------------------------------------------------------------- */
+/* ---- reading ------------------------------------------------------------------------------- */
 
 /* OpenSSL would ask for the passphrase of an encrypted key on the terminal. */
 static int no_passphrase(char *buf, int size, int writing, void *arg)
@@ -100,8 +101,10 @@ static int read_key(const char *path, EVP_PKEY **ret, struct err *err)
 	size_t n;
 
 	if (stat(path, &st) == 0 && (st.st_mode & 007) != 0)
-		return err_set(err, -EPERM, "%s is open to every user (mode %03o); chmod o= it and make a new key",
-			       path, (unsigned)(st.st_mode & 0777));
+		return err_set(
+			err, -EPERM,
+			"%s is open to every user (mode %03o); chmod o= it and make a new key",
+			path, (unsigned)(st.st_mode & 0777));
 	int r = fs_read(path, PEM_FILE_MAX, &text, &n, err);
 
 	if (r < 0)
@@ -114,7 +117,8 @@ static int read_key(const char *path, EVP_PKEY **ret, struct err *err)
 	free(text);
 	if (!*ret) {
 		ERR_clear_error();
-		return err_set(err, KV_ERR_SYNTAX, "%s holds no private key in PEM without passphrase", path);
+		return err_set(err, KV_ERR_SYNTAX,
+			       "%s holds no private key in PEM without passphrase", path);
 	}
 	return 0;
 }
@@ -157,7 +161,7 @@ static int read_cert(const char *path, X509 **ret, struct err *err)
 	return 0;
 }
 
-/* ---- making ------------------------------------------------------------------------------------ */
+/* ---- making -------------------------------------------------------------------------------- */
 
 static int write_key(const char *path, EVP_PKEY *key, struct err *err)
 {
@@ -203,8 +207,11 @@ static X509_NAME *ca_name(struct str trust_domain, const char *cn)
 	/* ub-organization-name of RFC 5280: 64 characters. */
 	if (strlen(o) > 64)
 		o[64] = '\0';
-	if (name && X509_NAME_add_entry_by_txt(name, "O", MBSTRING_ASC, (const unsigned char *)o, -1, -1, 0) == 1 &&
-	    X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)cn, -1, -1, 0) == 1)
+	if (name &&
+	    X509_NAME_add_entry_by_txt(name, "O", MBSTRING_ASC, (const unsigned char *)o, -1, -1,
+				       0) == 1 &&
+	    X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)cn, -1, -1,
+				       0) == 1)
 		return name;
 	X509_NAME_free(name);
 	return NULL;
@@ -222,7 +229,8 @@ struct ca_cert {                        /* one CA certificate to make */
 
 static int add_ca_exts(X509 *cert, X509 *parent, const struct ca_cert *c, struct err *err)
 {
-	_cleanup_free_ char *permitted = kv_asprintf("critical,permitted;URI:%.*s", STR_ARG(c->trust_domain));
+	_cleanup_free_ char *permitted = kv_asprintf("critical,permitted;URI:%.*s",
+						     STR_ARG(c->trust_domain));
 	int r = ossl_add_ext(cert, parent, NID_basic_constraints, c->constraints, err);
 
 	if (r == 0)
@@ -246,15 +254,21 @@ static int make_ca_cert(const struct ca_cert *c, X509 **ret, struct err *err)
 		return ossl_fail(err, "draw a serial number");
 	serial[0] &= 0x7f;
 	/* Two CAs of one mesh must not share a name: verifiers find issuers by it. */
-	snprintf(cn, sizeof(cn), "kvmesh %s %02x%02x%02x%02x", c->role, serial[1], serial[2], serial[3], serial[4]);
+	snprintf(cn, sizeof(cn), "kvmesh %s %02x%02x%02x%02x", c->role, serial[1], serial[2],
+		 serial[3], serial[4]);
 	_cleanup_x509_ X509 *cert = X509_new();
 	X509_NAME *name = ca_name(c->trust_domain, cn);
 	const struct ossl_cert_head head = {
-		.serial = serial, .serial_bytes = sizeof(serial),
-		.not_before_s = c->not_before_s, .not_after_s = c->not_after_s,
-		.key = c->key, .subject = name, .issuer = c->parent ? X509_get_subject_name(c->parent) : NULL,
+		.serial = serial,
+		.serial_bytes = sizeof(serial),
+		.not_before_s = c->not_before_s,
+		.not_after_s = c->not_after_s,
+		.key = c->key,
+		.subject = name,
+		.issuer = c->parent ? X509_get_subject_name(c->parent) : NULL,
 	};
-	int r = cert && name ? ossl_set_head(cert, &head, err) : ossl_fail(err, "name a certificate");
+	int r = cert && name ? ossl_set_head(cert, &head, err)
+			     : ossl_fail(err, "name a certificate");
 
 	X509_NAME_free(name);
 	if (r == 0)
@@ -276,15 +290,20 @@ static int make_root(const struct store *s, const struct keystore_new_ca *make, 
 	if (r < 0)
 		return r;
 	const struct ca_cert c = {
-		.key = key, .role = "root CA", .constraints = "critical,CA:TRUE", .trust_domain = make->trust_domain,
-		.not_before_s = now_s - BACKDATE_S, .not_after_s = now_s + make->root_lifetime_us / 1000000,
+		.key = key,
+		.role = "root CA",
+		.constraints = "critical,CA:TRUE",
+		.trust_domain = make->trust_domain,
+		.not_before_s = now_s - BACKDATE_S,
+		.not_after_s = now_s + make->root_lifetime_us / 1000000,
 	};
 
 	r = make_ca_cert(&c, &cert, err);
 	if (r == 0)
 		r = write_cert(s->path[FILE_ROOT_CERT], cert, err);
 	if (r == 0)
-		log_info("made the root of trust domain %.*s; move %s to a safe place off this machine",
+		log_info("made the root of trust domain %.*s; move %s to a safe place off this "
+			 "machine",
 			 STR_ARG(make->trust_domain), s->path[FILE_ROOT_KEY]);
 	return r;
 }
@@ -296,8 +315,11 @@ static int make_issuer(const struct store *s, const struct keystore_new_ca *make
 	int64_t now_s = make->now_us / 1000000;
 
 	if (!store_has(s, FILE_ROOT_KEY))
-		return err_set(err, -ENOENT, "there is no issuing CA in %s, and the root's key that could make one "
-			       "is not there either: bring %s back", s->path[FILE_CA_CERT], s->path[FILE_ROOT_KEY]);
+		return err_set(
+			err, -ENOENT,
+			"there is no issuing CA in %s, and the root's key that could make one "
+			"is not there either: bring %s back",
+			s->path[FILE_CA_CERT], s->path[FILE_ROOT_KEY]);
 	int r = read_key(s->path[FILE_ROOT_KEY], &root_key, err);
 
 	if (r == 0)
@@ -309,9 +331,14 @@ static int make_issuer(const struct store *s, const struct keystore_new_ca *make
 	int64_t root_end_s = ossl_time_s(X509_get0_notAfter(root));
 	int64_t end_s = now_s + make->issuer_lifetime_us / 1000000;
 	const struct ca_cert c = {
-		.key = key, .parent = root, .parent_key = root_key, .role = "issuing CA",
-		.constraints = "critical,CA:TRUE,pathlen:0", .trust_domain = make->trust_domain,
-		.not_before_s = now_s - BACKDATE_S, .not_after_s = end_s < root_end_s ? end_s : root_end_s,
+		.key = key,
+		.parent = root,
+		.parent_key = root_key,
+		.role = "issuing CA",
+		.constraints = "critical,CA:TRUE,pathlen:0",
+		.trust_domain = make->trust_domain,
+		.not_before_s = now_s - BACKDATE_S,
+		.not_after_s = end_s < root_end_s ? end_s : root_end_s,
 	};
 
 	r = make_ca_cert(&c, &cert, err);
@@ -325,14 +352,15 @@ static int make_missing(const struct store *s, const struct keystore_new_ca *mak
 
 	if (!store_has(s, FILE_ROOT_CERT)) {
 		if (whole)
-			return err_set(err, -ENOENT, "%s is missing: bring the root's certificate back",
+			return err_set(err, -ENOENT,
+				       "%s is missing: bring the root's certificate back",
 				       s->path[FILE_ROOT_CERT]);
 		r = make_root(s, make, err);
 	}
 	return r < 0 || whole ? r : make_issuer(s, make, err);
 }
 
-/* ---- judging ----------------------------------------------------------------------------------- */
+/* ---- judging ------------------------------------------------------------------------------- */
 
 /* Issuer up to root, as the peers will: CA:TRUE, keyCertSign, path length, constraints, dates. */
 static int verify_issuer(const struct keystore *k, const char *path, struct err *err)
@@ -353,8 +381,10 @@ static int verify_issuer(const struct keystore *k, const char *path, struct err 
 	X509_STORE_CTX_free(ctx);
 	X509_STORE_free(roots);
 	ERR_clear_error();
-	if (r == 0 && (X509_check_ca(k->issuer) != 1 || !(X509_get_key_usage(k->issuer) & KU_KEY_CERT_SIGN)))
-		r = err_set(err, KV_ERR_TLS, "%s may not sign certificates (CA:TRUE and keyCertSign)", path);
+	if (r == 0 &&
+	    (X509_check_ca(k->issuer) != 1 || !(X509_get_key_usage(k->issuer) & KU_KEY_CERT_SIGN)))
+		r = err_set(err, KV_ERR_TLS,
+			    "%s may not sign certificates (CA:TRUE and keyCertSign)", path);
 	return r;
 }
 
@@ -454,7 +484,7 @@ void keystore_free(struct keystore *k)
 	free(k);
 }
 
-/* ---- asking ------------------------------------------------------------------------------------ */
+/* ---- asking -------------------------------------------------------------------------------- */
 
 struct x509_st *keystore_issuer(const struct keystore *k)
 {
@@ -493,8 +523,9 @@ static bool constraint_is(const GENERAL_SUBTREE *t, struct str trust_domain)
 		return false;
 	const ASN1_IA5STRING *uri = t->base->d.uniformResourceIdentifier;
 
-	return str_eq(str_from((const char *)ASN1_STRING_get0_data(uri), (size_t)ASN1_STRING_length(uri)),
-		      trust_domain);
+	return str_eq(
+		str_from((const char *)ASN1_STRING_get0_data(uri), (size_t)ASN1_STRING_length(uri)),
+		trust_domain);
 }
 
 bool keystore_allows(const struct keystore *k, struct str trust_domain)

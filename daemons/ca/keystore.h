@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * keystore: the root, the issuing intermediate and its key: made at the first start, or those that were put
- * into ETC/ca under Istio's file names. Layer daemons/ca; with sign.c the only files here that know OpenSSL.
- * Owns the key of the issuer; the root's key is read only to make an issuer.
+ * keystore: the root, the issuing intermediate and its key: made at the first start, or those that
+ * were put into ETC/ca under Istio's file names. Layer daemons/ca; with sign.c the only files here
+ * that know OpenSSL. Owns the key of the issuer; the root's key is read only to make an issuer.
  */
 #pragma once
 
@@ -26,8 +26,8 @@ struct keystore_new_ca {                /* how to make what is missing */
 int keystore_init(struct err *err);
 
 /*
- * ETC/ca/ca-key.pem and its companions when that file exists, else STATE/ca. -ENOENT: there is no CA yet and
- * nothing was made (make == NULL). make: what is missing in STATE is made there, 0400.
+ * ETC/ca/ca-key.pem and its companions when that file exists, else STATE/ca. -ENOENT: there is no
+ * CA yet and nothing was made (make == NULL). make: what is missing in STATE is made there, 0400.
  */
 int keystore_open(const char *etc_dir, const char *state_dir, const struct keystore_new_ca *make,
 		  struct keystore **ret, struct err *err);
@@ -37,7 +37,7 @@ struct x509_st *keystore_issuer(const struct keystore *k);
 struct evp_pkey_st *keystore_issuer_key(const struct keystore *k);
 /* Roots and issuing intermediates, PEM, as the mesh trusts them. */
 struct str keystore_bundle(const struct keystore *k);
-uint64_t keystore_generation(const struct keystore *k); /* of the bundle: changes with its content */
+uint64_t keystore_generation(const struct keystore *k); /* changes with the bundle's content */
 bool keystore_root_key_on_node(const struct keystore *k);
 bool keystore_is_plugged_in(const struct keystore *k);  /* from ETC/ca */
 /* May the issuer sign for that trust domain (its name constraint)? */

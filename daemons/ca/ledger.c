@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ledger: a table of certificates in a database whose commits are on disk when they return. Layer daemons/ca.
- * Entries stay a while after their certificate expired, then they are pruned, so the file does not grow
- * for ever; the count and the high-water mark of time live in a row of their own.
+ * ledger: a table of certificates in a database whose commits are on disk when they return. Layer
+ * daemons/ca. Entries stay a while after their certificate expired, then they are pruned, so the
+ * file does not grow for ever; the count and the high-water mark of time live in a row of their
+ * own.
  */
 #include "config.h"
 
@@ -19,27 +20,31 @@ enum statement { STATEMENT_INSERT, STATEMENT_MARK, STATEMENT_PRUNE, STATEMENT_LI
 		 STATEMENT_HIGH_WATER, STATEMENT__N };
 
 static const char *const statements[STATEMENT__N] = {
-	[STATEMENT_INSERT] = "INSERT INTO issued (serial, spiffe, not_before, not_after, issued_at, uid, unit, proxy)"
+	[STATEMENT_INSERT] = "INSERT INTO issued (serial, spiffe, not_before, not_after, "
+			     "issued_at, uid, unit, proxy)"
 			     " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-	[STATEMENT_MARK] = "UPDATE mark SET n = n + 1, high_water = max(high_water, ?1) WHERE id = 1",
+	[STATEMENT_MARK] =
+		"UPDATE mark SET n = n + 1, high_water = max(high_water, ?1) WHERE id = 1",
 	[STATEMENT_PRUNE] = "DELETE FROM issued WHERE not_after < ?1",
-	[STATEMENT_LIST] = "SELECT serial, spiffe, not_before, not_after, issued_at, uid, unit, proxy FROM issued"
+	[STATEMENT_LIST] = "SELECT serial, spiffe, not_before, not_after, issued_at, uid, unit, "
+			   "proxy FROM issued"
 			   " WHERE ?1 IS NULL OR spiffe = ?1 ORDER BY seq DESC LIMIT ?2",
 	[STATEMENT_COUNT] = "SELECT n FROM mark",
 	[STATEMENT_HIGH_WATER] = "SELECT high_water FROM mark",
 };
 
 static const struct db_spec spec = {
-	.schema =
-		"CREATE TABLE issued ("
-		" seq INTEGER PRIMARY KEY, serial TEXT NOT NULL UNIQUE, spiffe TEXT NOT NULL,"
-		" not_before INTEGER NOT NULL, not_after INTEGER NOT NULL, issued_at INTEGER NOT NULL,"
-		" uid INTEGER NOT NULL, unit TEXT NOT NULL, proxy TEXT NOT NULL);"
-		"CREATE INDEX issued_spiffe ON issued (spiffe, seq);"
-		"CREATE INDEX issued_not_after ON issued (not_after);"
-		"CREATE TABLE mark ("
-		" id INTEGER PRIMARY KEY CHECK (id = 1), n INTEGER NOT NULL, high_water INTEGER NOT NULL);"
-		"INSERT INTO mark VALUES (1, 0, 0);",
+	.schema = "CREATE TABLE issued ("
+		  " seq INTEGER PRIMARY KEY, serial TEXT NOT NULL UNIQUE, spiffe TEXT NOT NULL,"
+		  " not_before INTEGER NOT NULL, not_after INTEGER NOT NULL, issued_at INTEGER NOT "
+		  "NULL,"
+		  " uid INTEGER NOT NULL, unit TEXT NOT NULL, proxy TEXT NOT NULL);"
+		  "CREATE INDEX issued_spiffe ON issued (spiffe, seq);"
+		  "CREATE INDEX issued_not_after ON issued (not_after);"
+		  "CREATE TABLE mark ("
+		  " id INTEGER PRIMARY KEY CHECK (id = 1), n INTEGER NOT NULL, high_water INTEGER "
+		  "NOT NULL);"
+		  "INSERT INTO mark VALUES (1, 0, 0);",
 	.version = 1,
 	.full_sync = true,
 	.what = "start an empty one (it then knows nothing of the certificates issued so far)",
@@ -85,8 +90,9 @@ int ledger_check(const char *path, struct err *err)
 static int insert(struct ledger *l, const struct ledger_entry *e, struct err *err)
 {
 	const struct db_value row[] = {
-		DB_V_TEXT(e->serial), DB_V_TEXT(e->spiffe), DB_V_INT(e->not_before_s), DB_V_INT(e->not_after_s),
-		DB_V_INT(e->issued_at_us), DB_V_INT((int64_t)e->uid), DB_V_TEXT(e->unit), DB_V_TEXT(e->proxy),
+		DB_V_TEXT(e->serial),     DB_V_TEXT(e->spiffe),      DB_V_INT(e->not_before_s),
+		DB_V_INT(e->not_after_s), DB_V_INT(e->issued_at_us), DB_V_INT((int64_t)e->uid),
+		DB_V_TEXT(e->unit),       DB_V_TEXT(e->proxy),
 	};
 	const struct db_value now = DB_V_INT(e->issued_at_us);
 	const struct db_value oldest = DB_V_INT(e->issued_at_us / 1000000 - KEEP_EXPIRED_S);
@@ -149,7 +155,8 @@ static void on_row(void *arg, const struct db_row *row)
 int ledger_list(struct ledger *l, struct str spiffe, int64_t limit,
 		void (*fn)(void *arg, const struct ledger_entry *e), void *arg, struct err *err)
 {
-	const struct db_value v[] = { spiffe.n > 0 ? DB_V_TEXT(spiffe) : DB_V_NULL, DB_V_INT(limit) };
+	const struct db_value v[] = { spiffe.n > 0 ? DB_V_TEXT(spiffe) : DB_V_NULL,
+				      DB_V_INT(limit) };
 	struct lister lister = { .fn = fn, .arg = arg };
 
 	return db_each(l->db, STATEMENT_LIST, v, 2, on_row, &lister, err);

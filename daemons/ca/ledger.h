@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ledger: every certificate that was ever issued, committed to disk before it leaves (security-model K7, C2).
- * Layer daemons/ca. Owns the database.
+ * ledger: every certificate that was ever issued, committed to disk before it leaves
+ * (security-model K7, C2). Layer daemons/ca. Owns the database.
  */
 #pragma once
 

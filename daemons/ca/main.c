@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * kvmesh-ca: signs certificates for the identities that the kernel proves. Layer daemons/ca. One thread; the
- * only sockets are ca.sock and the client end towards the router.
+ * kvmesh-ca: signs certificates for the identities that the kernel proves. Layer daemons/ca. One
+ * thread; the only sockets are ca.sock and the client end towards the router.
  */
 #include "config.h"
 
@@ -49,11 +49,15 @@ static int test(const struct daemon_options *o)
 	return DAEMON_EXIT_OK;
 }
 
-/* What another start might find better is a failure; what only a person can mend is "not configured". */
+/*
+ * What another start might find better is a failure; what only a person can mend is "not
+ * configured".
+ */
 static int start_failed(int code, const struct err *err)
 {
 	log_err("%s", err->text);
-	return code == -ENOSPC || code == -EMFILE || code == -ENOMEM ? DAEMON_EXIT_FAILED : DAEMON_EXIT_NOT_CONFIGURED;
+	return code == -ENOSPC || code == -EMFILE || code == -ENOMEM ? DAEMON_EXIT_FAILED
+								     : DAEMON_EXIT_NOT_CONFIGURED;
 }
 
 static void on_reload(void *arg)
@@ -76,7 +80,8 @@ static int serve(const struct daemon_options *o, struct authority *a)
 
 	daemon_on_signals(&signals);
 	sd_watchdog_start(l);
-	sd_ready("%s", a->keystore ? "signing" : "waiting for the router's first list of identities");
+	sd_ready("%s",
+		 a->keystore ? "signing" : "waiting for the router's first list of identities");
 	sd_ready_fd(o->ready_fd);
 	loop_run(l);
 	sd_stopping();

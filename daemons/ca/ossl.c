@@ -44,7 +44,8 @@ int ossl_set_head(X509 *cert, const struct ossl_cert_head *h, struct err *err)
 	BIGNUM *serial = BN_bin2bn(h->serial, h->serial_bytes, NULL);
 	bool ok = serial && X509_set_version(cert, X509_VERSION_3) == 1 &&
 		  BN_to_ASN1_INTEGER(serial, X509_get_serialNumber(cert)) &&
-		  set_times(cert, h->not_before_s, h->not_after_s) && X509_set_pubkey(cert, h->key) == 1 &&
+		  set_times(cert, h->not_before_s, h->not_after_s) &&
+		  X509_set_pubkey(cert, h->key) == 1 &&
 		  (!h->subject || X509_set_subject_name(cert, h->subject) == 1) &&
 		  X509_set_issuer_name(cert, h->issuer ? h->issuer : h->subject) == 1;
 

@@ -12,13 +12,16 @@ static struct str instance_of(const struct policy_rules *rules, const struct pol
 {
 	if (rules->standalone)
 		return c->uid == rules->own_uid && c->proxy.n > 0 ? c->proxy : STR_NULL;
-	/* Unit and user both: a unit of that name that runs as somebody else is no proxy of ours. */
+	/*
+	 * Unit and user both: a unit of that name that runs as somebody else is no proxy of ours.
+	 */
 	struct str instance = rights_instance_of_unit(c->unit);
 
 	return instance.p && rules->is_user(c->uid, RIGHTS_USER_PROXY) ? instance : STR_NULL;
 }
 
-static bool is_user_of(const struct policy_rules *rules, const struct policy_caller *c, struct str user)
+static bool is_user_of(const struct policy_rules *rules, const struct policy_caller *c,
+		       struct str user)
 {
 	char name[64];
 
@@ -45,22 +48,24 @@ static bool is_workload(const struct policy_rules *rules, const struct policy_ca
 	return str_eq(str_c(c->unit), id->unit);
 }
 
-static bool grant_if(bool yes, const struct registry_identity *id, struct str proxy, struct policy_grant *ret)
+static bool grant_if(bool yes, const struct registry_identity *id, struct str proxy,
+		     struct policy_grant *ret)
 {
 	if (yes)
 		*ret = (struct policy_grant){ .identity = id, .proxy = proxy };
 	return yes;
 }
 
-int policy_decide(const struct policy_rules *rules, const struct registry *r, const struct policy_caller *c,
-		  struct str spiffe, struct policy_grant *ret, struct err *err)
+int policy_decide(const struct policy_rules *rules, const struct registry *r,
+		  const struct policy_caller *c, struct str spiffe, struct policy_grant *ret,
+		  struct err *err)
 {
 	struct str instance = instance_of(rules, c);
 	bool known = false;
 
 	if (instance.p && c->proxy.n > 0 && !str_eq(instance, c->proxy))
-		return err_set(err, KV_ERR_REFUSED, "the caller is proxy %.*s and says it is %.*s", STR_ARG(instance),
-			       STR_ARG(str_take(c->proxy, 64)));
+		return err_set(err, KV_ERR_REFUSED, "the caller is proxy %.*s and says it is %.*s",
+			       STR_ARG(instance), STR_ARG(str_take(c->proxy, 64)));
 	for (size_t i = 0; i < r->identities.n; i++) {
 		const struct registry_identity *id = &r->identities.v[i];
 
@@ -72,11 +77,13 @@ int policy_decide(const struct policy_rules *rules, const struct registry *r, co
 			return 0;
 	}
 	if (!known)
-		return err_set(err, KV_ERR_NOT_FOUND, "no workload of this node has the identity %.*s",
+		return err_set(err, KV_ERR_NOT_FOUND,
+			       "no workload of this node has the identity %.*s",
 			       STR_ARG(str_take(spiffe, 256)));
 	if (instance.p)
-		return err_set(err, KV_ERR_REFUSED, "proxy %.*s does not serve %.*s", STR_ARG(instance),
-			       STR_ARG(str_take(spiffe, 256)));
-	return err_set(err, KV_ERR_REFUSED, "user %u in unit %s is no workload with the identity %.*s",
-		       (unsigned)c->uid, c->unit[0] ? c->unit : "-", STR_ARG(str_take(spiffe, 256)));
+		return err_set(err, KV_ERR_REFUSED, "proxy %.*s does not serve %.*s",
+			       STR_ARG(instance), STR_ARG(str_take(spiffe, 256)));
+	return err_set(err, KV_ERR_REFUSED,
+		       "user %u in unit %s is no workload with the identity %.*s", (unsigned)c->uid,
+		       c->unit[0] ? c->unit : "-", STR_ARG(str_take(spiffe, 256)));
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * policy: may this caller have a certificate for that identity? (docs/IPC.md, "How an identity gets its
- * certificate") Layer daemons/ca. Pure but for user names, which the caller's lookup resolves.
+ * policy: may this caller have a certificate for that identity? (docs/IPC.md, "How an identity gets
+ * its certificate") Layer daemons/ca. Pure but for user names, which the caller's lookup resolves.
  */
 #pragma once
 
@@ -13,7 +13,7 @@
 #include "ca/registry.h"
 
 struct policy_rules {
-	bool standalone;                /* run by kvmeshctl run: no units, the own user is the proxies' */
+	bool standalone;                /* kvmeshctl run: no units, the own user is the proxies' */
 	uid_t own_uid;
 	bool (*is_user)(uid_t uid, const char *name);   /* uid is that of the named user */
 };
@@ -27,9 +27,10 @@ struct policy_caller {
 
 struct policy_grant {
 	const struct registry_identity *identity;
-	struct str proxy;               /* instance it was granted as; empty: as the workload itself */
+	struct str proxy;               /* instance it is granted to; empty: the workload itself */
 };
 
 /* 0; KV_ERR_NOT_FOUND: there is no such identity; KV_ERR_REFUSED: not this caller's. */
-int policy_decide(const struct policy_rules *rules, const struct registry *r, const struct policy_caller *c,
-		  struct str spiffe, struct policy_grant *ret, struct err *err);
+int policy_decide(const struct policy_rules *rules, const struct registry *r,
+		  const struct policy_caller *c, struct str spiffe, struct policy_grant *ret,
+		  struct err *err);

@@ -13,7 +13,8 @@
 #define DAY_US (24 * 3600 * SECOND_US)
 
 /* The wire's names are Istio's style, the members' ours. */
-#define NAMED(T, m, wire, ty) .name = (wire), .type = (ty), .offset = offsetof(T, m), .has_offset = -1
+#define NAMED(T, m, wire, ty)                                                                      \
+	.name = (wire), .type = (ty), .offset = offsetof(T, m), .has_offset = -1
 #define ID_STR(m, wire) NAMED(struct registry_identity, m, wire, FIELD_STR)
 #define REG_INT(m, wire, hi) NAMED(struct registry, m, wire, FIELD_INT), .min = 0, .max = (hi)
 
@@ -32,7 +33,9 @@ static const struct bind_table identity_table = {
 	},
 };
 
-/* An unknown field refuses the list: what an older CA does not understand it must not act on (F20). */
+/*
+ * An unknown field refuses the list: what an older CA does not understand it must not act on (F20).
+ */
 static const struct bind_table registry_table = {
 	.name = "Identities",
 	.size = sizeof(struct registry),
@@ -58,11 +61,14 @@ static int check_identities(const struct registry *r, struct err *err)
 		struct tls_spiffe s;
 
 		if (!tls_spiffe_parse(id->spiffe, &s) || s.path.n == 0)
-			return err_set(err, KV_ERR_SCHEMA, "identities[%zu]: \"%.*s\" is no SPIFFE ID of a workload",
-				       i, STR_ARG(str_take(id->spiffe, 200)));
+			return err_set(err, KV_ERR_SCHEMA,
+				       "identities[%zu]: \"%.*s\" is no SPIFFE ID of a workload", i,
+				       STR_ARG(str_take(id->spiffe, 200)));
 		if (!str_eq(s.trust_domain, r->trust_domain))
-			return err_set(err, KV_ERR_SCHEMA, "identities[%zu]: %.*s is outside the trust domain %.*s",
-				       i, STR_ARG(str_take(id->spiffe, 200)), STR_ARG(str_take(r->trust_domain, 80)));
+			return err_set(err, KV_ERR_SCHEMA,
+				       "identities[%zu]: %.*s is outside the trust domain %.*s", i,
+				       STR_ARG(str_take(id->spiffe, 200)),
+				       STR_ARG(str_take(r->trust_domain, 80)));
 	}
 	return 0;
 }
@@ -88,12 +94,16 @@ int registry_parse(const struct doc *parameters, struct registry **ret, struct e
 
 	arena_init(&r->arena, 0);
 	err_list_init(&errs);
-	/* Strings are borrowed from the document, which lives as long as one message: copy it first. */
+	/*
+	 * Strings are borrowed from the document, which lives as long as one message: copy it
+	 * first.
+	 */
 	const struct doc *own = doc_copy(&r->arena, parameters);
 	int code = bind_read(&registry_table, own, "Identities", &r->arena, r, &errs);
 
 	if (code < 0)
-		err_set(err, code, "%s", errs.n > 0 ? errs.v[0].text : "unreadable list of identities");
+		err_set(err, code, "%s",
+			errs.n > 0 ? errs.v[0].text : "unreadable list of identities");
 	err_list_done(&errs);
 	if (code == 0) {
 		set_defaults(r);
@@ -150,7 +160,8 @@ bool registry_eq(const struct registry *x, const struct registry *y)
 	struct arena a;
 
 	arena_init(&a, 0);
-	struct doc *dx = bind_write(&registry_table, x, &a), *dy = bind_write(&registry_table, y, &a);
+	struct doc *dx = bind_write(&registry_table, x, &a),
+		   *dy = bind_write(&registry_table, y, &a);
 
 	doc_set_int(&a, dx, "generation", 0);
 	doc_set_int(&a, dy, "generation", 0);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * registry: which SPIFFE IDs exist on this node, which proxy instance serves each and which unit or user
- * is the workload: the router's word (message Identities), kept on disk for starts without it. Layer
- * daemons/ca. Owns the list and what of kvmesh.conf concerns the CA.
+ * registry: which SPIFFE IDs exist on this node, which proxy instance serves each and which unit or
+ * user is the workload: the router's word (message Identities), kept on disk for starts without it.
+ * Layer daemons/ca. Owns the list and what of kvmesh.conf concerns the CA.
  */
 #pragma once
 

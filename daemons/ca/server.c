@@ -49,10 +49,11 @@ static void say_status(const struct server *s)
 		sd_status("waiting for the router's first list of identities");
 	else
 		sd_status("%zu identities (%s), %lld certificates issued", r->identities.n,
-			  s->fresh ? "fresh" : "router is away", (long long)ledger_count(s->authority->ledger));
+			  s->fresh ? "fresh" : "router is away",
+			  (long long)ledger_count(s->authority->ledger));
 }
 
-/* ---- Sign ---------------------------------------------------------------------------------------- */
+/* ---- Sign ---------------------------------------------------------------------------------- */
 
 static const char *error_name(int code)
 {
@@ -73,8 +74,9 @@ static const char *error_name(int code)
 
 static void log_denied(const struct attest *who, const char *event, const struct err *err)
 {
-	log_warn("%s: pid %d uid %u unit %s executable %s: %s", event, (int)who->pid, (unsigned)who->uid,
-		 who->unit[0] ? who->unit : "-", who->executable[0] ? who->executable : "-", err->text);
+	log_warn("%s: pid %d uid %u unit %s executable %s: %s", event, (int)who->pid,
+		 (unsigned)who->uid, who->unit[0] ? who->unit : "-",
+		 who->executable[0] ? who->executable : "-", err->text);
 }
 
 static void reply_certificate(struct ipc_call *call, const struct authority_cert *cert)
@@ -90,7 +92,8 @@ static void reply_certificate(struct ipc_call *call, const struct authority_cert
 }
 
 /* Under kvmeshctl run the user decides alone; a process need not be looked at, and often cannot. */
-static int identify(const struct server *s, const struct ipc_call *call, struct attest *ret, struct err *err)
+static int identify(const struct server *s, const struct ipc_call *call, struct attest *ret,
+		    struct err *err)
 {
 	const struct sock_peer *peer = ipc_call_peer(call);
 
@@ -98,8 +101,8 @@ static int identify(const struct server *s, const struct ipc_call *call, struct 
 	return s->standalone ? 0 : attest_begin(peer, ipc_call_connected_boot_us(call), ret, err);
 }
 
-static int sign_for(struct server *s, const struct attest *who, const struct doc *p, struct authority_cert *ret,
-		    struct err *err)
+static int sign_for(struct server *s, const struct attest *who, const struct doc *p,
+		    struct authority_cert *ret, struct err *err)
 {
 	const struct authority_ask ask = {
 		.caller = {
@@ -135,9 +138,9 @@ static void on_sign(void *arg, struct ipc_call *call, const struct doc *p)
 	if (r < 0) {
 		ipc_reply_error(call, error_name(r), "%s", err.text);
 	} else {
-		log_info("cert_issued: serial %s identity %.*s uid %u pid %d unit %s until %lld", cert.serial.text,
-			 STR_ARG(spiffe), (unsigned)who.uid, (int)who.pid, who.unit[0] ? who.unit : "-",
-			 (long long)cert.not_after_s);
+		log_info("cert_issued: serial %s identity %.*s uid %u pid %d unit %s until %lld",
+			 cert.serial.text, STR_ARG(spiffe), (unsigned)who.uid, (int)who.pid,
+			 who.unit[0] ? who.unit : "-", (long long)cert.not_after_s);
 		reply_certificate(call, &cert);
 		say_status(s);
 	}
@@ -145,7 +148,7 @@ static void on_sign(void *arg, struct ipc_call *call, const struct doc *p)
 	attest_end(&who);
 }
 
-/* ---- Roots --------------------------------------------------------------------------------------- */
+/* ---- Roots --------------------------------------------------------------------------------- */
 
 static void send_roots(struct watcher *w)
 {
@@ -199,7 +202,7 @@ static void tell_watchers(struct server *s)
 		send_roots(list_entry(it, struct watcher, node));
 }
 
-/* ---- Status, List -------------------------------------------------------------------------------- */
+/* ---- Status, List -------------------------------------------------------------------------- */
 
 static struct doc *cert_doc(struct arena *a, const struct keystore_cert *c)
 {
@@ -288,7 +291,8 @@ static void on_list(void *arg, struct ipc_call *call, const struct doc *p)
 		ipc_reply_error(call, IPC_E_INVALID, "limit must be 1 to %d", LIST_MAX);
 		return;
 	}
-	int r = ledger_list(s->authority->ledger, doc_get_str(p, "spiffe", STR("")), limit, add_entry, &l, &err);
+	int r = ledger_list(s->authority->ledger, doc_get_str(p, "spiffe", STR("")), limit,
+			    add_entry, &l, &err);
 
 	if (r < 0) {
 		ipc_reply_error(call, IPC_E_FAILED, "%s", err.text);
@@ -306,7 +310,7 @@ static const struct ipc_method methods[] = {
 	{ NULL },
 };
 
-/* ---- the router's list ---------------------------------------------------------------------------- */
+/* ---- the router's list --------------------------------------------------------------------- */
 
 static void on_identities(void *arg, const char *error_name_, const struct doc *p, bool continues)
 {
@@ -343,7 +347,8 @@ static void on_router(void *arg, bool connected)
 	say_status(s);
 }
 
-struct server *server_new(struct loop *l, const struct daemon_options *o, struct authority *a, int listen_fd)
+struct server *server_new(struct loop *l, const struct daemon_options *o, struct authority *a,
+			  int listen_fd)
 {
 	struct server *s = kv_zalloc(sizeof(*s));
 	_cleanup_free_ char *router = kv_asprintf("%s/router/router.sock", o->run_dir);

@@ -39,8 +39,9 @@ static int check_key(const EVP_PKEY *key, const struct keystore *k, struct err *
 		int bits = EVP_PKEY_get_bits(key);
 
 		if (bits < RSA_BITS_MIN || bits > RSA_BITS_MAX)
-			return err_set(err, KV_ERR_SCHEMA, "an RSA key must have %d to %d bits, has %d",
-				       RSA_BITS_MIN, RSA_BITS_MAX, bits);
+			return err_set(err, KV_ERR_SCHEMA,
+				       "an RSA key must have %d to %d bits, has %d", RSA_BITS_MIN,
+				       RSA_BITS_MAX, bits);
 	} else {
 		return err_set(err, KV_ERR_SCHEMA, "the key must be EC P-256 or RSA");
 	}
@@ -52,15 +53,18 @@ static int check_key(const EVP_PKEY *key, const struct keystore *k, struct err *
 static int parse_csr(struct str pem, X509_REQ **ret, struct err *err)
 {
 	if (pem.n > SIGN_CSR_MAX)
-		return err_set(err, KV_ERR_LIMIT, "the certificate request is longer than %u bytes", SIGN_CSR_MAX);
+		return err_set(err, KV_ERR_LIMIT, "the certificate request is longer than %u bytes",
+			       SIGN_CSR_MAX);
 	_cleanup_bio_ BIO *b = BIO_new_mem_buf(pem.p, (int)pem.n);
 
 	*ret = b ? PEM_read_bio_X509_REQ(b, NULL, NULL, NULL) : NULL;
 	ERR_clear_error();
-	return *ret ? 0 : err_set(err, KV_ERR_SCHEMA, "the certificate request is no PKCS#10 in PEM");
+	return *ret ? 0
+		    : err_set(err, KV_ERR_SCHEMA, "the certificate request is no PKCS#10 in PEM");
 }
 
-int sign_read_csr(struct str pem, const struct keystore *k, struct sign_request **ret, struct err *err)
+int sign_read_csr(struct str pem, const struct keystore *k, struct sign_request **ret,
+		  struct err *err)
 {
 	_cleanup_req_ X509_REQ *req = NULL;
 	_cleanup_pkey_ EVP_PKEY *key = NULL;
@@ -69,9 +73,11 @@ int sign_read_csr(struct str pem, const struct keystore *k, struct sign_request 
 	if (r < 0)
 		return r;
 	key = X509_REQ_get_pubkey(req);
-	r = key ? check_key(key, k, err) : err_set(err, KV_ERR_SCHEMA, "the certificate request has no usable key");
+	r = key ? check_key(key, k, err)
+		: err_set(err, KV_ERR_SCHEMA, "the certificate request has no usable key");
 	if (r == 0 && X509_REQ_verify(req, key) != 1)
-		r = err_set(err, KV_ERR_SCHEMA, "the certificate request is not signed by its own key");
+		r = err_set(err, KV_ERR_SCHEMA,
+			    "the certificate request is not signed by its own key");
 	ERR_clear_error();
 	if (r < 0)
 		return r;
@@ -120,7 +126,8 @@ static int add_san(X509 *cert, struct str spiffe, struct err *err)
 	}
 	if (ok) {
 		name = NULL;
-		ok = X509_add1_ext_i2d(cert, NID_subject_alt_name, names, 1, X509V3_ADD_DEFAULT) == 1;
+		ok = X509_add1_ext_i2d(cert, NID_subject_alt_name, names, 1, X509V3_ADD_DEFAULT) ==
+		     1;
 	}
 	ASN1_IA5STRING_free(uri);
 	GENERAL_NAME_free(name);
@@ -141,8 +148,8 @@ static int add_leaf_exts(X509 *cert, X509 *issuer, struct str spiffe, struct err
 	return r < 0 ? r : add_san(cert, spiffe, err);
 }
 
-int sign_leaf(const struct keystore *k, const struct sign_request *r, const struct sign_leaf *leaf, char **ret_pem,
-	      struct err *err)
+int sign_leaf(const struct keystore *k, const struct sign_request *r, const struct sign_leaf *leaf,
+	      char **ret_pem, struct err *err)
 {
 	_cleanup_x509_ X509 *cert = X509_new();
 	X509 *issuer = keystore_issuer(k);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* compiled: one snapshot per instance; identities are read off the snapshots, so both always agree. */
+/*
+ * compiled: one snapshot per instance; identities are read off the snapshots, so both always agree.
+ */
 #include "config.h"
 
 #include <inttypes.h>
@@ -41,9 +43,10 @@ void compiled_done(struct compiled *c)
 	*c = (struct compiled){ 0 };
 }
 
-/* ---- identities ---------------------------------------------------------------------------------- */
+/* ---- identities ---------------------------------------------------------------------------- */
 
-static void add_identity(struct arena *a, struct doc *list, const struct snap *s, const struct snap_workload *w)
+static void add_identity(struct arena *a, struct doc *list, const struct snap *s,
+			 const struct snap_workload *w)
 {
 	const struct snap_peer *peer = &s->peers.v[w->peer];
 	struct doc *d = doc_add(a, list, doc_new_map(a));
@@ -95,7 +98,7 @@ struct doc *compiled_identities(const struct compiled *c, const struct model *m,
 	return d;
 }
 
-/* ---- digest ---------------------------------------------------------------------------------------- */
+/* ---- digest -------------------------------------------------------------------------------- */
 
 static uint64_t add_doc(uint64_t h, const struct doc *d)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * compiled: what a model means for each proxy instance of this node, and which identities they serve. Layer
- * daemons/router. Owns the snapshots until they are turned into text.
+ * compiled: what a model means for each proxy instance of this node, and which identities they
+ * serve. Layer daemons/router. Owns the snapshots until they are turned into text.
  */
 #pragma once
 
@@ -21,7 +21,9 @@ struct compiled {
 	size_t n;
 	struct arena arena;
 };
-/* m passed its check; what the compiler finds all the same goes to errs. Nothing to be done then. */
+/*
+ * m passed its check; what the compiler finds all the same goes to errs. Nothing to be done then.
+ */
 int compiled_make(const struct model *m, struct compiled *ret, struct err_list *errs);
 void compiled_done(struct compiled *c);
 /* Reply to Identities without its generation; the same bytes for the same content. */

@@ -17,8 +17,9 @@ static void walk(const struct doc *d, struct str path, struct arena *a, setting_
 	for (size_t i = 0; i < d->n; i++) {
 		struct str key = d->v[i]->key;
 
-		walk(d->v[i], path.n > 0 ? arena_printf(a, "%.*s.%.*s", STR_ARG(path), STR_ARG(key)) : key, a, fn,
-		     arg);
+		walk(d->v[i],
+		     path.n > 0 ? arena_printf(a, "%.*s.%.*s", STR_ARG(path), STR_ARG(key)) : key,
+		     a, fn, arg);
 	}
 }
 
@@ -93,7 +94,8 @@ void config_doc_print(FILE *out, const struct model *m)
 	walk(model_mesh_doc(m, &a), STR(""), &a, print_setting, &p);
 	for (int k = 0; k < MODEL_KIND__N; k++)
 		model_for_each(m, k, r)
-			fprintf(out, "%s %.*s/%.*s  # %s:%u\n", model_kind_name(r->kind), STR_ARG(r->ns),
-				STR_ARG(r->name), r->at.file ? r->at.file : "?", (unsigned)r->at.line);
+			fprintf(out, "%s %.*s/%.*s  # %s:%u\n", model_kind_name(r->kind),
+				STR_ARG(r->ns), STR_ARG(r->name), r->at.file ? r->at.file : "?",
+				(unsigned)r->at.line);
 	arena_done(&a);
 }

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* findings: what is wrong with a configuration, as text for people and as a message. Layer daemons/router. */
+/*
+ * findings: what is wrong with a configuration, as text for people and as a message. Layer
+ * daemons/router.
+ */
 #pragma once
 
 #include <stdio.h>

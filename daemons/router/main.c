@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * kvmesh-router: reads the configuration, checks it, compiles it, pushes it to the proxies. Layer daemons/router.
- * One thread. It never sees a key and touches no traffic.
+ * kvmesh-router: reads the configuration, checks it, compiles it, pushes it to the proxies. Layer
+ * daemons/router. One thread. It never sees a key and touches no traffic.
  */
 #include "config.h"
 
@@ -36,12 +36,14 @@ static int try_config(const struct daemon_options *o)
 
 	findings_print(stderr, &errs, m);
 	if (r < 0)
-		fprintf(stderr, "kvmesh-router: the configuration in %s is unusable: %zu errors\n", o->etc_dir,
-			errs.n_errors);
+		fprintf(stderr, "kvmesh-router: the configuration in %s is unusable: %zu errors\n",
+			o->etc_dir, errs.n_errors);
 	else if (o->print)
 		config_doc_print(stdout, m);
 	else
-		fprintf(stderr, "kvmesh-router: the configuration in %s is valid: %zu files, %zu resources\n",
+		fprintf(stderr,
+			"kvmesh-router: the configuration in %s is valid: %zu files, %zu "
+			"resources\n",
 			o->etc_dir, m->sources.n, m->n_resources);
 	err_list_done(&errs);
 	model_free(m);
@@ -85,11 +87,12 @@ static int load_first(struct state *s)
 		return 0;
 	findings_print(stderr, &s->last.findings, NULL);
 	if (s->n_proxies == 0) {
-		log_err("the configuration in %s is unusable and there is none from an earlier run", s->etc_dir);
+		log_err("the configuration in %s is unusable and there is none from an earlier run",
+			s->etc_dir);
 		return -ENOENT;
 	}
-	log_err("the configuration in %s is unusable: generation %lld of an earlier run is served", s->etc_dir,
-		(long long)s->generation);
+	log_err("the configuration in %s is unusable: generation %lld of an earlier run is served",
+		s->etc_dir, (long long)s->generation);
 	return 0;
 }
 

@@ -53,7 +53,7 @@ static const struct state_proxy *present(const struct proxy *x)
 	return state_proxy_find(x->push->state, str_c(x->name));
 }
 
-/* ---- sending ------------------------------------------------------------------------------------- */
+/* ---- sending ------------------------------------------------------------------------------- */
 
 /* Spliced, not parsed: a snapshot is finished JSON. */
 static void send_snapshot(struct watcher *w)
@@ -64,7 +64,8 @@ static void send_snapshot(struct watcher *w)
 	if (!sp || sp->version == w->sent)
 		return;
 	arena_init(&a, sp->snapshot_bytes + 128);
-	struct str json = arena_printf(&a, "{\"version\":%lld,\"snapshot\":%s}", (long long)sp->version, sp->snapshot);
+	struct str json = arena_printf(&a, "{\"version\":%lld,\"snapshot\":%s}",
+				       (long long)sp->version, sp->snapshot);
 
 	if (ipc_stream_json(w->call, json))
 		w->sent = sp->version;
@@ -137,7 +138,7 @@ void push_watch_identities(struct push *p, struct ipc_call *call)
 	watch(p, NULL, &p->identity_watchers, call);
 }
 
-/* ---- proxies come and go --------------------------------------------------------------------------- */
+/* ---- proxies come and go ------------------------------------------------------------------- */
 
 static void dismiss(struct proxy *x)
 {
@@ -145,7 +146,8 @@ static void dismiss(struct proxy *x)
 		struct watcher *w = list_entry(it, struct watcher, node);
 
 		ipc_call_on_close(w->call, NULL, NULL);
-		ipc_reply_error(w->call, IPC_E_NOT_FOUND, "the configuration no longer asks for proxy %s", x->name);
+		ipc_reply_error(w->call, IPC_E_NOT_FOUND,
+				"the configuration no longer asks for proxy %s", x->name);
 		list_del(&w->node);
 		free(w);
 	}
@@ -226,7 +228,7 @@ void push_free(struct push *p)
 	free(p);
 }
 
-/* ---- acknowledgements ------------------------------------------------------------------------------ */
+/* ---- acknowledgements ---------------------------------------------------------------------- */
 
 static void copy_text(char *to, size_t n, struct str s)
 {
@@ -245,7 +247,8 @@ bool push_take_ack(struct push *p, const struct push_ack *ack, int64_t now_us)
 	copy_text(x->software, sizeof(x->software), ack->software);
 	copy_text(x->error, sizeof(x->error), ack->error);
 	if (x->error[0])
-		log_err("proxy %s refuses version %lld: %s", x->name, (long long)ack->version, x->error);
+		log_err("proxy %s refuses version %lld: %s", x->name, (long long)ack->version,
+			x->error);
 	p->settled(p->arg);
 	return true;
 }
@@ -274,7 +277,8 @@ enum push_progress push_progress(const struct push *p, struct arena *a, struct s
 			return PUSH_FAILED;
 		}
 		if (one == PUSH_PENDING)
-			waiting = arena_printf(a, "%.*s%s%s", STR_ARG(waiting), waiting.n > 0 ? ", " : "", x->name);
+			waiting = arena_printf(a, "%.*s%s%s", STR_ARG(waiting),
+					       waiting.n > 0 ? ", " : "", x->name);
 	}
 	*ret_who = waiting;
 	return waiting.n > 0 ? PUSH_PENDING : PUSH_DONE;

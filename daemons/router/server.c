@@ -46,15 +46,15 @@ static void set_time(struct arena *a, struct doc *d, const char *key, int64_t us
 	doc_set_str(a, d, key, str_c(clock_rfc3339(us, text)));
 }
 
-/* ---- loading --------------------------------------------------------------------------------------- */
+/* ---- loading ------------------------------------------------------------------------------- */
 
 static void say_ready(const struct server *s)
 {
 	const struct state *st = s->state;
 
 	if (st->last.at_us > 0 && !st->last.ok)
-		sd_ready("generation %lld in force, the files have %zu errors", (long long)st->generation,
-			 st->last.findings.n_errors);
+		sd_ready("generation %lld in force, the files have %zu errors",
+			 (long long)st->generation, st->last.findings.n_errors);
 	else
 		sd_ready("generation %lld, %zu resources, %zu proxies", (long long)st->generation,
 			 st->model ? st->model->n_resources : 0, st->n_proxies);
@@ -85,7 +85,7 @@ static void on_files(void *arg)
 	server_load(arg, "file change");
 }
 
-/* ---- proxies ------------------------------------------------------------------------------------------ */
+/* ---- proxies ------------------------------------------------------------------------------- */
 
 /* A proxy gets its own snapshot and no other's; root and who runs the router may look at any. */
 static bool may_act_for(const struct server *s, const struct ipc_call *call, struct str proxy)
@@ -107,10 +107,11 @@ static bool refuse_stranger(const struct server *s, struct ipc_call *call, struc
 
 	if (may_act_for(s, call, proxy))
 		return false;
-	log_warn("ipc_refused: uid %u pid %d unit %s is not proxy %.*s", (unsigned)peer->uid, (int)peer->pid,
-		 peer->unit[0] ? peer->unit : "-", STR_ARG(str_take(proxy, 64)));
-	ipc_reply_error(call, IPC_E_NOT_PERMITTED, "the caller (user %u, unit %s) is not proxy %.*s",
-			(unsigned)peer->uid, peer->unit[0] ? peer->unit : "-", STR_ARG(str_take(proxy, 64)));
+	log_warn("ipc_refused: uid %u pid %d unit %s is not proxy %.*s", (unsigned)peer->uid,
+		 (int)peer->pid, peer->unit[0] ? peer->unit : "-", STR_ARG(str_take(proxy, 64)));
+	ipc_reply_error(call, IPC_E_NOT_PERMITTED,
+			"the caller (user %u, unit %s) is not proxy %.*s", (unsigned)peer->uid,
+			peer->unit[0] ? peer->unit : "-", STR_ARG(str_take(proxy, 64)));
 	return true;
 }
 
@@ -162,11 +163,11 @@ static void on_dump(void *arg, struct ipc_call *call, const struct doc *p)
 		ipc_reply_error(call, IPC_E_NOT_FOUND, "the configuration asks for no proxy %.*s",
 				STR_ARG(str_take(name, 64)));
 	else
-		ipc_reply_json(call, arena_printf(a, "{\"version\":%lld,\"snapshot\":%s}", (long long)sp->version,
-						  sp->snapshot));
+		ipc_reply_json(call, arena_printf(a, "{\"version\":%lld,\"snapshot\":%s}",
+						  (long long)sp->version, sp->snapshot));
 }
 
-/* ---- Reload -------------------------------------------------------------------------------------------- */
+/* ---- Reload -------------------------------------------------------------------------------- */
 
 static struct doc *load_doc(const struct state *st, struct arena *a)
 {
@@ -201,7 +202,8 @@ static void on_wait_over(void *arg)
 	if (push_progress(w->server->push, a, &who) == PUSH_DONE)
 		ipc_reply(w->call, load_doc(w->server->state, a));
 	else
-		ipc_reply_error(w->call, IPC_E_FAILED, "generation %lld is in force, but after 10 s not with %.*s",
+		ipc_reply_error(w->call, IPC_E_FAILED,
+				"generation %lld is in force, but after 10 s not with %.*s",
 				(long long)w->server->state->generation, STR_ARG(who));
 	waiter_free(w);
 }
@@ -220,7 +222,8 @@ static void on_settled(void *arg)
 		if (progress == PUSH_PENDING)
 			continue;
 		if (progress == PUSH_FAILED)
-			ipc_reply_error(w->call, IPC_E_FAILED, "generation %lld is in force, but %.*s",
+			ipc_reply_error(w->call, IPC_E_FAILED,
+					"generation %lld is in force, but %.*s",
 					(long long)s->state->generation, STR_ARG(who));
 		else
 			ipc_reply(w->call, load_doc(s->state, a));
@@ -254,7 +257,7 @@ static void on_reload(void *arg, struct ipc_call *call, const struct doc *p)
 		ipc_reply(call, load_doc(s->state, ipc_call_arena(call)));
 }
 
-/* ---- looking ------------------------------------------------------------------------------------------- */
+/* ---- looking ------------------------------------------------------------------------------- */
 
 static void on_status(void *arg, struct ipc_call *call, const struct doc *p)
 {
@@ -266,7 +269,10 @@ static void on_status(void *arg, struct ipc_call *call, const struct doc *p)
 	(void)p;
 	doc_set_int(a, d, "generation", st->generation);
 	set_time(a, d, "loadedAt", st->loaded_at_us);
-	/* Without a model nothing of the present files is in force: it was kept from an earlier run. */
+	/*
+	 * Without a model nothing of the present files is in force: it was kept from an earlier
+	 * run.
+	 */
 	doc_set_bool(a, d, "kept", !st->model);
 	doc_set_int(a, d, "files", st->model ? (int64_t)st->model->sources.n : 0);
 	doc_set_int(a, d, "resources", st->model ? (int64_t)st->model->n_resources : 0);
@@ -286,8 +292,10 @@ static void on_config(void *arg, struct ipc_call *call, const struct doc *p)
 
 	(void)p;
 	if (!s->state->model) {
-		ipc_reply_error(call, IPC_E_FAILED, "the files cannot be used; in force is generation %lld, kept from "
-				"an earlier run", (long long)s->state->generation);
+		ipc_reply_error(call, IPC_E_FAILED,
+				"the files cannot be used; in force is generation %lld, kept from "
+				"an earlier run",
+				(long long)s->state->generation);
 		return;
 	}
 	doc_set_int(a, d, "generation", s->state->generation);
@@ -349,7 +357,8 @@ static void on_history(void *arg, struct ipc_call *call, const struct doc *p)
 static const struct ipc_method methods[] = {
 	{ "Watch", ALLOW_PROXY, on_watch, "a proxy's snapshot, again whenever it changes" },
 	{ "Ack", ALLOW_PROXY, on_ack, "a proxy took a snapshot, or says why not" },
-	{ "Identities", ALLOW_PROXY, on_identities, "the identities of this node, again whenever they change" },
+	{ "Identities", ALLOW_PROXY, on_identities,
+	  "the identities of this node, again whenever they change" },
 	{ "Status", IPC_ALLOW_READ, on_status, "generation, proxies, last load" },
 	{ "Reload", IPC_ALLOW_WRITE, on_reload, "load the files now" },
 	{ "Config", IPC_ALLOW_READ, on_config, "settings and resources in force" },
@@ -358,7 +367,8 @@ static const struct ipc_method methods[] = {
 	{ NULL },
 };
 
-struct server *server_new(struct loop *l, const struct daemon_options *o, struct state *st, int listen_fd)
+struct server *server_new(struct loop *l, const struct daemon_options *o, struct state *st,
+			  int listen_fd)
 {
 	struct server *s = kv_zalloc(sizeof(*s));
 	struct err err = { 0 };
@@ -369,7 +379,8 @@ struct server *server_new(struct loop *l, const struct daemon_options *o, struct
 	s->push = push_new(st, on_settled, s);
 	s->ipc = ipc_server_new(l, listen_fd, methods, s);
 	if (watchfs_new(l, o->etc_dir, load_is_leftover, on_files, s, &s->watchfs, &err) < 0)
-		log_warn("%s; changes are loaded on SIGHUP and on kvmeshctl config reload only", err.text);
+		log_warn("%s; changes are loaded on SIGHUP and on kvmeshctl config reload only",
+			 err.text);
 	say_ready(s);
 	return s;
 }

@@ -20,7 +20,7 @@
 #define CHANGED_TOLD 100
 #define NAME_MAX_BYTES 64
 
-/* ---- reading ------------------------------------------------------------------------------------- */
+/* ---- reading ------------------------------------------------------------------------------- */
 
 static int64_t first_seen(void *arg, const char *kind, struct str ns, struct str name)
 {
@@ -35,8 +35,8 @@ static void own_name(char *buf, size_t n)
 }
 
 /* Rules across resources mean nothing while some could not be read. */
-static int read_and_check(const char *etc_dir, const struct model_load_opts *opts, struct model **ret,
-			  struct err_list *errs)
+static int read_and_check(const char *etc_dir, const struct model_load_opts *opts,
+			  struct model **ret, struct err_list *errs)
 {
 	int r = model_load_dir(etc_dir, opts, ret, errs);
 
@@ -64,20 +64,22 @@ int state_try(const char *etc_dir, struct model **ret, struct err_list *errs)
 	return r;
 }
 
-/* ---- what changed -------------------------------------------------------------------------------- */
+/* ---- what changed -------------------------------------------------------------------------- */
 
 static bool same_doc(const struct doc *x, const struct doc *y)
 {
 	return x && y ? doc_eq(x, y) : x == y;
 }
 
-static void tell_change(struct arena *a, struct doc *list, const char *what, const struct model_resource *r)
+static void tell_change(struct arena *a, struct doc *list, const char *what,
+			const struct model_resource *r)
 {
-	doc_add(a, list, doc_new_str(a, arena_printf(a, "%s %.*s", what, STR_ARG(model_label(r, a)))));
+	doc_add(a, list,
+		doc_new_str(a, arena_printf(a, "%s %.*s", what, STR_ARG(model_label(r, a)))));
 }
 
-static void compare_resource(const struct model *old, const struct model_resource *r, struct arena *a,
-			     struct doc *list)
+static void compare_resource(const struct model *old, const struct model_resource *r,
+			     struct arena *a, struct doc *list)
 {
 	const struct model_resource *was = map_get(&old->by_id, r->id);
 
@@ -111,7 +113,7 @@ static struct doc *list_changes(const struct model *old, const struct model *new
 	return list;
 }
 
-/* ---- committing ------------------------------------------------------------------------------------ */
+/* ---- committing ---------------------------------------------------------------------------- */
 
 static void list_keys(const struct model *m, struct store_key **ret, size_t *ret_n)
 {
@@ -137,7 +139,8 @@ struct candidate {
 	struct arena arena;
 };
 
-static int commit(struct state *s, const struct candidate *c, const char *by, int64_t now_us, struct err *err)
+static int commit(struct state *s, const struct candidate *c, const char *by, int64_t now_us,
+		  struct err *err)
 {
 	struct arena a;
 	_cleanup_free_ struct store_key *keys = NULL;
@@ -146,9 +149,13 @@ static int commit(struct state *s, const struct candidate *c, const char *by, in
 	arena_init(&a, 0);
 	list_keys(c->model, &keys, &n);
 	const struct store_load l = {
-		.generation = c->generation, .at_us = now_us, .by = str_c(by), .ok = true,
+		.generation = c->generation,
+		.at_us = now_us,
+		.by = str_c(by),
+		.ok = true,
 		.digest = str_c(c->digest),
-		.changed = doc_to_json(list_changes(s->model, c->model, &a), &a, false), .error = STR(""),
+		.changed = doc_to_json(list_changes(s->model, c->model, &a), &a, false),
+		.error = STR(""),
 	};
 	int r = store_commit(s->store, &l, keys, n, err);
 
@@ -175,7 +182,8 @@ static char *dup_str(struct str s)
 }
 
 /* A proxy whose content is as it was keeps its version: it needs no push. */
-static struct state_proxy make_proxy(const struct state *s, const struct compiled_proxy *p, int64_t generation)
+static struct state_proxy make_proxy(const struct state *s, const struct compiled_proxy *p,
+				     int64_t generation)
 {
 	const struct state_proxy *was = state_proxy_find(s, p->name);
 	bool same = was && was->hash == p->hash;
@@ -207,12 +215,15 @@ static char *identities_text(const struct candidate *c)
 	return text;
 }
 
-/* New resources were only "younger than all known ones" while they were read; now they have an age. */
+/*
+ * New resources were only "younger than all known ones" while they were read; now they have an age.
+ */
 static void set_ages(const struct state *s, struct model *m, int64_t now_us)
 {
 	for (int k = 0; k < MODEL_KIND__N; k++)
 		model_for_each(m, k, r) {
-			int64_t at_us = store_first_seen(s->store, model_kind_name(r->kind), r->ns, r->name);
+			int64_t at_us = store_first_seen(s->store, model_kind_name(r->kind), r->ns,
+							 r->name);
 
 			if (r->first_seen_us > now_us && at_us > 0)
 				r->first_seen_us = at_us;
@@ -247,12 +258,17 @@ static void note_failure(struct state *s, const char *by, int64_t now_us)
 
 	arena_init(&a, 0);
 	const struct store_load l = {
-		.generation = s->generation, .at_us = now_us, .by = str_c(by), .ok = false,
-		.digest = str_c(s->digest), .changed = STR("[]"), .error = findings_first(&s->last.findings, &a),
+		.generation = s->generation,
+		.at_us = now_us,
+		.by = str_c(by),
+		.ok = false,
+		.digest = str_c(s->digest),
+		.changed = STR("[]"),
+		.error = findings_first(&s->last.findings, &a),
 	};
 
-	log_err("config_rejected: %.*s (%zu errors, by %s); generation %lld stays in force", STR_ARG(l.error),
-		s->last.findings.n_errors, by, (long long)s->generation);
+	log_err("config_rejected: %.*s (%zu errors, by %s); generation %lld stays in force",
+		STR_ARG(l.error), s->last.findings.n_errors, by, (long long)s->generation);
 	if (store_note(s->store, &l, &err) < 0)
 		log_warn("the history misses this load: %s", err.text);
 	arena_done(&a);
@@ -317,8 +333,8 @@ enum state_outcome state_load(struct state *s, const char *by, int64_t now_us)
 		note_failure(s, by, now_us);
 		return STATE_REFUSED;
 	}
-	log_info("config_applied: generation %lld digest %s by %s%s", (long long)s->generation, s->digest, by,
-		 s->last.changed ? "" : ", nothing changed");
+	log_info("config_applied: generation %lld digest %s by %s%s", (long long)s->generation,
+		 s->digest, by, s->last.changed ? "" : ", nothing changed");
 	return s->last.changed ? STATE_CHANGED : STATE_UNCHANGED;
 }
 
@@ -330,7 +346,7 @@ const struct state_proxy *state_proxy_find(const struct state *s, struct str nam
 	return NULL;
 }
 
-/* ---- over restarts ---------------------------------------------------------------------------------- */
+/* ---- over restarts ------------------------------------------------------------------------- */
 
 void state_keep(const struct state *s)
 {
@@ -350,7 +366,8 @@ void state_keep(const struct state *s)
 
 		doc_set_str(&a, e, "name", str_c(p->name));
 		doc_set_int(&a, e, "version", p->version);
-		doc_set_str(&a, e, "hash", arena_printf(&a, "%016llx", (unsigned long long)p->hash));
+		doc_set_str(&a, e, "hash",
+			    arena_printf(&a, "%016llx", (unsigned long long)p->hash));
 		doc_set_str(&a, e, "snapshot", str_from(p->snapshot, p->snapshot_bytes));
 	}
 	if (kept_save(s->kept_path, doc_to_json(d, &a, false), &err) < 0)
@@ -361,7 +378,8 @@ void state_keep(const struct state *s)
 
 static bool take_kept_proxy(const struct doc *d, struct state_proxy *ret)
 {
-	struct str name = doc_get_str(d, "name", STR("")), json = doc_get_str(d, "snapshot", STR(""));
+	struct str name = doc_get_str(d, "name", STR("")),
+		   json = doc_get_str(d, "snapshot", STR(""));
 	uint64_t hash;
 
 	if (name.n == 0 || name.n > NAME_MAX_BYTES || json.n == 0 ||
@@ -377,10 +395,12 @@ static bool take_kept_proxy(const struct doc *d, struct state_proxy *ret)
 static void take_kept(struct state *s, const struct doc *d)
 {
 	const struct doc *list = doc_get(d, STR("proxies"));
-	struct str digest = doc_get_str(d, "digest", STR("")), ids = doc_get_str(d, "identities", STR(""));
+	struct str digest = doc_get_str(d, "digest", STR("")),
+		   ids = doc_get_str(d, "identities", STR(""));
 	int64_t generation = doc_get_int(d, "generation", 0);
 
-	if (!list || list->kind != DOC_LIST || digest.n != sizeof(s->digest) - 1 || ids.n == 0 || generation < 1) {
+	if (!list || list->kind != DOC_LIST || digest.n != sizeof(s->digest) - 1 || ids.n == 0 ||
+	    generation < 1) {
 		log_warn("%s was written by another version and is not used", s->kept_path);
 		return;
 	}
@@ -433,7 +453,9 @@ int state_open(const char *etc_dir, const char *state_dir, struct state *ret, st
 		return r;
 	}
 	load_kept(s);
-	/* Killed between commit and keep, the store knows of a later generation than what was kept. */
+	/*
+	 * Killed between commit and keep, the store knows of a later generation than what was kept.
+	 */
 	s->given = s->generation;
 	memcpy(s->given_digest, s->digest, sizeof(s->given_digest));
 	if (store_generation(s->store) >= s->generation) {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * state: the configuration in force: model, generation, one snapshot per proxy, identities. Layer daemons/router.
- * A load is all or nothing: what is wrong changes nothing and is remembered as findings. Owns store and model.
+ * state: the configuration in force: model, generation, one snapshot per proxy, identities. Layer
+ * daemons/router. A load is all or nothing: what is wrong changes nothing and is remembered as
+ * findings. Owns store and model.
  */
 #pragma once
 

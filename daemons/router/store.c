@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* store: three small tables; the ages are held in memory too, because every load asks for all of them. */
+/*
+ * store: three small tables; the ages are held in memory too, because every load asks for all of
+ * them.
+ */
 #include "config.h"
 
 #include <stdio.h>
@@ -10,8 +13,17 @@
 #include "ipc/db.h"
 #include "router/store.h"
 
-enum statement { STATEMENT_MARK, STATEMENT_SET_MARK, STATEMENT_SEEN, STATEMENT_ADD_SEEN,
-		 STATEMENT_DEL_SEEN, STATEMENT_ADD_HISTORY, STATEMENT_TRIM_HISTORY, STATEMENT_HISTORY, STATEMENT__N };
+enum statement {
+	STATEMENT_MARK,
+	STATEMENT_SET_MARK,
+	STATEMENT_SEEN,
+	STATEMENT_ADD_SEEN,
+	STATEMENT_DEL_SEEN,
+	STATEMENT_ADD_HISTORY,
+	STATEMENT_TRIM_HISTORY,
+	STATEMENT_HISTORY,
+	STATEMENT__N
+};
 
 static const char *const statements[STATEMENT__N] = {
 	[STATEMENT_MARK] = "SELECT generation, digest FROM mark",
@@ -19,22 +31,27 @@ static const char *const statements[STATEMENT__N] = {
 	[STATEMENT_SEEN] = "SELECT id, first_seen FROM seen",
 	[STATEMENT_ADD_SEEN] = "INSERT INTO seen (id, first_seen) VALUES (?1, ?2)",
 	[STATEMENT_DEL_SEEN] = "DELETE FROM seen WHERE id = ?1",
-	[STATEMENT_ADD_HISTORY] = "INSERT INTO history (generation, at, by, ok, digest, changed, error)"
-				  " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-	[STATEMENT_TRIM_HISTORY] = "DELETE FROM history WHERE seq <= (SELECT max(seq) FROM history) - ?1",
+	[STATEMENT_ADD_HISTORY] =
+		"INSERT INTO history (generation, at, by, ok, digest, changed, error)"
+		" VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+	[STATEMENT_TRIM_HISTORY] =
+		"DELETE FROM history WHERE seq <= (SELECT max(seq) FROM history) - ?1",
 	[STATEMENT_HISTORY] = "SELECT generation, at, by, ok, digest, changed, error FROM history"
 			      " ORDER BY seq DESC LIMIT ?1",
 };
 
 static const struct db_spec spec = {
-	.schema =
-		"CREATE TABLE mark ("
-		" id INTEGER PRIMARY KEY CHECK (id = 1), generation INTEGER NOT NULL, digest TEXT NOT NULL);"
-		"INSERT INTO mark VALUES (1, 0, '');"
-		"CREATE TABLE seen (id TEXT PRIMARY KEY, first_seen INTEGER NOT NULL) WITHOUT ROWID;"
-		"CREATE TABLE history ("
-		" seq INTEGER PRIMARY KEY, generation INTEGER NOT NULL, at INTEGER NOT NULL, by TEXT NOT NULL,"
-		" ok INTEGER NOT NULL, digest TEXT NOT NULL, changed TEXT NOT NULL, error TEXT NOT NULL);",
+	.schema = "CREATE TABLE mark ("
+		  " id INTEGER PRIMARY KEY CHECK (id = 1), generation INTEGER NOT NULL, digest "
+		  "TEXT NOT NULL);"
+		  "INSERT INTO mark VALUES (1, 0, '');"
+		  "CREATE TABLE seen (id TEXT PRIMARY KEY, first_seen INTEGER NOT NULL) WITHOUT "
+		  "ROWID;"
+		  "CREATE TABLE history ("
+		  " seq INTEGER PRIMARY KEY, generation INTEGER NOT NULL, at INTEGER NOT NULL, by "
+		  "TEXT NOT NULL,"
+		  " ok INTEGER NOT NULL, digest TEXT NOT NULL, changed TEXT NOT NULL, error TEXT "
+		  "NOT NULL);",
 	.version = 1,
 	.full_sync = true,
 	.what = "start an empty one (the ages of resources and the history are then lost)",
@@ -130,7 +147,7 @@ int64_t store_first_seen(const struct store *s, const char *kind, struct str ns,
 	return v ? *v : 0;
 }
 
-/* ---- writing ---------------------------------------------------------------------------------- */
+/* ---- writing ------------------------------------------------------------------------------- */
 
 static int add_history(struct store *s, const struct store_load *l, struct err *err)
 {
@@ -149,8 +166,8 @@ struct seen_change {                    /* the ages after a load, made beside th
 	struct map seen;
 };
 
-static int add_new(struct store *s, const struct store_load *l, const struct store_key *keys, size_t n,
-		   struct seen_change *c, struct err *err)
+static int add_new(struct store *s, const struct store_load *l, const struct store_key *keys,
+		   size_t n, struct seen_change *c, struct err *err)
 {
 	for (size_t i = 0; i < n; i++) {
 		struct str id = seen_id(&c->arena, keys[i].kind, keys[i].ns, keys[i].name);
@@ -174,7 +191,8 @@ static int del_gone(struct store *s, const struct seen_change *c, struct err *er
 {
 	for (struct map_entry *e = map_first(&s->seen); e; e = map_next(&s->seen, e)) {
 		const struct db_value id = DB_V_TEXT(e->key);
-		int r = map_has(&c->seen, e->key) ? 0 : db_run(s->db, STATEMENT_DEL_SEEN, &id, 1, err);
+		int r = map_has(&c->seen, e->key) ? 0
+						  : db_run(s->db, STATEMENT_DEL_SEEN, &id, 1, err);
 
 		if (r < 0)
 			return r;
@@ -182,8 +200,8 @@ static int del_gone(struct store *s, const struct seen_change *c, struct err *er
 	return 0;
 }
 
-static int write_commit(struct store *s, const struct store_load *l, const struct store_key *keys, size_t n,
-			struct seen_change *c, struct err *err)
+static int write_commit(struct store *s, const struct store_load *l, const struct store_key *keys,
+			size_t n, struct seen_change *c, struct err *err)
 {
 	const struct db_value mark[] = { DB_V_INT(l->generation), DB_V_TEXT(l->digest) };
 	int r = add_new(s, l, keys, n, c, err);
@@ -201,8 +219,8 @@ static void change_done(struct seen_change *c)
 	arena_done(&c->arena);
 }
 
-int store_commit(struct store *s, const struct store_load *l, const struct store_key *keys, size_t n,
-		 struct err *err)
+int store_commit(struct store *s, const struct store_load *l, const struct store_key *keys,
+		 size_t n, struct err *err)
 {
 	struct seen_change c;
 	int r = db_begin(s->db, err);
@@ -241,16 +259,20 @@ static void on_history(void *arg, const struct db_row *row)
 {
 	struct history *h = arg;
 	const struct store_load l = {
-		.generation = db_row_int(row, 0), .at_us = db_row_int(row, 1), .by = db_row_text(row, 2),
-		.ok = db_row_int(row, 3) != 0, .digest = db_row_text(row, 4), .changed = db_row_text(row, 5),
+		.generation = db_row_int(row, 0),
+		.at_us = db_row_int(row, 1),
+		.by = db_row_text(row, 2),
+		.ok = db_row_int(row, 3) != 0,
+		.digest = db_row_text(row, 4),
+		.changed = db_row_text(row, 5),
 		.error = db_row_text(row, 6),
 	};
 
 	h->fn(h->arg, &l);
 }
 
-int store_history(struct store *s, int64_t limit, void (*fn)(void *arg, const struct store_load *l), void *arg,
-		  struct err *err)
+int store_history(struct store *s, int64_t limit, void (*fn)(void *arg, const struct store_load *l),
+		  void *arg, struct err *err)
 {
 	const struct db_value n = DB_V_INT(limit);
 	struct history h = { .fn = fn, .arg = arg };

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * store: what the router remembers over restarts in STATE/router/router.db: the generation, when each resource
- * was first seen (Istio's "oldest wins" needs an age), and the history of loads. Layer daemons/router.
+ * store: what the router remembers over restarts in STATE/router/router.db: the generation, when
+ * each resource was first seen (Istio's "oldest wins" needs an age), and the history of loads.
+ * Layer daemons/router.
  */
 #pragma once
 
@@ -40,13 +41,14 @@ const char *store_digest(const struct store *s);        /* of that generation; "
 int64_t store_first_seen(const struct store *s, const char *kind, struct str ns, struct str name);
 
 /*
- * A load that succeeded: history, generation and the resources that exist now, in one transaction; what is gone
- * from keys is forgotten, what is new in them was first seen at l->at_us, in the order given.
+ * A load that succeeded: history, generation and the resources that exist now, in one transaction;
+ * what is gone from keys is forgotten, what is new in them was first seen at l->at_us, in the order
+ * given.
  */
-int store_commit(struct store *s, const struct store_load *l, const struct store_key *keys, size_t n,
-		 struct err *err);
+int store_commit(struct store *s, const struct store_load *l, const struct store_key *keys,
+		 size_t n, struct err *err);
 /* A load that failed: history alone. */
 int store_note(struct store *s, const struct store_load *l, struct err *err);
 /* Newest first. */
-int store_history(struct store *s, int64_t limit, void (*fn)(void *arg, const struct store_load *l), void *arg,
-		  struct err *err);
+int store_history(struct store *s, int64_t limit, void (*fn)(void *arg, const struct store_load *l),
+		  void *arg, struct err *err);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * watchfs: inotify has no recursion, so every directory has its watch; before fn runs the tree is walked again
- * and the watches follow it: first the watches, then the reading, so no change falls between. Layer daemons/router.
+ * watchfs: inotify has no recursion, so every directory has its watch; before fn runs the tree is
+ * walked again and the watches follow it: first the watches, then the reading, so no change falls
+ * between. Layer daemons/router.
  */
 #include "config.h"
 
@@ -63,7 +64,8 @@ static void walk(struct watchfs *w, const char *path, int depth)
 			log_warn("changes in %s go unnoticed: %s", path, strerror(errno));
 		return;
 	}
-	*vec_push(w->dirs, w->n_dirs, w->cap_dirs) = (struct watched){ .wd = wd, .path = kv_strdup(path) };
+	*vec_push(w->dirs, w->n_dirs, w->cap_dirs) = (struct watched){ .wd = wd,
+								       .path = kv_strdup(path) };
 	DIR *d = opendir(path);
 
 	for (const struct dirent *e; d && (e = readdir(d)) != NULL; ) {
@@ -151,7 +153,9 @@ static bool matters(const struct watchfs *w, const struct inotify_event *e)
 		return false;
 	if (w->is_ignored(e->name) || e->name[0] == '.')
 		return false;
-	/* A new file is empty and in somebody's hand: its IN_CLOSE_WRITE follows. Links have none. */
+	/*
+	 * A new file is empty and in somebody's hand: its IN_CLOSE_WRITE follows. Links have none.
+	 */
 	if ((e->mask & IN_CREATE) && !(e->mask & IN_ISDIR)) {
 		const struct watched *in = find_dir(w, e->wd);
 		_cleanup_free_ char *path = kv_asprintf("%s/%s", in ? in->path : w->dir, e->name);
@@ -182,16 +186,21 @@ static void on_events(void *arg, unsigned what)
 		note_change(w);
 }
 
-int watchfs_new(struct loop *l, const char *dir, bool (*is_ignored)(const char *name), void (*fn)(void *arg),
-		void *arg, struct watchfs **ret, struct err *err)
+int watchfs_new(struct loop *l, const char *dir, bool (*is_ignored)(const char *name),
+		void (*fn)(void *arg), void *arg, struct watchfs **ret, struct err *err)
 {
 	int fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
 
 	if (fd < 0)
-		return err_set(err, -errno, "cannot watch %s for changes: %s", dir, strerror(errno));
+		return err_set(err, -errno, "cannot watch %s for changes: %s", dir,
+			       strerror(errno));
 	struct watchfs *w = kv_zalloc(sizeof(*w));
 
-	*w = (struct watchfs){ .loop = l, .dir = kv_strdup(dir), .is_ignored = is_ignored, .fn = fn, .arg = arg,
+	*w = (struct watchfs){ .loop = l,
+			       .dir = kv_strdup(dir),
+			       .is_ignored = is_ignored,
+			       .fn = fn,
+			       .arg = arg,
 			       .fd = fd };
 	loop_timer_init(&w->quiet, l, on_quiet, w);
 	loop_fd_init(&w->watch, l, fd, LOOP_READ, on_events, w);

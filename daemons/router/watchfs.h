@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * watchfs: tells when files below a directory changed, debounced: an editor or a package writes several in a
- * row. Layer daemons/router. Owns the inotify descriptor. A directory that vanishes is looked for until it is back.
+ * watchfs: tells when files below a directory changed, debounced: an editor or a package writes
+ * several in a row. Layer daemons/router. Owns the inotify descriptor. A directory that vanishes is
+ * looked for until it is back.
  */
 #pragma once
 
@@ -14,9 +15,9 @@
 
 struct watchfs;
 /*
- * is_ignored: names (without directory) that never matter, editors' leftovers. fn runs from the loop. -errno when
- * there is no inotify; the directory itself may be missing.
+ * is_ignored: names (without directory) that never matter, editors' leftovers. fn runs from the
+ * loop. -errno when there is no inotify; the directory itself may be missing.
  */
-int watchfs_new(struct loop *l, const char *dir, bool (*is_ignored)(const char *name), void (*fn)(void *arg),
-		void *arg, struct watchfs **ret, struct err *err);
+int watchfs_new(struct loop *l, const char *dir, bool (*is_ignored)(const char *name),
+		void (*fn)(void *arg), void *arg, struct watchfs **ret, struct err *err);
 void watchfs_free(struct watchfs *w);           /* NULL is fine */

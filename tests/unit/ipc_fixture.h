@@ -43,7 +43,8 @@ static inline void on_echo(void *arg, struct ipc_call *c, const struct doc *p)
 static inline void on_fail(void *arg, struct ipc_call *c, const struct doc *p)
 {
 	(void)arg;
-	ipc_reply_error(c, IPC_E_NOT_FOUND, "there is no %.*s", STR_ARG(doc_get_str(p, "name", STR("name"))));
+	ipc_reply_error(c, IPC_E_NOT_FOUND, "there is no %.*s",
+			STR_ARG(doc_get_str(p, "name", STR("name"))));
 }
 
 static inline void on_count(void *arg, struct ipc_call *c, const struct doc *p)

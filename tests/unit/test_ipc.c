@@ -137,7 +137,9 @@ START_TEST(stream_in_order)
 
 	for (int64_t i = 1; i <= 50; i++) {
 		ck_assert(more);
-		ck_assert_int_eq(ipc_next_sync(c, i == 1 ? "Count" : NULL, p, &a, &d, &more, TIMEOUT_MS, &err), 0);
+		ck_assert_int_eq(ipc_next_sync(c, i == 1 ? "Count" : NULL, p, &a, &d, &more,
+					       TIMEOUT_MS, &err),
+				 0);
 		ck_assert_int_eq(doc_get_int(d, "i", 0), i);
 	}
 	ck_assert(!more);
@@ -216,7 +218,8 @@ static void expect_rejected(const void *bytes, size_t n)
 	raw_write(fd, bytes, n);
 	struct str got = raw_read(fd, buf, sizeof(buf), -1);
 
-	ck_assert_msg(str_find_str(got, STR("\"error\":\"InvalidParameter\"")) >= 0, "got '%.*s'", STR_ARG(got));
+	ck_assert_msg(str_find_str(got, STR("\"error\":\"InvalidParameter\"")) >= 0, "got '%.*s'",
+		      STR_ARG(got));
 	ck_assert_int_eq(got.p[got.n - 1], 0);
 	ck_assert_int_ge(fact(other, "closed"), 0);
 	close(fd);
@@ -227,9 +230,19 @@ static void expect_rejected(const void *bytes, size_t n)
 START_TEST(garbage_rejected)
 {
 	static const char *const bad[] = {
-		"hello", "", "[]", "42", "{", "{\"method\":5}", "{\"parameters\":{}}", "{\"method\":\"\"}",
-		"{\"method\":\"Echo\",\"parameters\":[]}", "{\"method\":\"Echo\",\"more\":1}",
-		"{\"method\":\"Echo\",\"method\":\"Fail\"}", "{\"method\":\"Echo\"} trailing", "\xff\xfe",
+		"hello",
+		"",
+		"[]",
+		"42",
+		"{",
+		"{\"method\":5}",
+		"{\"parameters\":{}}",
+		"{\"method\":\"\"}",
+		"{\"method\":\"Echo\",\"parameters\":[]}",
+		"{\"method\":\"Echo\",\"more\":1}",
+		"{\"method\":\"Echo\",\"method\":\"Fail\"}",
+		"{\"method\":\"Echo\"} trailing",
+		"\xff\xfe",
 	};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
@@ -268,8 +281,9 @@ END_TEST
 
 START_TEST(pieces_and_pipelines)
 {
-	static const char calls[] = "{\"method\":\"Echo\",\"parameters\":{\"a\":1}}\0{\"method\":\"Echo\"}\0"
-				    "{\"method\":\"Fail\"}";
+	static const char calls[] =
+		"{\"method\":\"Echo\",\"parameters\":{\"a\":1}}\0{\"method\":\"Echo\"}\0"
+		"{\"method\":\"Fail\"}";
 	char buf[4096];
 	struct fixture f;
 
@@ -331,7 +345,8 @@ START_TEST(slow_reader_gets_the_newest)
 	last = doc_get_int(d, "version", 0);
 	while (last < FLOOD_LAST) {
 		arena_clear(&a);
-		ck_assert_msg(ipc_next_sync(slow, NULL, NULL, &a, &d, &more, TIMEOUT_MS, &err) == 0, "%s", err.text);
+		ck_assert_msg(ipc_next_sync(slow, NULL, NULL, &a, &d, &more, TIMEOUT_MS, &err) == 0,
+			      "%s", err.text);
 		int64_t v = doc_get_int(d, "version", 0);
 
 		ck_assert_int_gt(v, last);
@@ -427,6 +442,7 @@ START_TEST(silent_server_times_out)
 END_TEST
 
 UNIT_MAIN("ipc", round_trip, stream_in_order, error_has_its_sentence_and_code, permission_refused,
-	  unknown_method_refused, garbage_rejected, oversized_rejected, largest_call_accepted, pieces_and_pipelines,
-	  half_closed_caller_is_answered, slow_reader_gets_the_newest, departed_caller_is_noticed,
-	  connections_per_user_are_capped, nobody_there, silent_server_times_out)
+	  unknown_method_refused, garbage_rejected, oversized_rejected, largest_call_accepted,
+	  pieces_and_pipelines, half_closed_caller_is_answered, slow_reader_gets_the_newest,
+	  departed_caller_is_noticed, connections_per_user_are_capped, nobody_there,
+	  silent_server_times_out)

@@ -111,8 +111,12 @@ static const char *const statements[STATEMENT__N] = {
 	[STATEMENT_COUNT] = "SELECT count(*) FROM t",
 };
 static const struct db_spec spec = {
-	.schema = "CREATE TABLE t (k TEXT PRIMARY KEY, v INTEGER NOT NULL)", .version = 3, .full_sync = true,
-	.what = "start an empty one", .statements = statements, .n_statements = STATEMENT__N,
+	.schema = "CREATE TABLE t (k TEXT PRIMARY KEY, v INTEGER NOT NULL)",
+	.version = 3,
+	.full_sync = true,
+	.what = "start an empty one",
+	.statements = statements,
+	.n_statements = STATEMENT__N,
 };
 
 static int put(struct db *d, const char *k, int64_t v, struct err *err)
@@ -127,7 +131,8 @@ static void append_row(void *arg, const struct db_row *row)
 	char *text = arg;
 	size_t n = strlen(text);
 
-	snprintf(text + n, 200 - n, "%.*s=%lld;", STR_ARG(db_row_text(row, 0)), (long long)db_row_int(row, 1));
+	snprintf(text + n, 200 - n, "%.*s=%lld;", STR_ARG(db_row_text(row, 0)),
+		 (long long)db_row_int(row, 1));
 }
 
 static void expect_rows(struct db *d, const char *want)
@@ -136,7 +141,8 @@ static void expect_rows(struct db *d, const char *want)
 	struct err err = { 0 };
 	char text[200] = "";
 
-	ck_assert_msg(db_each(d, STATEMENT_ALL, &all, 1, append_row, text, &err) == 0, "%s", err.text);
+	ck_assert_msg(db_each(d, STATEMENT_ALL, &all, 1, append_row, text, &err) == 0, "%s",
+		      err.text);
 	ck_assert_str_eq(text, want);
 }
 
@@ -179,7 +185,8 @@ START_TEST(db_refuses_what_it_does_not_understand)
 	older.version = 2;
 	ck_assert_int_eq(db_open(path, &older, &d, &err), KV_ERR_DB);
 	ck_assert_ptr_nonnull(strstr(err.text, "newer version"));
-	ck_assert_int_eq(fs_write(path, "this is no database at all, not even nearly", 43, 0600, &err), 0);
+	ck_assert_int_eq(
+		fs_write(path, "this is no database at all, not even nearly", 43, 0600, &err), 0);
 	ck_assert_int_eq(db_open(path, &spec, &d, &err), KV_ERR_DB);
 	ck_assert_ptr_nonnull(strstr(err.text, "is damaged"));
 	ck_assert_ptr_nonnull(strstr(err.text, "restore it from a backup"));
@@ -214,7 +221,10 @@ START_TEST(db_finds_damaged_pages)
 }
 END_TEST
 
-/* A file size limit stands for the full disk: the write fails with an error, and nothing is recorded. */
+/*
+ * A file size limit stands for the full disk: the write fails with an error, and nothing is
+ * recorded.
+ */
 START_TEST(db_full_disk_records_nothing)
 {
 	struct rlimit old, tiny;
@@ -266,7 +276,8 @@ START_TEST(daemon_options_are_read)
 
 	setenv("KVMESH_ETC", "/e", 1);
 	setenv("KVMESH_RUN", "/r", 1);
-	ck_assert_int_eq(parse(&o, "--instance node --run /r2 --standalone -t --ready-fd=5"), DAEMON_GO_ON);
+	ck_assert_int_eq(parse(&o, "--instance node --run /r2 --standalone -t --ready-fd=5"),
+			 DAEMON_GO_ON);
 	ck_assert_str_eq(o.etc_dir, "/e");
 	ck_assert_str_eq(o.run_dir, "/r2");
 	ck_assert_str_eq(o.state_dir, LOCALSTATEDIR "/lib/kvmesh");
@@ -293,5 +304,5 @@ START_TEST(daemon_usage_errors)
 END_TEST
 
 UNIT_MAIN("ipc_state", kept_survives_damage, kept_has_a_cap, db_keeps_whole_transactions,
-	  db_refuses_what_it_does_not_understand, db_finds_damaged_pages, db_full_disk_records_nothing,
-	  daemon_options_are_read, daemon_usage_errors)
+	  db_refuses_what_it_does_not_understand, db_finds_damaged_pages,
+	  db_full_disk_records_nothing, daemon_options_are_read, daemon_usage_errors)
