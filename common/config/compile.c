@@ -226,7 +226,7 @@ int snap_compile(const struct model *m, struct str proxy, const struct compile_e
 	c.s->proxy = proxy;
 	put_settings(m, &c.s->settings);
 	compile_services(&c);
-	compile_label_keys(&c);
+	compile_asked(&c);
 	if (gateway) {
 		add_gateway_workload(&c, gateway);
 	} else {

@@ -11,6 +11,12 @@ struct str compile_cluster_name(struct compile *c, int64_t port, struct str subs
 	return arena_printf(c->a, "outbound|%d|%.*s|%.*s", (int)port, STR_ARG(subset), STR_ARG(host));
 }
 
+/* An empty string is no member at all: snapshots stay small. */
+static struct str given(struct str s)
+{
+	return s.n > 0 ? s : STR_NULL;
+}
+
 static int64_t add_cluster(struct compile *c, const struct snap_cluster *cl)
 {
 	*compile_push(c, c->s->clusters, c->cap_clusters) = *cl;
@@ -120,7 +126,8 @@ static void add_part(struct filling *f, const struct names_service *part, const 
 		if (number == 0 || (f->want && !labels_is_subset(f->want, &e->e.labels)))
 			continue;
 		struct snap_endpoint to = { .address = e->e.address, .port = number, .weight = e->e.weight,
-					    .peer = e->peer, .locality = e->e.locality, .inactive = e->inactive };
+					    .peer = e->peer, .locality = given(e->e.locality),
+					    .inactive = e->inactive };
 		put_way(f, e, &to);
 		add_endpoint(f, &to);
 	}
@@ -224,7 +231,7 @@ int64_t compile_cluster(struct compile *c, struct compile_client *client, const 
 	if (i >= 0)
 		return i;
 	struct snap_cluster cl = { .name = name, .kind = kind_of(s), .service = s->host, .service_name = s->name,
-				   .service_ns = s->ns, .subset = subset, .port = p->number, .protocol = p->protocol,
+				   .service_ns = s->ns, .subset = given(subset), .port = p->number, .protocol = p->protocol,
 				   .destination_rule = rule_name(c, rules) };
 	struct names_policy policy;
 	names_policy(rules, subset, p->number, &policy);

@@ -19,7 +19,7 @@ static int by_name(const void *x, const void *y)
 
 static struct snap_pair *pairs(struct compile *c, const struct labels *l)
 {
-	struct snap_pair *v = arena_new_n(c->a, struct snap_pair, l->n);
+	struct snap_pair *v = l->n > 0 ? arena_new_n(c->a, struct snap_pair, l->n) : NULL;
 	for (size_t i = 0; i < l->n; i++)
 		v[i] = (struct snap_pair){ .name = compile_lower(c, l->v[i].key), .value = l->v[i].val };
 	if (l->n > 1)
@@ -36,7 +36,8 @@ static struct snap_header_ops *operations(struct compile *c, const struct model_
 	r->set.n = o->set.n;
 	r->add.v = pairs(c, &o->add);
 	r->add.n = o->add.n;
-	r->remove.v = arena_new_n(c->a, struct str, o->remove.n);
+	if (o->remove.n > 0)
+		r->remove.v = arena_new_n(c->a, struct str, o->remove.n);
 	for (; r->remove.n < o->remove.n; r->remove.n++)
 		r->remove.v[r->remove.n] = compile_lower(c, o->remove.v[r->remove.n]);
 	return r;

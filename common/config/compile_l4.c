@@ -103,6 +103,25 @@ static bool add_tls_routes(struct l4 *l, const struct model_virtual_service *vs,
 	return false;
 }
 
+/* Names below a wildcard service for which a VirtualService has routes of its own. */
+static void add_narrower(struct l4 *l)
+{
+	struct compile *c = l->c;
+	struct str host = l->g->s->host;
+	bool any = false;
+	model_for_each(c->m, MODEL_KIND_VIRTUAL_SERVICE, r) {
+		const struct model_virtual_service *vs = model_as_vs(r);
+		for (size_t i = 0; i < vs->fqdns.n && vs->tls.n > 0; i++) {
+			struct str name = vs->fqdns.v[i];
+			if (str_eq(name, host) || !names_subset_of(name, host) || map_has(&c->service_by_host, name) ||
+			    names_virtual_service(c->m, l->client->ns, name, NULL) != vs)
+				continue;
+			add_tls_routes(l, vs, &any);
+			break;
+		}
+	}
+}
+
 /* VirtualService.tcp: without destinationSubnets nothing behind is reached (2.14.6). */
 static bool add_tcp_routes(struct l4 *l, const struct model_virtual_service *vs)
 {
@@ -150,6 +169,8 @@ static void add_group(struct l4 *l, const struct l4_group *g)
 	bool any = false;
 	l->g = g;
 	l->addresses = addresses_of(g->s);
+	if (names_is_wildcard(g->s->host) && g->p->protocol != SNAP_PROTOCOL_TCP)
+		add_narrower(l);
 	const struct model_virtual_service *vs = names_virtual_service(l->c->m, l->client->ns, g->s->host, NULL);
 	if (vs && vs->tls.n > 0 && g->p->protocol != SNAP_PROTOCOL_TCP && add_tls_routes(l, vs, &any))
 		return;

@@ -59,7 +59,7 @@ struct compile {
 	size_t cap_clusters, cap_peers, cap_identities, cap_inbounds, cap_listeners;
 	struct compile_client *clients; /* parallel to snap.views */
 	size_t n_clients, cap_clients;
-	struct str_list label_keys;     /* labels of callers that some resource asks for; sorted */
+	struct labels asked;            /* labels of callers that some resource asks for; sorted, keys repeat */
 	const struct model_workload **locals;   /* parallel to snap.workloads; [0] NULL: the node */
 	struct map local_by_id;         /* Workload's id → index + 1 into snap.workloads */
 };
@@ -139,7 +139,7 @@ struct snap_retry *compile_retry(struct compile *c, const struct model_http_retr
 
 /* compile_view.c, compile_l4.c: what a caller sees */
 struct compile_client *compile_client(struct compile *c, struct str ns, const struct labels *labels);
-void compile_label_keys(struct compile *c);
+void compile_asked(struct compile *c);
 void compile_views(struct compile *c);
 void compile_l4(struct compile *c, struct compile_client *client, struct snap_view *view);
 

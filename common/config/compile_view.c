@@ -3,59 +3,60 @@
 #include "config/compile_parts.h"
 
 /* ---- kinds of callers -------------------------------------------------------------------------------- */
-static int by_text(const void *x, const void *y)
+static int by_key(const void *x, const void *y)
 {
-	const struct str *a = x, *b = y;
-	return str_cmp(*a, *b);
+	const struct label *a = x, *b = y;
+	int r = str_cmp(a->key, b->key);
+	return r != 0 ? r : str_cmp(a->val, b->val);
 }
 
-static void add_keys(struct compile *c, const struct labels *l, size_t *cap)
+static void add_pairs(struct compile *c, const struct labels *l, size_t *cap)
 {
 	for (size_t i = 0; i < l->n; i++) {
 		bool known = false;
-		for (size_t k = 0; k < c->label_keys.n && !known; k++)
-			known = str_eq(c->label_keys.v[k], l->v[i].key);
+		for (size_t k = 0; k < c->asked.n && !known; k++)
+			known = by_key(&c->asked.v[k], &l->v[i]) == 0;
 		if (!known)
-			*compile_push(c, c->label_keys, *cap) = l->v[i].key;
+			*compile_push(c, c->asked, *cap) = l->v[i];
 	}
 }
 
-static void add_vs_keys(struct compile *c, const struct model_virtual_service *vs, size_t *cap)
+static void add_vs_pairs(struct compile *c, const struct model_virtual_service *vs, size_t *cap)
 {
 	for (size_t i = 0; i < vs->http.n; i++) {
 		for (size_t k = 0; k < vs->http.v[i].match.n; k++)
-			add_keys(c, &vs->http.v[i].match.v[k].sourceLabels, cap);
+			add_pairs(c, &vs->http.v[i].match.v[k].sourceLabels, cap);
 	}
 	for (size_t i = 0; i < vs->tls.n; i++) {
 		for (size_t k = 0; k < vs->tls.v[i].match.n; k++)
-			add_keys(c, &vs->tls.v[i].match.v[k].sourceLabels, cap);
+			add_pairs(c, &vs->tls.v[i].match.v[k].sourceLabels, cap);
 	}
 	for (size_t i = 0; i < vs->tcp.n; i++) {
 		for (size_t k = 0; k < vs->tcp.v[i].match.n; k++)
-			add_keys(c, &vs->tcp.v[i].match.v[k].sourceLabels, cap);
+			add_pairs(c, &vs->tcp.v[i].match.v[k].sourceLabels, cap);
 	}
 }
 
-void compile_label_keys(struct compile *c)
+void compile_asked(struct compile *c)
 {
 	size_t cap = 0;
 	model_for_each(c->m, MODEL_KIND_VIRTUAL_SERVICE, r)
-		add_vs_keys(c, model_as_vs(r), &cap);
+		add_vs_pairs(c, model_as_vs(r), &cap);
 	model_for_each(c->m, MODEL_KIND_DESTINATION_RULE, r) {
 		if (model_as_dr(r)->workloadSelector)
-			add_keys(c, &model_as_dr(r)->workloadSelector->matchLabels, &cap);
+			add_pairs(c, &model_as_dr(r)->workloadSelector->matchLabels, &cap);
 	}
-	if (c->label_keys.n > 1)
-		qsort(c->label_keys.v, c->label_keys.n, sizeof(*c->label_keys.v), by_text);
+	if (c->asked.n > 1)
+		qsort(c->asked.v, c->asked.n, sizeof(*c->asked.v), by_key);
 }
 
+/* Callers that differ in other labels see the same. */
 static struct labels relevant(struct compile *c, const struct labels *all)
 {
-	struct labels ret = { .v = arena_new_n(c->a, struct label, c->label_keys.n) };
-	for (size_t i = 0; i < c->label_keys.n && all; i++) {
-		struct str v = labels_get(all, c->label_keys.v[i]);
-		if (v.p)
-			ret.v[ret.n++] = (struct label){ .key = c->label_keys.v[i], .val = v };
+	struct labels ret = { .v = arena_new_n(c->a, struct label, c->asked.n) };
+	for (size_t i = 0; i < c->asked.n && all; i++) {
+		if (labels_is_subset(&(struct labels){ &c->asked.v[i], 1 }, all))
+			ret.v[ret.n++] = c->asked.v[i];
 	}
 	return ret;
 }

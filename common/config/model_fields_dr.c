@@ -14,10 +14,8 @@ static const struct field destination_rule_fields[] = {
 	{ F_LIST(T, subsets, model_subset_table), P1, SINCE("1.8"),
 	  .help = "Named versions of the service, chosen by endpoint labels" },
 	{ F_STR_LIST(T, exportTo), P2, SINCE("1.8"),
-	  NOT_YET("every namespace sees it for now"),
 	  .help = "Namespaces that see it: \".\", \"*\" or names (default \"*\")" },
 	{ F_PTR(T, workloadSelector, model_match_labels_table), P2, SINCE("1.14"),
-	  NOT_YET("the rule is for every client for now"),
 	  .help = "Client workloads of the same namespace that the rule is for" },
 	F_END
 };

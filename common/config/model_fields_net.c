@@ -24,7 +24,6 @@ static const struct field service_entry_fields[] = {
 	  .help = "WorkloadEntries and Workloads of the same namespace by label; excludes "
 	          "endpoints" },
 	{ F_STR_LIST(T, exportTo), P2, SINCE("1.8"),
-	  NOT_YET("every namespace sees it for now"),
 	  .help = "Namespaces that see it: \".\", \"*\", \"~\" or names (default \"*\")" },
 	{ F_STR_LIST(T, subjectAltNames), P1, SINCE("1.8"),
 	  .help = "Names one of which the server's certificate must carry" },

@@ -20,7 +20,6 @@ static const struct field virtual_service_fields[] = {
 	{ F_LIST(T, tcp, model_tcp_route_table), P1, SINCE("1.8"),
 	  .help = "Routes for opaque TCP" },
 	{ F_STR_LIST(T, exportTo), P2, SINCE("1.8"),
-	  NOT_YET("every namespace sees it for now"),
 	  .help = "Namespaces that see it: \".\", \"*\" or names (default \"*\")" },
 	F_END
 };

@@ -4,10 +4,11 @@
  *   in*.conf in*.yaml in*.json   inputs; all inputs of a case must give the same model
  *   etc/                         instead: a configuration directory
  *   model.ok                     the resources as loaded, canonical JSON, keys sorted
+ *   snap.PROXY.ok                the snapshot of that proxy instance, for cases with one input
  *   err.ok, INPUT.ok             findings of load and check; the second form where a case has several inputs
- * Without an .ok file the output must be empty. GOLDEN_UPDATE=1 writes the files instead of comparing;
- * arguments name the cases to run. Every input that loads must also survive bind_write and conversion
- * into each syntax and back.
+ * Without an .ok file the output must be empty (but snapshots: only those that have a file are compared).
+ * GOLDEN_UPDATE=1 writes the files instead of comparing; arguments name the cases to run. Every input that loads
+ * must also survive bind_write and conversion into each syntax and back; one that passes its check compiles.
  */
 #include "config.h"
 
@@ -21,6 +22,7 @@
 #include "base/fs.h"
 #include "base/vec.h"
 #include "config/check.h"
+#include "config/compile.h"
 #include "config/convert.h"
 #include "config/load.h"
 
@@ -211,6 +213,54 @@ static void check_conversions(const char *name, const char *path)
 	}
 }
 
+/* ---- snapshots ----------------------------------------------------------------------------------------------- */
+
+/* The snapshot as text, without the directory of the case. */
+static char *snapshot_text(const struct snap *snap, const char *dir)
+{
+	struct arena a;
+	char *text, *at;
+	_cleanup_free_ char *prefix = kv_asprintf("\"%s/", dir);
+	size_t n = strlen(prefix);
+
+	arena_init(&a, 0);
+	text = kv_asprintf("%s\n", arena_str(&a, snap_dump(snap, &a, true)).p);
+	arena_done(&a);
+	while ((at = strstr(text, prefix)) != NULL)
+		memmove(at + 1, at + n, strlen(at + n) + 1);
+	return text;
+}
+
+static void check_snapshot(const char *name, const char *dir, const struct model *m, struct str proxy)
+{
+	_cleanup_free_ char *path = kv_asprintf("%s/snap.%.*s.ok", dir, STR_ARG(proxy));
+	struct err_list errs;
+	struct snap *snap = NULL;
+
+	err_list_init(&errs);
+	if (snap_compile(m, proxy, NULL, &snap, &errs) < 0) {
+		fail(name, errs.n > 0 ? errs.v[0].text : "does not compile and says nothing");
+	} else if (access(path, F_OK) == 0) {
+		_cleanup_free_ char *text = snapshot_text(snap, dir);
+
+		expect(name, path, text);
+	}
+	snap_unref(snap);
+	err_list_done(&errs);
+}
+
+static void check_snapshots(const char *name, const char *dir, const struct model *m)
+{
+	struct arena a;
+	struct str_list proxies;
+
+	arena_init(&a, 0);
+	proxies = compile_proxies(m, &a);
+	for (size_t i = 0; i < proxies.n; i++)
+		check_snapshot(name, dir, m, proxies.v[i]);
+	arena_done(&a);
+}
+
 /* ---- cases -------------------------------------------------------------------------------------------------- */
 
 /* One input, or the configuration directory (path NULL), against the case's files. */
@@ -242,6 +292,8 @@ static void run_input(const char *name, const char *dir, const char *path, bool 
 			check_rewrite(name, res);
 	if (path != NULL && errs.n_errors == 0)
 		check_conversions(name, path);
+	if (errs.n_errors == 0)
+		check_snapshots(name, dir, m);
 	err_list_done(&errs);
 	model_free(m);
 }
