@@ -8,37 +8,7 @@
 
 #include "base/vec.h"
 
-#ifdef __SSE2__
-#include <emmintrin.h>
-#endif
-
 #define FIELDS_SPARE 12                 /* room for what the proxy adds */
-
-static bool is_ctl(uint8_t c)
-{
-	return (c < ' ' && c != '\t') || c == 0x7f;
-}
-
-/* First control byte other than HTAB, or end. */
-static const char *find_ctl(const char *p, const char *end)
-{
-#ifdef __SSE2__
-	const __m128i low = _mm_set1_epi8(0x1f), tab = _mm_set1_epi8('\t'), del = _mm_set1_epi8(0x7f);
-
-	for (; end - p >= 16; p += 16) {
-		__m128i x = _mm_loadu_si128((const __m128i *)(const void *)p);
-		__m128i ctl = _mm_andnot_si128(_mm_cmpeq_epi8(x, tab),
-					       _mm_cmpeq_epi8(_mm_min_epu8(x, low), x));
-		int mask = _mm_movemask_epi8(_mm_or_si128(ctl, _mm_cmpeq_epi8(x, del)));
-
-		if (mask != 0)
-			return p + __builtin_ctz((unsigned)mask);
-	}
-#endif
-	while (p < end && !is_ctl((uint8_t)*p))
-		p++;
-	return p;
-}
 
 /* Did the clean bytes before q, or q itself, cross a limit? The limit that stands first is told. */
 static enum h1_scanned check_limits(const struct h1_scan *s, const struct h1_scan_rules *r, size_t q,
@@ -77,7 +47,7 @@ enum h1_scanned h1_scan_head(struct h1_scan *s, const struct h1_scan_rules *rule
 	enum h1_scanned got = H1_SCANNED_MORE;
 
 	while (got == H1_SCANNED_MORE) {
-		size_t q = (size_t)(find_ctl(in.p + s->pos, in.p + in.n) - in.p);
+		size_t q = (size_t)(head_find_ctl(in.p + s->pos, in.p + in.n) - in.p);
 
 		got = check_limits(s, rules, q, in.n);
 		if (got != H1_SCANNED_MORE)

@@ -8,6 +8,10 @@
 #include "base/err.h"
 #include "base/vec.h"
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 static const struct str id_names[HEAD_ID__N] = {
 	[HEAD_ID_OTHER] = { "", 0 },
 #define ID(id, name) [HEAD_ID_##id] = { name, sizeof(name) - 1 }
@@ -254,15 +258,34 @@ bool head_is_token(struct str s)
 	return s.n > 0;
 }
 
+static bool is_ctl(uint8_t c)
+{
+	return (c < ' ' && c != '\t') || c == 0x7f;
+}
+
+const char *head_find_ctl(const char *p, const char *end)
+{
+#ifdef __SSE2__
+	const __m128i low = _mm_set1_epi8(0x1f), tab = _mm_set1_epi8('\t'), del = _mm_set1_epi8(0x7f);
+
+	for (; end - p >= 16; p += 16) {
+		__m128i x = _mm_loadu_si128((const __m128i *)(const void *)p);
+		__m128i ctl = _mm_andnot_si128(_mm_cmpeq_epi8(x, tab),
+					       _mm_cmpeq_epi8(_mm_min_epu8(x, low), x));
+		int mask = _mm_movemask_epi8(_mm_or_si128(ctl, _mm_cmpeq_epi8(x, del)));
+
+		if (mask != 0)
+			return p + __builtin_ctz((unsigned)mask);
+	}
+#endif
+	while (p < end && !is_ctl((uint8_t)*p))
+		p++;
+	return p;
+}
+
 bool head_is_value(struct str s)
 {
-	for (size_t i = 0; i < s.n; i++) {
-		uint8_t c = (uint8_t)s.p[i];
-
-		if ((c < ' ' && c != '\t') || c == 0x7f)
-			return false;
-	}
-	return true;
+	return head_find_ctl(s.p, s.p + s.n) == s.p + s.n;
 }
 
 const char *head_reason(unsigned status)

@@ -83,4 +83,5 @@ bool head_is_token(struct str s);                       /* RFC 9110 5.6.2, not e
 /* Lower case of each byte that a token may hold, 0 for the others. */
 extern const uint8_t head_token_lower[256];
 bool head_is_value(struct str s);                       /* RFC 9110 5.5: no CTL but HTAB */
+const char *head_find_ctl(const char *p, const char *end);      /* first CTL but HTAB, or end */
 const char *head_reason(unsigned status);               /* "Not Found"; "" when not known */

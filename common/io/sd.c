@@ -27,6 +27,7 @@
 static int ready_fd = -1;
 
 /* One line: a status with a newline would be read as further assignments. */
+__attribute__((format(printf, 2, 0)))
 static void format_status(char buf[static STATUS_MAX], const char *fmt, va_list ap)
 {
 	vsnprintf(buf, STATUS_MAX, fmt, ap);

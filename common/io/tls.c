@@ -87,12 +87,13 @@ static bool has_aes(void)
 
 static bool set_ciphers(SSL_CTX *c)
 {
+	static char groups[] = "X25519:P-256";          /* the macro wants it writable */
 	const char *tls13 = has_aes() ? "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384"
 				      : "TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384";
 
 	return SSL_CTX_set_ciphersuites(c, tls13) == 1 &&
 	       SSL_CTX_set_cipher_list(c, "ECDHE+AESGCM:ECDHE+CHACHA20") == 1 &&
-	       SSL_CTX_set1_groups_list(c, "X25519:P-256") == 1;
+	       SSL_CTX_set1_groups_list(c, groups) == 1;
 }
 
 static SSL_CTX *ctx_new(bool server, int min_version)

@@ -211,11 +211,13 @@ static void set_client_names(struct tls_session *s, const char *sni, const struc
 		kv_assert(SSL_set_alpn_protos(s->ssl, (const unsigned char *)s->alpn.p, (unsigned)s->alpn.n) == 0);
 	if (!sni || !*sni)
 		return;
-	s->sni = arena_str(&s->arena, str_c(sni));
+	char *name = arena_strdup(&s->arena, sni);
+
+	s->sni = str_c(name);
 	ASN1_OCTET_STRING *ip = a2i_IPADDRESS(sni);
 
 	if (!ip && strlen(sni) <= TLSEXT_MAXLEN_host_name)
-		kv_assert(SSL_set_tlsext_host_name(s->ssl, sni) == 1);
+		kv_assert(SSL_set_tlsext_host_name(s->ssl, name) == 1);
 	ASN1_OCTET_STRING_free(ip);
 	ERR_clear_error();
 }

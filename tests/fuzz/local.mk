@@ -16,6 +16,18 @@ fuzz_programs += %D%/fuzz_json
 %C%_fuzz_json_LDADD = $(KV_FUZZ_DRIVER) $(KV_DOC_LDADD)
 fuzz_programs += %D%/fuzz_bind
 %C%_fuzz_bind_LDADD = $(KV_FUZZ_DRIVER) $(KV_DOC_LDADD)
+fuzz_programs += %D%/fuzz_h1_request
+%C%_fuzz_h1_request_LDADD = $(KV_FUZZ_DRIVER) $(KV_HTTP_LIBS)
+fuzz_programs += %D%/fuzz_h1_response
+%C%_fuzz_h1_response_LDADD = $(KV_FUZZ_DRIVER) $(KV_HTTP_LIBS)
+fuzz_programs += %D%/fuzz_h1_chunked
+%C%_fuzz_h1_chunked_LDADD = $(KV_FUZZ_DRIVER) $(KV_HTTP_LIBS)
+fuzz_programs += %D%/fuzz_url
+%C%_fuzz_url_LDADD = $(KV_FUZZ_DRIVER) $(KV_HTTP_LIBS)
+fuzz_programs += %D%/fuzz_spiffe
+%C%_fuzz_spiffe_LDADD = $(KV_FUZZ_DRIVER) $(KV_IO_LDADD)
+fuzz_programs += %D%/fuzz_sni
+%C%_fuzz_sni_LDADD = $(KV_FUZZ_DRIVER) $(KV_IO_LDADD)
 
 # ---- how they are built and run; nothing below changes for a new target -----------------------
 FUZZ_SECONDS = 60
@@ -37,4 +49,4 @@ fuzz-%: %D%/fuzz_%
 	$< -max_total_time=$(FUZZ_SECONDS) -timeout=20 -max_len=8192 -print_final_stats=1 \
 		-artifact_prefix=$(FUZZ_CORPUS)/$*- $(FUZZ_CORPUS)/$* $(srcdir)/tests/fuzz/corpus/$*
 
-EXTRA_DIST += %D%/corpus %D%/fuzz.h %D%/fuzz_doc.h
+EXTRA_DIST += %D%/corpus %D%/fuzz.h %D%/fuzz_doc.h %D%/fuzz_h1.h

@@ -120,5 +120,27 @@ START_TEST(tokens_and_values)
 }
 END_TEST
 
+/* Sixteen bytes at a time and the rest one by one give the same answer, wherever the byte stands. */
+START_TEST(control_bytes_are_found_anywhere)
+{
+	for (size_t n = 0; n < 70; n++) {
+		char *p = calloc(1, n + 1);
+
+		for (size_t at = 0; at < n; at++) {
+			for (int c = 0; c < 256; c++) {
+				bool ctl = (c < 32 && c != '\t') || c == 127;
+
+				memset(p, 'x', n);
+				p[at] = (char)c;
+				ck_assert_ptr_eq(head_find_ctl(p, p + n), ctl ? p + at : p + n);
+			}
+		}
+		ck_assert_ptr_eq(head_find_ctl(p, p), p);
+		free(p);
+	}
+}
+END_TEST
+
 UNIT_MAIN("head", every_known_name_is_found, fields_keep_their_order,
-	  set_replaces_all_and_keeps_the_place, joined_values, many_fields, tokens_and_values)
+	  set_replaces_all_and_keeps_the_place, joined_values, many_fields, tokens_and_values,
+	  control_bytes_are_found_anywhere)
