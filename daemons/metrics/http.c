@@ -13,6 +13,7 @@
 
 #include <event2/buffer.h>
 #include <event2/http.h>
+#include <event2/http_struct.h>
 #include <event2/listener.h>
 
 #include "base/log.h"
@@ -94,7 +95,9 @@ static bool is_for_us(const struct http *h, struct evhttp_request *req)
 		if (!http_is_own_host(str_c(kv->value), own))
 			return false;
 	}
-	return n <= 1 && (n == 1 || !target) && (!target || http_is_own_host(str_c(target), own));
+	if (target && !http_is_own_host(str_c(target), own))
+		return false;
+	return n == 1 || (n == 0 && req->major == 1 && req->minor == 0);
 }
 
 /* ---- short answers --------------------------------------------------------------------------------------- */
