@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* compile: the frame of a snapshot: settings, listeners, who is served; see compile.h. Layer config. */
+/*
+ * compile: the frame of a snapshot: settings, listeners, who is served; see compile.h. Layer
+ * config.
+ */
 #include "config/compile_parts.h"
 
 #define CALLERS_NS "default"            /* what unregistered callers see the mesh as */
@@ -15,19 +18,8 @@ void compile_error(struct compile *c, struct origin at, const char *fmt, ...)
 	c->failed = true;
 }
 
-/* ---- instances ------------------------------------------------------------------------------------------- */
-struct str_list compile_proxies(const struct model *m, struct arena *a)
-{
-	struct str_list l = { 0 };
-	size_t cap = 0;
-	*vec_push_arena(a, l.v, l.n, cap) = STR("node");
-	model_for_each(m, MODEL_KIND_WORKLOAD, r) {
-		if (model_as_workload(r)->gateway)
-			*vec_push_arena(a, l.v, l.n, cap) = arena_str(a, r->name);
-	}
-	return l;
-}
-
+/* ---- instances ------------------------------------------------------------------------------ */
+/* An instance has a name without a namespace: the oldest workload of that name has it. */
 static const struct model_workload *gateway_of(const struct model *m, struct str proxy)
 {
 	model_for_each(m, MODEL_KIND_WORKLOAD, r) {
@@ -37,7 +29,19 @@ static const struct model_workload *gateway_of(const struct model *m, struct str
 	return NULL;
 }
 
-/* ---- settings --------------------------------------------------------------------------------------------- */
+struct str_list compile_proxies(const struct model *m, struct arena *a)
+{
+	struct str_list l = { 0 };
+	size_t cap = 0;
+	*vec_push_arena(a, l.v, l.n, cap) = STR("node");
+	model_for_each(m, MODEL_KIND_WORKLOAD, r) {
+		if (gateway_of(m, r->name) == model_as_workload(r))
+			*vec_push_arena(a, l.v, l.n, cap) = arena_str(a, r->name);
+	}
+	return l;
+}
+
+/* ---- settings ------------------------------------------------------------------------------- */
 static int normalization(int n)
 {
 	/* The model's first word is "the default", which is BASE. */
@@ -70,12 +74,14 @@ static void put_settings(const struct model *m, struct snap_settings *to)
 	};
 }
 
-/* ---- listeners ----------------------------------------------------------------------------------------- */
-static void add_listener(struct compile *c, enum snap_listener_kind kind, struct str address, int64_t port)
+/* ---- listeners ------------------------------------------------------------------------------ */
+static void add_listener(struct compile *c, enum snap_listener_kind kind, struct str address,
+			 int64_t port)
 {
 	if (port != 0)
-		*compile_push(c, c->s->listeners, c->cap_listeners) =
-			(struct snap_listener){ .kind = kind, .address = address, .port = port, .view = -1 };
+		*compile_push(c, c->s->listeners, c->cap_listeners) = (struct snap_listener){
+			.kind = kind, .address = address, .port = port, .view = -1
+		};
 }
 
 /* "127.0.0.1:16379", "[::1]:16379". */
@@ -83,7 +89,8 @@ static bool split_listen(struct str s, struct str *ret_address, int64_t *ret_por
 {
 	ptrdiff_t colon = str_rfind(s, ':');
 	uint64_t port;
-	if (colon <= 0 || !str_to_u64(str_skip(s, (size_t)colon + 1), &port) || port < 1 || port > 65535)
+	if (colon <= 0 || !str_to_u64(str_skip(s, (size_t)colon + 1), &port) || port < 1 ||
+	    port > 65535)
 		return false;
 	struct str host = str_take(s, (size_t)colon);
 	if (host.p[0] == '[' && host.p[host.n - 1] == ']')
@@ -93,14 +100,17 @@ static bool split_listen(struct str s, struct str *ret_address, int64_t *ret_por
 	return names_is_ip(host);
 }
 
-static void add_entry(struct compile *c, const struct compile_service *s, const struct names_port *p)
+static void add_entry(struct compile *c, const struct compile_service *s,
+		      const struct names_port *p)
 {
-	struct snap_listener l = { .kind = SNAP_LISTENER_TCP, .service = s->host, .service_port = p->number,
-				   .view = -1 };
+	struct snap_listener l = {
+		.kind = SNAP_LISTENER_TCP, .service = s->host, .service_port = p->number, .view = -1
+	};
 	if (split_listen(p->listen, &l.address, &l.port))
 		*compile_push(c, c->s->listeners, c->cap_listeners) = l;
 	else
-		compile_error(c, p->at, "Service.ports.listen must be ADDRESS:PORT, is '%.*s'", STR_ARG(p->listen));
+		compile_error(c, p->at, "Service.ports.listen must be ADDRESS:PORT, is '%.*s'",
+			      STR_ARG(p->listen));
 }
 
 static void add_listeners(struct compile *c)
@@ -119,8 +129,9 @@ static void add_listeners(struct compile *c)
 	}
 }
 
-/* ---- who is served ---------------------------------------------------------------------------------------- */
-static void put_workload(struct compile *c, int64_t peer, struct str ns, const struct model_workload *w)
+/* ---- who is served -------------------------------------------------------------------------- */
+static void put_workload(struct compile *c, int64_t peer, struct str ns,
+			 const struct model_workload *w)
 {
 	struct snap_workload *to = &c->s->workloads.v[c->s->workloads.n];
 	*to = (struct snap_workload){ .peer = peer };
@@ -173,7 +184,7 @@ static void add_gateway_workload(struct compile *c, const struct model_workload 
 	put_workload(c, compile_workload_peer(c, w), w->r.ns, w);
 }
 
-/* ---- the whole ------------------------------------------------------------------------------------------ */
+/* ---- the whole ------------------------------------------------------------------------------ */
 static void compile_init(struct compile *c)
 {
 	arena_init(&c->work, 64 << 10);
@@ -200,7 +211,10 @@ static void compile_done(struct compile *c)
 	arena_done(&c->work);
 }
 
-/* What was put together becomes a snapshot of its own, checked once more: a proxy would refuse it otherwise. */
+/*
+ * What was put together becomes a snapshot of its own, checked once more: a proxy would refuse it
+ * otherwise.
+ */
 static int hand_out(struct compile *c, struct snap **ret)
 {
 	struct err e = { 0 };
@@ -212,15 +226,16 @@ static int hand_out(struct compile *c, struct snap **ret)
 	return r;
 }
 
-int snap_compile(const struct model *m, struct str proxy, const struct compile_env *env, struct snap **ret,
-		 struct err_list *errs)
+int snap_compile(const struct model *m, struct str proxy, const struct compile_env *env,
+		 struct snap **ret, struct err_list *errs)
 {
 	static const struct compile_env nothing_known;
 	struct compile c = { .m = m, .env = env ? env : &nothing_known, .errs = errs };
 	const struct model_workload *gateway = gateway_of(m, proxy);
 	if (!gateway && !str_eq(proxy, STR("node")))
-		return err_list_add(errs, ERR_LEVEL_ERROR, KV_ERR_NOT_FOUND, NULL, (struct origin){ 0 },
-				    "no proxy is called '%.*s'", STR_ARG(proxy));
+		return err_list_add(errs, ERR_LEVEL_ERROR, KV_ERR_NOT_FOUND, NULL,
+				    (struct origin){ 0 }, "no proxy is called '%.*s'",
+				    STR_ARG(proxy));
 	compile_init(&c);
 	c.s->version = c.env->version;
 	c.s->proxy = proxy;

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * compile: a checked model and "which proxy" → the snapshot of that proxy. Layer config. Pure: the same
- * model and environment give the same bytes. Every name is resolved, every default filled in, every order
- * decided here, so that a proxy only walks arrays. Fields that are not enforced yet are not compiled.
+ * compile: a checked model and "which proxy" → the snapshot of that proxy. Layer config. Pure: the
+ * same model and environment give the same bytes. Every name is resolved, every default filled in,
+ * every order decided here, so that a proxy only walks arrays. Fields that are not enforced yet are
+ * not compiled.
  *
- * Who sees what: each local workload calls through a view made for its namespace and those of its labels
- * that some resource asks for. Unregistered callers (workload 0, the node itself) see what a workload
- * without labels in namespace "default" sees.
+ * Who sees what: each local workload calls through a view made for its namespace and those of its
+ * labels that some resource asks for. Unregistered callers (workload 0, the node itself) see what a
+ * workload without labels in namespace "default" sees.
  */
 #pragma once
 
@@ -19,19 +20,23 @@ struct compile_env {
 	/* Is this workload or WorkloadEntry known to be down? NULL: none is. */
 	bool (*is_inactive)(void *arg, const struct model_resource *r);
 	/*
-	 * Addresses of a name of a DNS cluster, in the order in which they shall stand; false: not known (yet),
-	 * the endpoint stays in the snapshot by its name. NULL: none is known.
+	 * Addresses of a name of a DNS cluster, in the order in which they shall stand; false: not
+	 * known (yet), the endpoint stays in the snapshot by its name. NULL: none is known.
 	 */
 	bool (*resolve)(void *arg, struct str name, struct str_list *ret);
 	void *arg;
 };
 
-/* Instances that a configuration asks for: "node", then each Workload with gateway = true. In the arena. */
+/*
+ * Instances that a configuration asks for: "node", then each Workload with gateway = true. In the
+ * arena.
+ */
 struct str_list compile_proxies(const struct model *m, struct arena *a);
 
 /*
- * One new snapshot (one reference) for that instance. The model's check must have passed; what is found here
- * all the same goes to errs, and nothing is returned then. KV_ERR_NOT_FOUND: no such instance.
+ * One new snapshot (one reference) for that instance. The model's check must have passed; what is
+ * found here all the same goes to errs, and nothing is returned then. KV_ERR_NOT_FOUND: no such
+ * instance.
  */
-int snap_compile(const struct model *m, struct str proxy, const struct compile_env *env, struct snap **ret,
-		 struct err_list *errs);
+int snap_compile(const struct model *m, struct str proxy, const struct compile_env *env,
+		 struct snap **ret, struct err_list *errs);

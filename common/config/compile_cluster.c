@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * compile_cluster: (service, port, subset) → cluster with endpoints. Layer config. A cluster's name is Istio's
- * and a stable key; where a client's namespace or labels give it other DestinationRules than clients of
- * the service's own namespace have, "@NS/RULE" is appended: it is another cluster with limits of its own.
+ * compile_cluster: (service, port, subset) → cluster with endpoints. Layer config. A cluster's name
+ * is Istio's and a stable key; where a client's namespace or labels give it other DestinationRules
+ * than clients of the service's own namespace have, "@NS/RULE" is appended: it is another cluster
+ * with limits of its own.
  */
 #include "config/compile_parts.h"
 
 struct str compile_cluster_name(struct compile *c, int64_t port, struct str subset, struct str host)
 {
-	return arena_printf(c->a, "outbound|%d|%.*s|%.*s", (int)port, STR_ARG(subset), STR_ARG(host));
+	return arena_printf(c->a, "outbound|%d|%.*s|%.*s", (int)port, STR_ARG(subset),
+			    STR_ARG(host));
 }
 
 /* An empty string is no member at all: snapshots stay small. */
@@ -41,7 +43,7 @@ int64_t compile_special_cluster(struct compile *c, const char *name, enum snap_c
 	return add_cluster(c, &cl);
 }
 
-/* ---- endpoints ----------------------------------------------------------------------------------------- */
+/* ---- endpoints ------------------------------------------------------------------------------ */
 struct filling {
 	struct compile *c;
 	const struct compile_service *s;
@@ -77,13 +79,15 @@ static void put_way(struct filling *f, const struct compile_endpoint *e, struct 
 		} else if (!str_has_prefix(ret->address, STR("unix:"))) {
 			ret->mesh_address = ret->address;
 			ret->mesh_port = ret->port;
-			ret->mesh_sni = compile_sni_outbound(f->c, f->port->number, f->subset, f->s->host);
+			ret->mesh_sni =
+				compile_sni_outbound(f->c, f->port->number, f->subset, f->s->host);
 		}
 		break;
 	case SNAP_TLS_DISABLE:
 	case SNAP_TLS_SIMPLE:
 	case SNAP_TLS_MUTUAL:
-		/* What a STRICT port takes is no other form: its proxy must be the one that says no. */
+		/* What a STRICT port takes is no other form: its proxy must be the one that says
+		 * no. */
 		if (mtls.mode == MODEL_MTLS_STRICT) {
 			put_mesh(f, e, ret);
 			ret->address = ret->mesh_address;
@@ -104,7 +108,8 @@ static void add_endpoint(struct filling *f, const struct snap_endpoint *e)
 	const struct compile_env *env = f->c->env;
 	bool is_name = f->cl->kind == SNAP_CLUSTER_DNS && !names_is_ip(e->address) &&
 		       !str_has_prefix(e->address, STR("unix:"));
-	if (!is_name || !env->resolve || !env->resolve(env->arg, e->address, &found) || found.n == 0) {
+	if (!is_name || !env->resolve || !env->resolve(env->arg, e->address, &found) ||
+	    found.n == 0) {
 		*compile_push(f->c, f->cl->endpoints, f->cap) = *e;
 		return;
 	}
@@ -117,7 +122,8 @@ static void add_endpoint(struct filling *f, const struct snap_endpoint *e)
 	}
 }
 
-static void add_part(struct filling *f, const struct names_service *part, const struct compile_endpoints *all)
+static void add_part(struct filling *f, const struct names_service *part,
+		     const struct compile_endpoints *all)
 {
 	const struct names_port *port = names_port_find(part, f->port->number);
 	for (size_t i = 0; port && i < all->n; i++) {
@@ -125,8 +131,11 @@ static void add_part(struct filling *f, const struct names_service *part, const 
 		int64_t number = names_endpoint_port(&e->e, port);
 		if (number == 0 || (f->want && !labels_is_subset(f->want, &e->e.labels)))
 			continue;
-		struct snap_endpoint to = { .address = e->e.address, .port = number, .weight = e->e.weight,
-					    .peer = e->peer, .locality = given(e->e.locality),
+		struct snap_endpoint to = { .address = e->e.address,
+					    .port = number,
+					    .weight = e->e.weight,
+					    .peer = e->peer,
+					    .locality = given(e->e.locality),
 					    .inactive = e->inactive };
 		put_way(f, e, &to);
 		add_endpoint(f, &to);
@@ -163,10 +172,11 @@ static void put_endpoints(struct filling *f)
 	if (listed == 0 && f->cl->kind == SNAP_CLUSTER_DNS && !f->want)
 		add_host(f);
 	if (f->cl->endpoints.n > 1)
-		qsort(f->cl->endpoints.v, f->cl->endpoints.n, sizeof(*f->cl->endpoints.v), by_address);
+		qsort(f->cl->endpoints.v, f->cl->endpoints.n, sizeof(*f->cl->endpoints.v),
+		      by_address);
 }
 
-/* ---- the cluster ---------------------------------------------------------------------------------------- */
+/* ---- the cluster ---------------------------------------------------------------------------- */
 static enum snap_cluster_kind kind_of(const struct compile_service *s)
 {
 	if (s->first->res->kind != MODEL_KIND_SERVICE_ENTRY)
@@ -184,8 +194,12 @@ static enum snap_cluster_kind kind_of(const struct compile_service *s)
 	}
 }
 
-/* Names that a ServiceEntry accepts count beside the endpoints' own (2.9.3), unless a rule names others. */
-static void add_entry_names(struct compile *c, const struct compile_service *s, struct snap_cluster *cl)
+/*
+ * Names that a ServiceEntry accepts count beside the endpoints' own (2.9.3), unless a rule names
+ * others.
+ */
+static void add_entry_names(struct compile *c, const struct compile_service *s,
+			    struct snap_cluster *cl)
 {
 	if (s->first->res->kind != MODEL_KIND_SERVICE_ENTRY || cl->tls.sans.n > 0)
 		return;
@@ -205,7 +219,8 @@ static struct str rule_name(struct compile *c, const struct names_rules *rules)
 {
 	if (rules->n == 0)
 		return STR_NULL;
-	return arena_printf(c->a, "%.*s.%.*s", STR_ARG(rules->v[0]->r.name), STR_ARG(rules->v[0]->r.ns));
+	return arena_printf(c->a, "%.*s.%.*s", STR_ARG(rules->v[0]->r.name),
+			    STR_ARG(rules->v[0]->r.ns));
 }
 
 static struct str variant_name(struct compile *c, struct str base, const struct names_rules *rules,
@@ -216,27 +231,40 @@ static struct str variant_name(struct compile *c, struct str base, const struct 
 		return base;
 	if (!mine)
 		return arena_printf(c->a, "%.*s@", STR_ARG(base));
-	return arena_printf(c->a, "%.*s@%.*s/%.*s", STR_ARG(base), STR_ARG(mine->r.ns), STR_ARG(mine->r.name));
+	return arena_printf(c->a, "%.*s@%.*s/%.*s", STR_ARG(base), STR_ARG(mine->r.ns),
+			    STR_ARG(mine->r.name));
 }
 
-int64_t compile_cluster(struct compile *c, struct compile_client *client, const struct compile_service *s,
-			const struct names_port *p, struct str subset)
+int64_t compile_cluster(struct compile *c, struct compile_client *client,
+			const struct compile_service *s, const struct names_port *p,
+			struct str subset)
 {
 	const struct names_rules *rules = compile_rules(c, client, s);
 	const struct model_subset *sub = subset.n > 0 ? names_subset(rules, subset, NULL) : NULL;
 	if (subset.n > 0 && !sub)
 		return -1;
-	struct str name = variant_name(c, compile_cluster_name(c, p->number, subset, s->host), rules, &s->neutral);
+	struct str name = variant_name(c, compile_cluster_name(c, p->number, subset, s->host),
+				       rules, &s->neutral);
 	int64_t i = known_cluster(c, name);
 	if (i >= 0)
 		return i;
-	struct snap_cluster cl = { .name = name, .kind = kind_of(s), .service = s->host, .service_name = s->name,
-				   .service_ns = s->ns, .subset = given(subset), .port = p->number, .protocol = p->protocol,
+	struct snap_cluster cl = { .name = name,
+				   .kind = kind_of(s),
+				   .service = s->host,
+				   .service_name = s->name,
+				   .service_ns = s->ns,
+				   .subset = given(subset),
+				   .port = p->number,
+				   .protocol = p->protocol,
 				   .destination_rule = rule_name(c, rules) };
 	struct names_policy policy;
 	names_policy(rules, subset, p->number, &policy);
 	compile_policy(c, p, &policy, &cl);
-	struct filling f = { .c = c, .s = s, .port = p, .subset = subset, .want = sub ? &sub->labels : NULL,
+	struct filling f = { .c = c,
+			     .s = s,
+			     .port = p,
+			     .subset = subset,
+			     .want = sub ? &sub->labels : NULL,
 			     .cl = &cl };
 	put_endpoints(&f);
 	add_entry_names(c, s, &cl);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* compile_headers: header operations, in the order in which they are applied (2.4.4, 2.4.5). Layer config. */
+/*
+ * compile_headers: header operations, in the order in which they are applied (2.4.4, 2.4.5). Layer
+ * config.
+ */
 #include "config/compile_parts.h"
 
 struct str compile_lower(struct compile *c, struct str s)
@@ -21,13 +24,15 @@ static struct snap_pair *pairs(struct compile *c, const struct labels *l)
 {
 	struct snap_pair *v = l->n > 0 ? arena_new_n(c->a, struct snap_pair, l->n) : NULL;
 	for (size_t i = 0; i < l->n; i++)
-		v[i] = (struct snap_pair){ .name = compile_lower(c, l->v[i].key), .value = l->v[i].val };
+		v[i] = (struct snap_pair){ .name = compile_lower(c, l->v[i].key),
+					   .value = l->v[i].val };
 	if (l->n > 1)
 		qsort(v, l->n, sizeof(*v), by_name);
 	return v;
 }
 
-static struct snap_header_ops *operations(struct compile *c, const struct model_header_operations *o)
+static struct snap_header_ops *operations(struct compile *c,
+					  const struct model_header_operations *o)
 {
 	if (!o || o->remove.n + o->set.n + o->add.n == 0)
 		return NULL;
@@ -51,7 +56,7 @@ void compile_headers(struct compile *c, const struct model_headers *h, struct sn
 	ret->response = operations(c, h->response);
 }
 
-/* ---- one destination ---------------------------------------------------------------------------------- */
+/* ---- one destination ------------------------------------------------------------------------ */
 static bool has_name(const struct snap_pair *v, size_t n, struct str name)
 {
 	for (size_t i = 0; i < n; i++) {
@@ -69,14 +74,16 @@ static bool is_authority(struct str name)
 
 static bool sets_authority(const struct snap_header_ops *o)
 {
-	return has_name(o->set.v, o->set.n, STR("host")) || has_name(o->set.v, o->set.n, STR(":authority"));
+	return has_name(o->set.v, o->set.n, STR("host")) ||
+	       has_name(o->set.v, o->set.n, STR(":authority"));
 }
 
 /*
- * One list "route, then destination" in the order remove, set, add: what the destination sets replaces what
- * the route has set or added under that name.
+ * One list "route, then destination" in the order remove, set, add: what the destination sets
+ * replaces what the route has set or added under that name.
  */
-static struct snap_header_ops *merge(struct compile *c, const struct snap_header_ops *r, const struct snap_header_ops *d)
+static struct snap_header_ops *merge(struct compile *c, const struct snap_header_ops *r,
+				     const struct snap_header_ops *d)
 {
 	struct snap_header_ops *out = arena_new(c->a, struct snap_header_ops);
 	size_t cap_remove = 0, cap_set = 0, cap_add = 0;
@@ -84,7 +91,8 @@ static struct snap_header_ops *merge(struct compile *c, const struct snap_header
 		*compile_push(c, out->remove, cap_remove) =
 			i < r->remove.n ? r->remove.v[i] : d->remove.v[i - r->remove.n];
 	for (size_t i = 0; i < r->set.n; i++) {
-		if (is_authority(r->set.v[i].name) || !has_name(d->set.v, d->set.n, r->set.v[i].name))
+		if (is_authority(r->set.v[i].name) ||
+		    !has_name(d->set.v, d->set.n, r->set.v[i].name))
 			*compile_push(c, out->set, cap_set) = r->set.v[i];
 	}
 	for (size_t i = 0; i < d->set.n; i++) {
@@ -100,14 +108,16 @@ static struct snap_header_ops *merge(struct compile *c, const struct snap_header
 	return out;
 }
 
-static void merge_into(struct compile *c, struct snap_header_ops **route, struct snap_header_ops *dest)
+static void merge_into(struct compile *c, struct snap_header_ops **route,
+		       struct snap_header_ops *dest)
 {
 	if (!dest)
 		return;
 	*route = *route ? merge(c, *route, dest) : dest;
 }
 
-void compile_headers_merge(struct compile *c, struct snap_headers *route, const struct snap_headers *dest)
+void compile_headers_merge(struct compile *c, struct snap_headers *route,
+			   const struct snap_headers *dest)
 {
 	merge_into(c, &route->request, dest->request);
 	merge_into(c, &route->response, dest->response);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * compile_inbound: ports of the local workloads, what PeerAuthentication asks of them, and the server names under
- * which the mesh port leads to them. Layer config.
+ * compile_inbound: ports of the local workloads, what PeerAuthentication asks of them, and the
+ * server names under which the mesh port leads to them. Layer config.
  */
 #include "config/compile_parts.h"
 
@@ -9,7 +9,7 @@
 struct item {
 	const struct compile_service *s;
 	const struct names_port *p;
-	size_t slot;                    /* where every inbound that has it keeps it (snap_sni.service) */
+	size_t slot; /* where every inbound that has it keeps it (snap_sni.service) */
 };
 struct port {
 	int64_t workload, number;       /* index into snap.workloads */
@@ -26,7 +26,7 @@ struct inbound {
 	size_t n_items, cap_items;
 };
 
-/* ---- ports --------------------------------------------------------------------------------------------- */
+/* ---- ports ---------------------------------------------------------------------------------- */
 static struct port *port_of(struct inbound *b, int64_t workload, int64_t number)
 {
 	for (size_t i = 0; i < b->n_ports; i++) {
@@ -34,7 +34,9 @@ static struct port *port_of(struct inbound *b, int64_t workload, int64_t number)
 			return &b->ports[i];
 	}
 	struct port *p = vec_push_arena(b->c->a, b->ports, b->n_ports, b->cap_ports);
-	*p = (struct port){ .workload = workload, .number = number, .protocol = SNAP_PROTOCOL_AUTO };
+	*p = (struct port){ .workload = workload,
+			    .number = number,
+			    .protocol = SNAP_PROTOCOL_AUTO };
 	return p;
 }
 
@@ -51,15 +53,19 @@ static void add_declared(struct inbound *b)
 	}
 }
 
-static void add_service_port(struct inbound *b, const struct compile_service *s, const struct names_port *p)
+static void add_service_port(struct inbound *b, const struct compile_service *s,
+			     const struct names_port *p)
 {
 	size_t item = b->n_items;
-	*vec_push_arena(b->c->a, b->items, b->n_items, b->cap_items) = (struct item){ .s = s, .p = p };
+	*vec_push_arena(b->c->a, b->items, b->n_items, b->cap_items) =
+		(struct item){ .s = s, .p = p };
 	for (size_t i = 0; i < s->n_parts; i++) {
 		const struct names_port *own = names_port_find(s->parts[i], p->number);
 		for (size_t k = 0; own && k < s->endpoints[i].n; k++) {
 			const struct names_endpoint *e = &s->endpoints[i].v[k].e;
-			uintptr_t local = e->workload ? (uintptr_t)map_get(&b->c->local_by_id, e->workload->r.id) : 0;
+			uintptr_t local = e->workload ? (uintptr_t)map_get(&b->c->local_by_id,
+									   e->workload->r.id)
+						      : 0;
 			int64_t number = local > 0 ? names_endpoint_port(e, own) : 0;
 			if (number == 0)
 				continue;
@@ -89,8 +95,8 @@ static bool has_item(const struct port *p, size_t item)
 }
 
 /*
- * The lowest slot that no service sharing a port with this one has: then one index tells the service in
- * every inbound that an SNI may lead to.
+ * The lowest slot that no service sharing a port with this one has: then one index tells the
+ * service in every inbound that an SNI may lead to.
  */
 static void choose_slot(struct inbound *b, size_t item)
 {
@@ -107,7 +113,7 @@ static void choose_slot(struct inbound *b, size_t item)
 		b->items[item].slot++;
 }
 
-/* ---- inbounds ------------------------------------------------------------------------------------------- */
+/* ---- inbounds ------------------------------------------------------------------------------- */
 static enum snap_mtls mode_of(enum model_mtls_mode mode)
 {
 	return mode == MODEL_MTLS_STRICT ? SNAP_MTLS_STRICT :
@@ -116,8 +122,9 @@ static enum snap_mtls mode_of(enum model_mtls_mode mode)
 
 static struct snap_service_ref ref_of(const struct item *it)
 {
-	return (struct snap_service_ref){ .service = it->s->host, .name = it->s->name, .ns = it->s->ns,
-					  .port = it->p->number };
+	return (struct snap_service_ref){
+		.service = it->s->host, .name = it->s->name, .ns = it->s->ns, .port = it->p->number
+	};
 }
 
 static void put_services(struct inbound *b, const struct port *p, struct snap_inbound *to)
@@ -144,26 +151,34 @@ static void add_inbound(struct inbound *b, const struct port *p)
 	const struct model_workload *w = c->locals[p->workload];
 	struct names_mtls mtls = names_mtls(c->m, w->r.ns, &w->r.labels, p->number);
 	struct snap_inbound *to = compile_push(c, c->s->inbounds, c->cap_inbounds);
-	*to = (struct snap_inbound){ .workload = p->workload, .address = w->address, .port = p->number,
-				     .protocol = p->protocol, .mtls = mode_of(mtls.mode) };
+	*to = (struct snap_inbound){ .workload = p->workload,
+				     .address = w->address,
+				     .port = p->number,
+				     .protocol = p->protocol,
+				     .mtls = mode_of(mtls.mode) };
 	if (mtls.by)
-		to->policy = arena_printf(c->a, "%.*s.%.*s", STR_ARG(mtls.by->r.name), STR_ARG(mtls.by->r.ns));
+		to->policy = arena_printf(c->a, "%.*s.%.*s", STR_ARG(mtls.by->r.name),
+					  STR_ARG(mtls.by->r.ns));
 	put_services(b, p, to);
 }
 
-/* ---- server names ------------------------------------------------------------------------------------------ */
+/* ---- server names --------------------------------------------------------------------------- */
 struct snis {
 	struct compile *c;
 	struct map by_name;             /* → index + 1 */
 	size_t cap;
 };
 
-/* One name may lead to several ports; the first service that it was made for is the one that is meant. */
+/*
+ * One name may lead to several ports; the first service that it was made for is the one that is
+ * meant.
+ */
 static void add_sni(struct snis *s, struct str name, int64_t target, size_t slot)
 {
 	struct compile *c = s->c;
 	uintptr_t known = (uintptr_t)map_get(&s->by_name, name);
-	struct snap_sni *sni = known > 0 ? &c->s->snis.v[known - 1] : compile_push(c, c->s->snis, s->cap);
+	struct snap_sni *sni =
+		known > 0 ? &c->s->snis.v[known - 1] : compile_push(c, c->s->snis, s->cap);
 	if (known == 0) {
 		*sni = (struct snap_sni){ .name = name, .service = (int64_t)slot };
 		map_put(&s->by_name, name, (void *)(uintptr_t)c->s->snis.n);
@@ -191,8 +206,10 @@ static void add_istio_names(struct snis *s, const struct item *it, int64_t targe
 		for (size_t k = 0; k < rules->v[i]->subsets.n; k++) {
 			const struct model_subset *sub = &rules->v[i]->subsets.v[k];
 			if (labels_is_subset(&sub->labels, labels))
-				add_sni(s, compile_sni_outbound(c, it->p->number, sub->name, it->s->host), target,
-					it->slot);
+				add_sni(s,
+					compile_sni_outbound(c, it->p->number, sub->name,
+							     it->s->host),
+					target, it->slot);
 		}
 	}
 }
@@ -205,9 +222,12 @@ static void add_names(struct inbound *b)
 		const struct model_workload *w = b->c->locals[b->ports[i].workload];
 		for (size_t k = 0; k < b->ports[i].n_items; k++) {
 			const struct item *it = &b->items[b->ports[i].items[k]];
-			struct str name = compile_sni_inbound(b->c, b->ports[i].number, w->r.name, it->s->host);
+			struct str name = compile_sni_inbound(b->c, b->ports[i].number, w->r.name,
+							      it->s->host);
 			if (name.n > 255)
-				compile_error(b->c, w->r.at, "the names of workload %.*s and service %.*s are too long together",
+				compile_error(b->c, w->r.at,
+					      "the names of workload %.*s and service %.*s are too "
+					      "long together",
 					      STR_ARG(w->r.name), STR_ARG(it->s->host));
 			add_sni(&s, name, (int64_t)i, it->slot);
 			add_istio_names(&s, it, (int64_t)i);

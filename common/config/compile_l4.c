@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * compile_l4: opaque TCP, and TLS by its server name, for one kind of caller (2.14.5–2.14.7, 2.15.2). Layer config.
- * Rows of services with addresses come first, then those told by SNI (the more specific name first), then
- * those that take any address on their port. The rows of one service keep the order of its VirtualService.
+ * compile_l4: opaque TCP, and TLS by its server name, for one kind of caller
+ * (2.14.5–2.14.7, 2.15.2). Layer config. Rows of services with addresses come first, then those
+ * told by SNI (the more specific name first), then those that take any address on their port. The
+ * rows of one service keep the order of its VirtualService.
  */
 #include "config/compile_parts.h"
 
@@ -22,11 +23,13 @@ struct l4 {
 	const struct str_list *addresses;       /* of the service */
 };
 
-/* ---- order -------------------------------------------------------------------------------------------- */
+/* ---- order ---------------------------------------------------------------------------------- */
 static const struct str_list *addresses_of(const struct compile_service *s)
 {
 	static const struct str_list none;
-	return s->first->res->kind == MODEL_KIND_SERVICE_ENTRY ? &model_as_se(s->first->res)->addresses : &none;
+	return s->first->res->kind == MODEL_KIND_SERVICE_ENTRY
+		       ? &model_as_se(s->first->res)->addresses
+		       : &none;
 }
 
 static int rank_of(const struct compile_service *s, const struct names_port *p)
@@ -45,14 +48,16 @@ static int by_rank(const void *x, const void *y)
 	return r != 0 ? r : (a->order > b->order) - (a->order < b->order);
 }
 
-/* ---- rows ----------------------------------------------------------------------------------------------- */
-static struct snap_l4 *add_row(struct l4 *l, struct compile_weighted w, const struct str_list *addresses,
-			       const struct str_list *sni)
+/* ---- rows ----------------------------------------------------------------------------------- */
+static struct snap_l4 *add_row(struct l4 *l, struct compile_weighted w,
+			       const struct str_list *addresses, const struct str_list *sni)
 {
 	if (w.n == 0)
 		return NULL;
 	struct snap_l4 *row = compile_push(l->c, l->view->l4, l->cap);
-	*row = (struct snap_l4){ .service = l->g->s->host, .port = l->g->p->number, .total_weight = w.total };
+	*row = (struct snap_l4){ .service = l->g->s->host,
+				 .port = l->g->p->number,
+				 .total_weight = w.total };
 	row->name = arena_printf(l->c->a, "%.*s:%d", STR_ARG(l->g->s->host), (int)l->g->p->number);
 	row->destinations.v = w.v;
 	row->destinations.n = w.n;
@@ -63,7 +68,8 @@ static struct snap_l4 *add_row(struct l4 *l, struct compile_weighted w, const st
 	return row;
 }
 
-static struct compile_weighted destinations(struct l4 *l, const struct model_route_destination *v, size_t n)
+static struct compile_weighted destinations(struct l4 *l, const struct model_route_destination *v,
+					    size_t n)
 {
 	struct compile_targets t = { .n = n };
 	t.v = arena_new_n(l->c->a, const struct model_destination *, n);
@@ -92,10 +98,14 @@ static bool add_tls_routes(struct l4 *l, const struct model_virtual_service *vs,
 		for (size_t k = 0; k < r->match.n; k++) {
 			const struct model_tls_match *m = &r->match.v[k];
 			if ((m->port != 0 && m->port != l->g->p->number) ||
-			    !compile_is_source(l->client, &m->gateways, &m->sourceLabels, m->sourceNamespace))
+			    !compile_is_source(l->client, &m->gateways, &m->sourceLabels,
+					       m->sourceNamespace))
 				continue;
-			const struct str_list *subnets = m->destinationSubnets.n > 0 ? &m->destinationSubnets : NULL;
-			*ret_any = add_row(l, destinations(l, r->route.v, r->route.n), subnets, &m->sniHosts) || *ret_any;
+			const struct str_list *subnets =
+				m->destinationSubnets.n > 0 ? &m->destinationSubnets : NULL;
+			*ret_any = add_row(l, destinations(l, r->route.v, r->route.n), subnets,
+					   &m->sniHosts) ||
+				   *ret_any;
 			if (!subnets && all_hosts(m->sniHosts))
 				return true;
 		}
@@ -113,7 +123,8 @@ static void add_narrower(struct l4 *l)
 		const struct model_virtual_service *vs = model_as_vs(r);
 		for (size_t i = 0; i < vs->fqdns.n && vs->tls.n > 0; i++) {
 			struct str name = vs->fqdns.v[i];
-			if (str_eq(name, host) || !names_subset_of(name, host) || map_has(&c->service_by_host, name) ||
+			if (str_eq(name, host) || !names_subset_of(name, host) ||
+			    map_has(&c->service_by_host, name) ||
 			    names_virtual_service(c->m, l->client->ns, name, NULL) != vs)
 				continue;
 			add_tls_routes(l, vs, &any);
@@ -130,9 +141,11 @@ static bool add_tcp_routes(struct l4 *l, const struct model_virtual_service *vs)
 		const struct model_tcp_route *r = &vs->tcp.v[i];
 		static const struct model_l4_match everything;
 		for (size_t k = 0; k < (r->match.n > 0 ? r->match.n : 1); k++) {
-			const struct model_l4_match *m = r->match.n > 0 ? &r->match.v[k] : &everything;
+			const struct model_l4_match *m =
+				r->match.n > 0 ? &r->match.v[k] : &everything;
 			if ((m->port != 0 && m->port != l->g->p->number) ||
-			    !compile_is_source(l->client, &m->gateways, &m->sourceLabels, m->sourceNamespace))
+			    !compile_is_source(l->client, &m->gateways, &m->sourceLabels,
+					       m->sourceNamespace))
 				continue;
 			bool subnets = m->destinationSubnets.n > 0;
 			any = add_row(l, destinations(l, r->route.v, r->route.n),
@@ -159,7 +172,8 @@ static void add_default(struct l4 *l)
 	struct compile *c = l->c;
 	struct str_list sni = { .v = arena_new(c->a, struct str), .n = 1 };
 	sni.v[0] = l->g->s->host;
-	bool by_name = l->g->p->protocol == SNAP_PROTOCOL_TLS && (l->addresses->n == 0 || has_cidr(l->addresses));
+	bool by_name = l->g->p->protocol == SNAP_PROTOCOL_TLS &&
+		       (l->addresses->n == 0 || has_cidr(l->addresses));
 	int64_t cluster = compile_cluster(c, l->client, l->g->s, l->g->p, STR(""));
 	add_row(l, compile_sole(c, cluster), l->addresses, by_name ? &sni : NULL);
 }
@@ -171,8 +185,10 @@ static void add_group(struct l4 *l, const struct l4_group *g)
 	l->addresses = addresses_of(g->s);
 	if (names_is_wildcard(g->s->host) && g->p->protocol != SNAP_PROTOCOL_TCP)
 		add_narrower(l);
-	const struct model_virtual_service *vs = names_virtual_service(l->c->m, l->client->ns, g->s->host, NULL);
-	if (vs && vs->tls.n > 0 && g->p->protocol != SNAP_PROTOCOL_TCP && add_tls_routes(l, vs, &any))
+	const struct model_virtual_service *vs =
+		names_virtual_service(l->c->m, l->client->ns, g->s->host, NULL);
+	if (vs && vs->tls.n > 0 && g->p->protocol != SNAP_PROTOCOL_TCP &&
+	    add_tls_routes(l, vs, &any))
 		return;
 	if (vs && vs->tcp.n > 0 && g->p->protocol != SNAP_PROTOCOL_TLS && add_tcp_routes(l, vs))
 		return;
@@ -189,8 +205,9 @@ void compile_l4(struct compile *c, struct compile_client *client, struct snap_vi
 		for (size_t k = 0; k < s->ports.n && compile_is_visible(c, client, s); k++) {
 			const struct names_port *p = &s->ports.v[k];
 			if (compile_port_is_opaque(p) || p->listen.n > 0)
-				*vec_push_arena(c->a, v, n, cap) =
-					(struct l4_group){ .s = s, .p = p, .rank = rank_of(s, p), .order = n };
+				*vec_push_arena(c->a, v, n, cap) = (struct l4_group){
+					.s = s, .p = p, .rank = rank_of(s, p), .order = n
+				};
 		}
 	}
 	if (n > 1)

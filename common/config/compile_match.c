@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* compile_match: the predicates of a match block that a request decides (2.3.1–2.3.10). Layer config. */
+/*
+ * compile_match: the predicates of a match block that a request decides (2.3.1–2.3.10). Layer
+ * config.
+ */
 #include "config/compile_parts.h"
 
 /* A matcher that holds nothing matches everything: none is made. */
@@ -11,9 +14,13 @@ static struct snap_string *text(struct compile *c, const struct model_string_mat
 	if (m->regex.p)
 		*s = (struct snap_string){ .kind = SNAP_MATCH_REGEX, .value = m->regex };
 	else if (m->prefix.p)
-		*s = (struct snap_string){ .kind = SNAP_MATCH_PREFIX, .value = m->prefix, .icase = icase };
+		*s = (struct snap_string){ .kind = SNAP_MATCH_PREFIX,
+					   .value = m->prefix,
+					   .icase = icase };
 	else
-		*s = (struct snap_string){ .kind = SNAP_MATCH_EXACT, .value = m->exact, .icase = icase };
+		*s = (struct snap_string){ .kind = SNAP_MATCH_EXACT,
+					   .value = m->exact,
+					   .icase = icase };
 	return s;
 }
 
@@ -50,7 +57,8 @@ static void headers(struct compile *c, const struct model_named_match *v, size_t
 		if (is_no_header(v[i].key))
 			continue;
 		struct snap_field_match *f = compile_push(c, ret->headers, *cap);
-		*f = (struct snap_field_match){ .name = compile_lower(c, v[i].key), .invert = invert };
+		*f = (struct snap_field_match){ .name = compile_lower(c, v[i].key),
+						.invert = invert };
 		field(&v[i].match, f);
 	}
 }
@@ -79,6 +87,7 @@ bool compile_is_catch_all(const struct snap_match *m)
 		return false;
 	if (!u)
 		return true;
-	return u->kind == SNAP_MATCH_PREFIX ? str_eq(u->value, STR("/")) :
-					      u->kind == SNAP_MATCH_REGEX && str_eq(u->value, STR(".*"));
+	return u->kind == SNAP_MATCH_PREFIX
+		       ? str_eq(u->value, STR("/"))
+		       : u->kind == SNAP_MATCH_REGEX && str_eq(u->value, STR(".*"));
 }

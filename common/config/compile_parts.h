@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* compile_parts: what the parts of the compiler share while one snapshot is made. Layer config, private. */
+/*
+ * compile_parts: what the parts of the compiler share while one snapshot is made. Layer config,
+ * private.
+ */
 #pragma once
 
 #include "base/vec.h"
@@ -27,7 +30,7 @@ struct compile_service {
 	const struct names_service **parts;
 	struct compile_endpoints *endpoints;
 	size_t n_parts;
-	struct names_rules neutral;     /* DestinationRules for a client of the service's own namespace */
+	struct names_rules neutral;     /* for a client of the service's own namespace */
 };
 
 /* Who calls through a view. */
@@ -43,8 +46,8 @@ struct compile {
 	const struct model *m;
 	const struct compile_env *env;
 	/*
-	 * Put together here from parts of the model and of the work arena; what is handed out is a copy
-	 * that owns its strings (snap_copy).
+	 * Put together here from parts of the model and of the work arena; what is handed out is a
+	 * copy that owns its strings (snap_copy).
 	 */
 	struct snap *s;
 	struct arena work;
@@ -59,7 +62,7 @@ struct compile {
 	size_t cap_clusters, cap_peers, cap_identities, cap_inbounds, cap_listeners;
 	struct compile_client *clients; /* parallel to snap.views */
 	size_t n_clients, cap_clients;
-	struct labels asked;            /* labels of callers that some resource asks for; sorted, keys repeat */
+	struct labels asked;            /* of callers, by some resource; sorted, keys repeat */
 	const struct model_workload **locals;   /* parallel to snap.workloads; [0] NULL: the node */
 	struct map local_by_id;         /* Workload's id → index + 1 into snap.workloads */
 };
@@ -73,7 +76,8 @@ int64_t compile_identity(struct compile *c, struct str spiffe);
 int64_t compile_node_peer(struct compile *c);
 int64_t compile_workload_peer(struct compile *c, const struct model_workload *w);
 /* -1: outside of the mesh. */
-int64_t compile_endpoint_peer(struct compile *c, const struct names_service *s, const struct names_endpoint *e);
+int64_t compile_endpoint_peer(struct compile *c, const struct names_service *s,
+			      const struct names_endpoint *e);
 /* Does the node proxy stand before this workload? */
 bool compile_is_served(const struct model_workload *w);
 
@@ -81,27 +85,31 @@ bool compile_is_served(const struct model_workload *w);
 void compile_services(struct compile *c);
 struct compile_service *compile_service_of(const struct compile *c, const struct names_service *s);
 /* The service that a destination means for this client; NULL: unknown. */
-struct compile_service *compile_service_find(const struct compile *c, const struct compile_client *client,
-					     struct str host);
+struct compile_service *compile_service_find(const struct compile *c,
+					     const struct compile_client *client, struct str host);
 bool compile_is_visible(const struct compile *c, const struct compile_client *client,
 			const struct compile_service *s);
 const struct names_port *compile_port(const struct compile_service *s, int64_t number);
 const struct names_rules *compile_rules(struct compile *c, struct compile_client *client,
 					const struct compile_service *s);
 /* The name of the endpoint's proxy that the mesh port dispatches by. */
-struct str compile_sni_inbound(struct compile *c, int64_t port, struct str workload, struct str host);
-struct str compile_sni_outbound(struct compile *c, int64_t port, struct str subset, struct str host);
+struct str compile_sni_inbound(struct compile *c, int64_t port, struct str workload,
+			       struct str host);
+struct str compile_sni_outbound(struct compile *c, int64_t port, struct str subset,
+				struct str host);
 bool compile_port_is_http(const struct names_port *p);  /* also when it is to be found out */
 bool compile_port_is_opaque(const struct names_port *p);
 
 /* compile_cluster.c, compile_policy.c: where requests go */
 /* The cluster of (service, port, subset) for this client; -1: the subset does not exist. */
-int64_t compile_cluster(struct compile *c, struct compile_client *client, const struct compile_service *s,
-			const struct names_port *p, struct str subset);
-struct str compile_cluster_name(struct compile *c, int64_t port, struct str subset, struct str host);
+int64_t compile_cluster(struct compile *c, struct compile_client *client,
+			const struct compile_service *s, const struct names_port *p,
+			struct str subset);
+struct str compile_cluster_name(struct compile *c, int64_t port, struct str subset,
+				struct str host);
 int64_t compile_special_cluster(struct compile *c, const char *name, enum snap_cluster_kind kind);
-void compile_policy(struct compile *c, const struct names_port *p, const struct names_policy *policy,
-		    struct snap_cluster *ret);
+void compile_policy(struct compile *c, const struct names_port *p,
+		    const struct names_policy *policy, struct snap_cluster *ret);
 
 /* compile_target.c: destinations with weights (2.4.1–2.4.3) */
 struct compile_targets {                /* a list of destinations of any protocol */
@@ -123,22 +131,26 @@ bool compile_is_source(const struct compile_client *client, const struct str_lis
 		       const struct labels *labels, struct str ns);
 
 /* compile_route.c, compile_match.c, compile_headers.c, compile_retry.c: HTTP */
-/* Routes of vs for this client and port; false: none is left, the VirtualService counts as absent. */
-bool compile_routes(struct compile *c, struct compile_client *client, const struct model_virtual_service *vs,
-		    struct snap_vhost *vhost);
-void compile_sole_route(struct compile *c, const char *name, int64_t cluster, struct snap_retry *retry,
-			struct snap_vhost *vhost);
+/*
+ * Routes of vs for this client and port; false: none is left, the VirtualService counts as absent.
+ */
+bool compile_routes(struct compile *c, struct compile_client *client,
+		    const struct model_virtual_service *vs, struct snap_vhost *vhost);
+void compile_sole_route(struct compile *c, const char *name, int64_t cluster,
+			struct snap_retry *retry, struct snap_vhost *vhost);
 void compile_match(struct compile *c, const struct model_http_match *m, struct snap_match *ret);
 bool compile_is_catch_all(const struct snap_match *m);
 struct str compile_lower(struct compile *c, struct str s);
 void compile_headers(struct compile *c, const struct model_headers *h, struct snap_headers *ret);
 /* One destination: its operations behind the route's, into the route's (2.4.4). */
-void compile_headers_merge(struct compile *c, struct snap_headers *route, const struct snap_headers *dest);
+void compile_headers_merge(struct compile *c, struct snap_headers *route,
+			   const struct snap_headers *dest);
 /* r NULL: the default policy (2.5.4). */
 struct snap_retry *compile_retry(struct compile *c, const struct model_http_retry *r);
 
 /* compile_view.c, compile_l4.c: what a caller sees */
-struct compile_client *compile_client(struct compile *c, struct str ns, const struct labels *labels);
+struct compile_client *compile_client(struct compile *c, struct str ns,
+				      const struct labels *labels);
 void compile_asked(struct compile *c);
 void compile_views(struct compile *c);
 void compile_l4(struct compile *c, struct compile_client *client, struct snap_view *view);
@@ -147,4 +159,5 @@ void compile_l4(struct compile *c, struct compile_client *client, struct snap_vi
 void compile_inbounds(struct compile *c);
 
 /* A finding of the compiler; nothing is handed out then. */
-void compile_error(struct compile *c, struct origin at, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void compile_error(struct compile *c, struct origin at, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));

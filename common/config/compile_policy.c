@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* compile_policy: load balancing, limits and TLS of a cluster from its DestinationRules (2.8, 2.9). Layer config. */
+/*
+ * compile_policy: load balancing, limits and TLS of a cluster from its DestinationRules (2.8, 2.9).
+ * Layer config.
+ */
 #include "config/compile_parts.h"
 
 #define IDLE_US (INT64_C(3600) * 1000000)
@@ -61,8 +64,8 @@ static void put_http(const struct model_http_settings *h, bool is_http, struct s
 		l->idle_timeout_us = h->idleTimeout;
 }
 
-static void put_limits(const struct compile *c, const struct names_port *p, const struct model_connection_pool *pool,
-		       struct snap_limits *l)
+static void put_limits(const struct compile *c, const struct names_port *p,
+		       const struct model_connection_pool *pool, struct snap_limits *l)
 {
 	l->connect_timeout_us = c->m->mesh.mesh.connectTimeout;
 	l->idle_timeout_us = IDLE_US;
@@ -73,7 +76,8 @@ static void put_limits(const struct compile *c, const struct names_port *p, cons
 	put_http(pool->http, compile_port_is_http(p), l);
 }
 
-static void put_tls(const struct compile *c, const struct model_client_tls *tls, struct snap_tls *ret)
+static void put_tls(const struct compile *c, const struct model_client_tls *tls,
+		    struct snap_tls *ret)
 {
 	static const enum snap_tls_mode modes[] = {
 		[MODEL_CLIENT_TLS_DISABLE] = SNAP_TLS_DISABLE,
@@ -94,8 +98,8 @@ static void put_tls(const struct compile *c, const struct model_client_tls *tls,
 	ret->skip_verify = tls->insecureSkipVerify;
 }
 
-void compile_policy(struct compile *c, const struct names_port *p, const struct names_policy *policy,
-		    struct snap_cluster *ret)
+void compile_policy(struct compile *c, const struct names_port *p,
+		    const struct names_policy *policy, struct snap_cluster *ret)
 {
 	put_balancer(policy->loadBalancer, ret);
 	put_limits(c, p, policy->connectionPool, &ret->limits);

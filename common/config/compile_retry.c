@@ -4,8 +4,9 @@
 
 #define ATTEMPTS 2
 #define BACKOFF_US 25000
-#define DEFAULT_ON (SNAP_RETRY_CONNECT_FAILURE | SNAP_RETRY_REFUSED_STREAM | SNAP_RETRY_GRPC_UNAVAILABLE | \
-		    SNAP_RETRY_GRPC_CANCELLED | SNAP_RETRY_STATUS_CODES)
+#define DEFAULT_ON                                                                                 \
+	(SNAP_RETRY_CONNECT_FAILURE | SNAP_RETRY_REFUSED_STREAM | SNAP_RETRY_GRPC_UNAVAILABLE |    \
+	 SNAP_RETRY_GRPC_CANCELLED | SNAP_RETRY_STATUS_CODES)
 
 static int64_t condition(struct str word)
 {
@@ -60,7 +61,8 @@ struct snap_retry *compile_retry(struct compile *c, const struct model_http_retr
 	ret->attempts = r->has_attempts ? r->attempts : ATTEMPTS;
 	ret->per_try_us = r->has_perTryTimeout ? r->perTryTimeout : 0;
 	ret->backoff_us = r->has_backoff && r->backoff > 0 ? r->backoff : BACKOFF_US;
-	ret->ignore_previous_hosts = !r->has_retryIgnorePreviousHosts || r->retryIgnorePreviousHosts;
+	ret->ignore_previous_hosts =
+		!r->has_retryIgnorePreviousHosts || r->retryIgnorePreviousHosts;
 	if (r->retryOn.n > 0)
 		put_conditions(c, r->retryOn, ret);
 	else

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* compile_route: VirtualService.http → routes of one virtual host for one kind of caller (2.3–2.6). Layer config. */
+/*
+ * compile_route: VirtualService.http → routes of one virtual host for one kind of caller (2.3–2.6).
+ * Layer config.
+ */
 #include "config/compile_parts.h"
 
-/* ---- what a route does ------------------------------------------------------------------------------ */
+/* ---- what a route does ---------------------------------------------------------------------- */
 static struct snap_redirect *redirect(struct compile *c, const struct model_http_redirect *r)
 {
 	struct snap_redirect *to = arena_new(c->a, struct snap_redirect);
@@ -10,8 +13,9 @@ static struct snap_redirect *redirect(struct compile *c, const struct model_http
 				      .prefix_rewrite = r->prefixRewrite, .port = r->port };
 	to->code = r->redirectCode > 0 ? r->redirectCode : 301;
 	if (r->has_derivePort)
-		to->derive_port = r->derivePort == MODEL_REDIRECT_FROM_REQUEST_PORT ? SNAP_DERIVE_PORT_REQUEST :
-										     SNAP_DERIVE_PORT_PROTOCOL;
+		to->derive_port = r->derivePort == MODEL_REDIRECT_FROM_REQUEST_PORT
+					  ? SNAP_DERIVE_PORT_REQUEST
+					  : SNAP_DERIVE_PORT_PROTOCOL;
 	return to;
 }
 
@@ -35,7 +39,9 @@ static struct snap_direct *direct(struct compile *c, const struct model_http_dir
 		return to;
 	to->body = d->body->text;
 	if (d->body->bytes.p && !is_text(to->body))
-		compile_error(c, d->at, "directResponse.body.bytes that are not UTF-8 text are not supported yet");
+		compile_error(
+			c, d->at,
+			"directResponse.body.bytes that are not UTF-8 text are not supported yet");
 	return to;
 }
 
@@ -52,8 +58,8 @@ static struct snap_rewrite *rewrite(struct compile *c, const struct model_http_r
 	return to;
 }
 
-static void put_destinations(struct compile *c, struct compile_client *client, const struct model_http_route *r,
-			     int64_t port, struct snap_route *to)
+static void put_destinations(struct compile *c, struct compile_client *client,
+			     const struct model_http_route *r, int64_t port, struct snap_route *to)
 {
 	struct compile_targets t = { .n = r->route.n };
 	t.v = arena_new_n(c->a, const struct model_destination *, t.n);
@@ -75,8 +81,8 @@ static void put_destinations(struct compile *c, struct compile_client *client, c
 }
 
 /* The route without its matches; false: it does nothing yet (delegate). */
-static bool put_action(struct compile *c, struct compile_client *client, const struct model_http_route *r,
-		       int64_t port, struct snap_route *to)
+static bool put_action(struct compile *c, struct compile_client *client,
+		       const struct model_http_route *r, int64_t port, struct snap_route *to)
 {
 	compile_headers(c, r->headers, &to->headers);
 	if (r->redirect) {
@@ -98,10 +104,10 @@ static bool put_action(struct compile *c, struct compile_client *client, const s
 	return to->destinations.n > 0;
 }
 
-/* ---- when it applies ------------------------------------------------------------------------------- */
+/* ---- when it applies ------------------------------------------------------------------------ */
 /* Matches that the caller and the port leave; false: the route is not for them. */
-static bool put_matches(struct compile *c, const struct compile_client *client, const struct model_http_route *r,
-			int64_t port, struct snap_route *to)
+static bool put_matches(struct compile *c, const struct compile_client *client,
+			const struct model_http_route *r, int64_t port, struct snap_route *to)
 {
 	if (r->match.n > 0)
 		to->matches.v = arena_new_n(c->a, struct snap_match, r->match.n);
@@ -135,7 +141,7 @@ static struct str join_name(struct compile *c, struct str route, struct str matc
 struct routes {
 	struct snap_vhost *vhost;
 	size_t cap;
-	bool closed;                    /* a catch-all has been added: nothing behind it is reached (2.3.4) */
+	bool closed; /* a catch-all has been added: nothing behind it is reached (2.3.4) */
 };
 
 static void add_route(struct compile *c, struct routes *to, const struct snap_route *r)
@@ -158,14 +164,16 @@ static void add_named(struct compile *c, struct routes *to, const struct snap_ro
 	}
 }
 
-bool compile_routes(struct compile *c, struct compile_client *client, const struct model_virtual_service *vs,
-		    struct snap_vhost *vhost)
+bool compile_routes(struct compile *c, struct compile_client *client,
+		    const struct model_virtual_service *vs, struct snap_vhost *vhost)
 {
 	struct routes to = { .vhost = vhost };
 	struct str source = model_label(&vs->r, c->a);
 	for (size_t i = 0; i < vs->http.n && !to.closed; i++) {
 		const struct model_http_route *r = &vs->http.v[i];
-		struct snap_route one = { .name = r->name, .source = source, .file = str_c(r->at.file),
+		struct snap_route one = { .name = r->name,
+					  .source = source,
+					  .file = str_c(r->at.file),
 					  .line = r->at.line };
 		if (!put_matches(c, client, r, vhost->port, &one) ||
 		    !put_action(c, client, r, vhost->port, &one))
@@ -178,8 +186,8 @@ bool compile_routes(struct compile *c, struct compile_client *client, const stru
 	return vhost->routes.n > 0;
 }
 
-void compile_sole_route(struct compile *c, const char *name, int64_t cluster, struct snap_retry *retry,
-			struct snap_vhost *vhost)
+void compile_sole_route(struct compile *c, const char *name, int64_t cluster,
+			struct snap_retry *retry, struct snap_vhost *vhost)
 {
 	struct compile_weighted w = compile_sole(c, cluster);
 	struct snap_route *r = arena_new(c->a, struct snap_route);

@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * compile_service: the hosts of the registry as the compiler uses them: endpoints gathered once, parts of one
- * host together (2.15.5), DestinationRules remembered by client. Layer config.
+ * compile_service: the hosts of the registry as the compiler uses them: endpoints gathered once,
+ * parts of one host together (2.15.5), DestinationRules remembered by client. Layer config.
  */
 #include "config/compile_parts.h"
 
 #define MESH_LABEL "security.istio.io/tlsMode"
 
-/* ---- endpoints ----------------------------------------------------------------------------------------- */
-static bool is_meshed(const struct compile *c, const struct names_service *s, const struct names_endpoint *e)
+/* ---- endpoints ------------------------------------------------------------------------------ */
+static bool is_meshed(const struct compile *c, const struct names_service *s,
+		      const struct names_endpoint *e)
 {
 	if (c->m->mesh.node.meshPort == 0)
 		return false;
-	if (s->res->kind == MODEL_KIND_SERVICE_ENTRY && model_as_se(s->res)->location == MODEL_SE_MESH_EXTERNAL)
+	if (s->res->kind == MODEL_KIND_SERVICE_ENTRY &&
+	    model_as_se(s->res)->location == MODEL_SE_MESH_EXTERNAL)
 		return false;
 	if (e->workload)
 		return compile_is_served(e->workload);
@@ -29,10 +31,12 @@ static struct labels copy_labels(struct compile *c, const struct labels *l)
 	return copy;
 }
 
-static struct compile_endpoints gather(struct compile *c, const struct names_service *s, struct arena *scratch)
+static struct compile_endpoints gather(struct compile *c, const struct names_service *s,
+				       struct arena *scratch)
 {
 	struct names_endpoints all = names_endpoints(c->m, s, scratch);
-	struct compile_endpoints ret = { .v = arena_new_n(c->a, struct compile_endpoint, all.n), .n = all.n };
+	struct compile_endpoints ret = { .v = arena_new_n(c->a, struct compile_endpoint, all.n),
+					 .n = all.n };
 	for (size_t i = 0; i < all.n; i++) {
 		struct compile_endpoint *to = &ret.v[i];
 		to->e = all.v[i];
@@ -47,8 +51,9 @@ static struct compile_endpoints gather(struct compile *c, const struct names_ser
 	return ret;
 }
 
-/* ---- services -------------------------------------------------------------------------------------------- */
-static void add_ports(struct compile *c, struct compile_service *to, const struct names_service *part)
+/* ---- services ------------------------------------------------------------------------------- */
+static void add_ports(struct compile *c, struct compile_service *to,
+		      const struct names_service *part)
 {
 	struct names_port *v = arena_new_n(c->a, struct names_port, to->ports.n + part->ports.n);
 	if (to->ports.n > 0)
@@ -60,12 +65,15 @@ static void add_ports(struct compile *c, struct compile_service *to, const struc
 	}
 }
 
-static void add_part(struct compile *c, const struct names_service *s, size_t n_same, struct arena *scratch)
+static void add_part(struct compile *c, const struct names_service *s, size_t n_same,
+		     struct arena *scratch)
 {
 	struct compile_service *to = map_get(&c->service_by_host, s->host);
 	if (!to) {
 		to = &c->services[c->n_services++];
-		*to = (struct compile_service){ .host = s->host, .name = s->name, .ns = s->ns, .first = s };
+		*to = (struct compile_service){
+			.host = s->host, .name = s->name, .ns = s->ns, .first = s
+		};
 		to->parts = arena_new_n(c->a, const struct names_service *, n_same);
 		to->endpoints = arena_new_n(c->a, struct compile_endpoints, n_same);
 		map_put(&c->service_by_host, s->host, to);
@@ -109,8 +117,8 @@ struct compile_service *compile_service_of(const struct compile *c, const struct
 	return s ? map_get(&c->service_by_host, s->host) : NULL;
 }
 
-struct compile_service *compile_service_find(const struct compile *c, const struct compile_client *client,
-					     struct str host)
+struct compile_service *compile_service_find(const struct compile *c,
+					     const struct compile_client *client, struct str host)
 {
 	return compile_service_of(c, names_service_find(&c->reg, host, client->ns));
 }
@@ -142,17 +150,18 @@ const struct names_rules *compile_rules(struct compile *c, struct compile_client
 	return &client->rules[i];
 }
 
-/* ---- names and kinds ----------------------------------------------------------------------------------- */
-struct str compile_sni_inbound(struct compile *c, int64_t port, struct str workload, struct str host)
+/* ---- names and kinds ------------------------------------------------------------------------ */
+struct str compile_sni_inbound(struct compile *c, int64_t port, struct str workload,
+			       struct str host)
 {
-	return compile_lower(c, arena_printf(c->a, "inbound_.%d_.%.*s_.%.*s", (int)port, STR_ARG(workload),
-					     STR_ARG(host)));
+	return compile_lower(c, arena_printf(c->a, "inbound_.%d_.%.*s_.%.*s", (int)port,
+					     STR_ARG(workload), STR_ARG(host)));
 }
 
 struct str compile_sni_outbound(struct compile *c, int64_t port, struct str subset, struct str host)
 {
-	return compile_lower(c, arena_printf(c->a, "outbound_.%d_.%.*s_.%.*s", (int)port, STR_ARG(subset),
-					     STR_ARG(host)));
+	return compile_lower(c, arena_printf(c->a, "outbound_.%d_.%.*s_.%.*s", (int)port,
+					     STR_ARG(subset), STR_ARG(host)));
 }
 
 bool compile_port_is_http(const struct names_port *p)

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* compile_target: destinations of a route with their weights and clusters (2.3.2, 2.3.15, 2.4.1–2.4.3). Layer config. */
+/*
+ * compile_target: destinations of a route with their weights and clusters
+ * (2.3.2, 2.3.15, 2.4.1–2.4.3). Layer config.
+ */
 #include "config/compile_parts.h"
 
 bool compile_is_source(const struct compile_client *client, const struct str_list *gateways,
@@ -15,8 +18,9 @@ bool compile_is_source(const struct compile_client *client, const struct str_lis
 	return gateways->n == 0 && labels_is_subset(labels, &client->labels);
 }
 
-static void put_cluster(struct compile *c, struct compile_client *client, const struct model_destination *d,
-			int64_t listener_port, struct snap_weighted *ret)
+static void put_cluster(struct compile *c, struct compile_client *client,
+			const struct model_destination *d, int64_t listener_port,
+			struct snap_weighted *ret)
 {
 	int64_t number = d->port ? d->port->number : 0;
 	const struct compile_service *s = compile_service_find(c, client, d->fqdn);
@@ -29,7 +33,10 @@ static void put_cluster(struct compile *c, struct compile_client *client, const 
 	if (ret->cluster >= 0)
 		ret->cluster_name = c->s->clusters.v[ret->cluster].name;
 	else
-		ret->cluster_name = compile_cluster_name(c, p ? p->number : number > 0 ? number : listener_port,
+		ret->cluster_name = compile_cluster_name(c,
+							 p            ? p->number
+							 : number > 0 ? number
+								      : listener_port,
 							 d->subset, d->fqdn);
 }
 
@@ -53,7 +60,9 @@ struct compile_weighted compile_weighted(struct compile *c, struct compile_clien
 
 struct compile_weighted compile_sole(struct compile *c, int64_t cluster)
 {
-	struct compile_weighted ret = { .v = arena_new(c->a, struct snap_weighted), .n = 1, .total = 1 };
+	struct compile_weighted ret = { .v = arena_new(c->a, struct snap_weighted),
+					.n = 1,
+					.total = 1 };
 	ret.v->cluster = cluster;
 	ret.v->cluster_name = c->s->clusters.v[cluster].name;
 	ret.v->weight = 1;

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* compile_view: what callers of one kind see: virtual hosts for every visible host and port (2.1.2, 2.2, 2.3.13). Layer config. */
+/*
+ * compile_view: what callers of one kind see: virtual hosts for every visible host and port
+ * (2.1.2, 2.2, 2.3.13). Layer config.
+ */
 #include "config/compile_parts.h"
 
-/* ---- kinds of callers -------------------------------------------------------------------------------- */
+/* ---- kinds of callers ----------------------------------------------------------------------- */
 static int by_key(const void *x, const void *y)
 {
 	const struct label *a = x, *b = y;
@@ -65,7 +68,8 @@ static struct str client_key(struct compile *c, struct str ns, const struct labe
 {
 	struct str key = ns;
 	for (size_t i = 0; i < l->n; i++)
-		key = arena_printf(c->a, "%.*s %.*s=%.*s", STR_ARG(key), STR_ARG(l->v[i].key), STR_ARG(l->v[i].val));
+		key = arena_printf(c->a, "%.*s %.*s=%.*s", STR_ARG(key), STR_ARG(l->v[i].key),
+				   STR_ARG(l->v[i].val));
 	return key;
 }
 
@@ -84,7 +88,7 @@ struct compile_client *compile_client(struct compile *c, struct str ns, const st
 	return to;
 }
 
-/* ---- virtual hosts ------------------------------------------------------------------------------------- */
+/* ---- virtual hosts -------------------------------------------------------------------------- */
 struct building {
 	struct compile *c;
 	struct compile_client *client;
@@ -107,7 +111,8 @@ static struct str_list one_domain(struct compile *c, struct str host)
 	return l;
 }
 
-static void add_service_port(struct building *b, const struct compile_service *s, const struct names_port *p)
+static void add_service_port(struct building *b, const struct compile_service *s,
+			     const struct names_port *p)
 {
 	struct compile *c = b->c;
 	int64_t cluster = compile_cluster(c, b->client, s, p, STR(""));
@@ -116,13 +121,18 @@ static void add_service_port(struct building *b, const struct compile_service *s
 	v->domains = s->first->res->kind == MODEL_KIND_SERVICE ?
 			     names_aliases(c->m, s->name, s->ns, b->client->ns, c->a) :
 			     one_domain(c, s->host);
-	const struct model_virtual_service *vs = names_virtual_service(c->m, b->client->ns, s->host, NULL);
+	const struct model_virtual_service *vs =
+		names_virtual_service(c->m, b->client->ns, s->host, NULL);
 	if (!vs || !compile_routes(c, b->client, vs, v))
 		compile_sole_route(c, "default", cluster, compile_retry(c, NULL), v);
 }
 
-/* Clusters that no route of this view leads to are there to be seen, and for callers of the other forms. */
-static void add_subsets(struct building *b, const struct compile_service *s, const struct names_port *p)
+/*
+ * Clusters that no route of this view leads to are there to be seen, and for callers of the other
+ * forms.
+ */
+static void add_subsets(struct building *b, const struct compile_service *s,
+			const struct names_port *p)
 {
 	const struct names_rules *rules = compile_rules(b->c, b->client, s);
 	for (size_t i = 0; i < rules->n; i++) {
@@ -146,7 +156,7 @@ static void add_services(struct building *b)
 	}
 }
 
-/* ---- hosts that only a VirtualService names ---------------------------------------------------------- */
+/* ---- hosts that only a VirtualService names ------------------------------------------------- */
 /* Is there a visible service that this host of a VirtualService means or covers? */
 static bool covers_service(const struct building *b, struct str host)
 {
@@ -156,14 +166,16 @@ static bool covers_service(const struct building *b, struct str host)
 		return s && compile_is_visible(c, b->client, s);
 	}
 	for (size_t i = 0; i < c->n_services; i++) {
-		if (names_subset_of(c->services[i].host, host) && compile_is_visible(c, b->client, &c->services[i]))
+		if (names_subset_of(c->services[i].host, host) &&
+		    compile_is_visible(c, b->client, &c->services[i]))
 			return true;
 	}
 	return false;
 }
 
 /* Ports of the services among the hosts of vs; 80 when there is none (Istio's choice). */
-static size_t ports_of(const struct building *b, const struct model_virtual_service *vs, int64_t **ret)
+static size_t ports_of(const struct building *b, const struct model_virtual_service *vs,
+		       int64_t **ret)
 {
 	size_t n = 0, cap = 0;
 	int64_t *v = NULL;
@@ -183,7 +195,8 @@ static size_t ports_of(const struct building *b, const struct model_virtual_serv
 	return n;
 }
 
-static void add_foreign_host(struct building *b, const struct model_virtual_service *vs, struct str host)
+static void add_foreign_host(struct building *b, const struct model_virtual_service *vs,
+			     struct str host)
 {
 	int64_t *ports;
 	size_t n = ports_of(b, vs, &ports);
@@ -203,20 +216,22 @@ static void add_foreign_hosts(struct building *b)
 		const struct model_virtual_service *vs = model_as_vs(r);
 		for (size_t i = 0; i < vs->fqdns.n && vs->http.n > 0; i++) {
 			struct str host = vs->fqdns.v[i], by = STR_NULL;
-			/* The oldest VirtualService keeps a host (2.2.2); names_virtual_service also knows who may see it. */
-			if (names_virtual_service(b->c->m, b->client->ns, host, &by) == vs && str_eq(by, host) &&
-			    !str_eq(host, STR("*")) && !covers_service(b, host))
+			/* The oldest VirtualService keeps a host (2.2.2); names_virtual_service
+			 * also knows who may see it. */
+			if (names_virtual_service(b->c->m, b->client->ns, host, &by) == vs &&
+			    str_eq(by, host) && !str_eq(host, STR("*")) && !covers_service(b, host))
 				add_foreign_host(b, vs, host);
 		}
 	}
 }
 
-/* ---- everything else (2.3.13) ---------------------------------------------------------------------------- */
+/* ---- everything else (2.3.13) --------------------------------------------------------------- */
 static void add_rest(struct building *b)
 {
 	bool any = b->view->outbound == SNAP_OUTBOUND_ALLOW_ANY;
-	int64_t cluster = any ? compile_special_cluster(b->c, "PassthroughCluster", SNAP_CLUSTER_ORIGINAL_DST) :
-				compile_special_cluster(b->c, "BlackHoleCluster", SNAP_CLUSTER_BLACKHOLE);
+	int64_t cluster =
+		any ? compile_special_cluster(b->c, "PassthroughCluster", SNAP_CLUSTER_ORIGINAL_DST)
+		    : compile_special_cluster(b->c, "BlackHoleCluster", SNAP_CLUSTER_BLACKHOLE);
 	const char *name = any ? "allow_any" : "block_all";
 	struct snap_vhost *v = compile_push(b->c, b->view->vhosts, b->cap_vhosts);
 	*v = (struct snap_vhost){ .name = str_c(name), .domains = one_domain(b->c, STR("*")) };
