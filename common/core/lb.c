@@ -4,7 +4,9 @@
 
 #include "base/arena.h"
 
-/* Blind draws before a scan: with half of the endpoints usable, a scan is needed once in 256 picks. */
+/*
+ * Blind draws before a scan: with half of the endpoints usable, a scan is needed once in 256 picks.
+ */
 #define DRAWS 8
 
 bool lb_is_weighted(const struct snap_endpoint *v, size_t n)
@@ -32,8 +34,8 @@ bool lb_tried_has(const struct lb_tried *t, size_t i)
 }
 
 /* May i be picked? but: an index that may not, LB_NONE for none. */
-static bool is_eligible(const struct lb_set *set, const struct lb_tried *tried, size_t i, size_t but,
-			struct lb_host *ret)
+static bool is_eligible(const struct lb_set *set, const struct lb_tried *tried, size_t i,
+			size_t but, struct lb_host *ret)
 {
 	if (i == but || (tried && lb_tried_has(tried, i)))
 		return false;
@@ -42,8 +44,8 @@ static bool is_eligible(const struct lb_set *set, const struct lb_tried *tried, 
 }
 
 /* A uniformly chosen eligible endpoint, or LB_NONE. */
-static size_t draw(const struct lb_set *set, const struct lb_tried *tried, size_t but, struct rng *rng,
-		   struct lb_host *ret)
+static size_t draw(const struct lb_set *set, const struct lb_tried *tried, size_t but,
+		   struct rng *rng, struct lb_host *ret)
 {
 	for (unsigned k = 0; k < DRAWS; k++) {
 		size_t i = (size_t)rng_below(rng, set->n);
@@ -116,7 +118,10 @@ static size_t round_robin(const struct lb_set *set, const struct lb_tried *tried
 	return LB_NONE;
 }
 
-/* Every pick gives each endpoint its weight and takes the total from the richest: evenly interleaved. */
+/*
+ * Every pick gives each endpoint its weight and takes the total from the richest: evenly
+ * interleaved.
+ */
 static size_t weighted_round_robin(const struct lb_set *set, const struct lb_tried *tried,
 				   struct lb_rr *rr)
 {
@@ -145,7 +150,8 @@ void lb_rr_done(struct lb_rr *rr)
 
 bool lb_can_pick(enum snap_lb kind)
 {
-	return kind == SNAP_LB_LEAST_REQUEST || kind == SNAP_LB_ROUND_ROBIN || kind == SNAP_LB_RANDOM;
+	return kind == SNAP_LB_LEAST_REQUEST || kind == SNAP_LB_ROUND_ROBIN ||
+	       kind == SNAP_LB_RANDOM;
 }
 
 static size_t pick(enum snap_lb kind, const struct lb_set *set, const struct lb_tried *tried,
@@ -156,13 +162,15 @@ static size_t pick(enum snap_lb kind, const struct lb_set *set, const struct lb_
 		return draw(set, tried, LB_NONE, rng, &h);
 	if (kind == SNAP_LB_ROUND_ROBIN) {
 		rr_prepare(rr, set, rng);
-		return set->weighted ? weighted_round_robin(set, tried, rr) : round_robin(set, tried, rr);
+		return set->weighted ? weighted_round_robin(set, tried, rr)
+				     : round_robin(set, tried, rr);
 	}
-	return set->weighted ? weighted_least_request(set, tried, rng) : least_request(set, tried, rng);
+	return set->weighted ? weighted_least_request(set, tried, rng)
+			     : least_request(set, tried, rng);
 }
 
-size_t lb_pick(enum snap_lb kind, const struct lb_set *set, const struct lb_tried *tried, struct lb_rr *rr,
-	       struct rng *rng)
+size_t lb_pick(enum snap_lb kind, const struct lb_set *set, const struct lb_tried *tried,
+	       struct lb_rr *rr, struct rng *rng)
 {
 	kv_assert(lb_can_pick(kind));
 	if (set->n == 0)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * lb: which endpoint of a cluster gets a request (Istio 2.8.1, 2.8.2). Layer core. It sees endpoints through
- * a function that tells their state now, so that picking one of thousands reads two.
+ * lb: which endpoint of a cluster gets a request (Istio 2.8.1, 2.8.2). Layer core. It sees
+ * endpoints through a function that tells their state now, so that picking one of thousands reads
+ * two.
  */
 #pragma once
 
@@ -46,11 +47,15 @@ struct lb_rr {
 void lb_rr_done(struct lb_rr *rr);
 
 #define LB_NONE SIZE_MAX
-/* Is this algorithm one of lb_pick's? The others need no choice (PASSTHROUGH) or tables that are not made yet. */
+/*
+ * Is this algorithm one of lb_pick's? The others need no choice (PASSTHROUGH) or tables that are
+ * not made yet.
+ */
 bool lb_can_pick(enum snap_lb kind);
 /*
- * Index of a usable endpoint, one that was not tried while there is one; LB_NONE: no usable endpoint (503 UH).
- * kind must satisfy lb_can_pick. tried may be NULL; rr is only touched by round robin.
+ * Index of a usable endpoint, one that was not tried while there is one; LB_NONE: no usable
+ * endpoint (503 UH). kind must satisfy lb_can_pick. tried may be NULL; rr is only touched by round
+ * robin.
  */
-size_t lb_pick(enum snap_lb kind, const struct lb_set *set, const struct lb_tried *tried, struct lb_rr *rr,
-	       struct rng *rng);
+size_t lb_pick(enum snap_lb kind, const struct lb_set *set, const struct lb_tried *tried,
+	       struct lb_rr *rr, struct rng *rng);

@@ -20,7 +20,9 @@ int64_t limit_max(const struct snap_limits *l, enum limit_kind kind)
 	}
 }
 
-/* Compare and swap rather than add and take back: a refused thread must not make others overflow. */
+/*
+ * Compare and swap rather than add and take back: a refused thread must not make others overflow.
+ */
 bool limit_take(atomic_uint *count, int64_t max)
 {
 	unsigned n = atomic_load_explicit(count, memory_order_relaxed);

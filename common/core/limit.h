@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * limit: circuit breakers (Istio 2.8.5): a counter that is never over its maximum, shared by threads.
- * Layer core. Who took gives back exactly once.
+ * limit: circuit breakers (Istio 2.8.5): a counter that is never over its maximum, shared by
+ * threads. Layer core. Who took gives back exactly once.
  */
 #pragma once
 

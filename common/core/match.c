@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* match: tables of host names and of L4 rows over one snapshot. Layer core. Routes: route_table.c. */
+/*
+ * match: tables of host names and of L4 rows over one snapshot. Layer core. Routes: route_table.c.
+ */
 #include "core/match.h"
 
 #include <arpa/inet.h>
@@ -40,7 +42,7 @@ struct match {
 	size_t n_views;
 };
 
-/* ---- host names ------------------------------------------------------------------------------------ */
+/* ---- host names ----------------------------------------------------------------------------- */
 static struct domain *domain_slot(const struct view *v, struct str name, int64_t port, bool suffix)
 {
 	size_t i = hash_bytes(name.p, name.n, (uint64_t)port * 2 + suffix) & v->mask;
@@ -59,11 +61,14 @@ static void add_domain(struct view *v, struct str domain, const struct match_vho
 	struct str name = suffix ? str_skip(domain, 1) : domain;
 	struct domain *d = domain_slot(v, name, vh->snap->port, suffix);
 	if (!d->vhost)
-		*d = (struct domain){ .name = name, .port = vh->snap->port, .suffix = suffix, .vhost = vh };
+		*d = (struct domain){
+			.name = name, .port = vh->snap->port, .suffix = suffix, .vhost = vh
+		};
 	v->has_suffixes = v->has_suffixes || (suffix && name.n > 0);
 }
 
-static const struct match_vhost *find_domain(const struct view *v, struct str name, int64_t port, bool suffix)
+static const struct match_vhost *find_domain(const struct view *v, struct str name, int64_t port,
+					     bool suffix)
 {
 	const struct match_vhost *vh = domain_slot(v, name, port, suffix)->vhost;
 	return vh || port == 0 ? vh : domain_slot(v, name, 0, suffix)->vhost;
@@ -78,7 +83,8 @@ static bool has_upper(struct str s)
 	return false;
 }
 
-const struct match_vhost *match_vhost(const struct match *m, int64_t view, int64_t port, struct str host)
+const struct match_vhost *match_vhost(const struct match *m, int64_t view, int64_t port,
+				      struct str host)
 {
 	kv_assert(view >= 0 && (size_t)view < m->n_views);
 	const struct view *v = &m->views[view];
@@ -87,7 +93,8 @@ const struct match_vhost *match_vhost(const struct match *m, int64_t view, int64
 		host = STR("");
 	if (has_upper(host)) {
 		for (size_t i = 0; i < host.n; i++)
-			lower[i] = host.p[i] >= 'A' && host.p[i] <= 'Z' ? (char)(host.p[i] | 0x20) : host.p[i];
+			lower[i] = host.p[i] >= 'A' && host.p[i] <= 'Z' ? (char)(host.p[i] | 0x20)
+									: host.p[i];
 		host.p = lower;
 	}
 	const struct match_vhost *vh = find_domain(v, host, port, false);
@@ -98,7 +105,8 @@ const struct match_vhost *match_vhost(const struct match *m, int64_t view, int64
 	return vh ? vh : find_domain(v, STR(""), port, true);
 }
 
-static int build_vhosts(struct match *m, struct view *v, const struct snap_view *sv, struct err *err)
+static int build_vhosts(struct match *m, struct view *v, const struct snap_view *sv,
+			struct err *err)
 {
 	size_t n_domains = 0, size = 8;
 	for (size_t i = 0; i < sv->vhosts.n; i++)
@@ -110,7 +118,8 @@ static int build_vhosts(struct match *m, struct view *v, const struct snap_view 
 	struct match_vhost *vhosts = arena_new_n(&m->arena, struct match_vhost, sv->vhosts.n);
 	for (size_t i = 0; i < sv->vhosts.n; i++) {
 		vhosts[i].snap = &sv->vhosts.v[i];
-		int r = route_table_new(vhosts[i].snap, &m->patterns, &m->arena, &vhosts[i].table, err);
+		int r = route_table_new(vhosts[i].snap, &m->patterns, &m->arena, &vhosts[i].table,
+					err);
 		if (r < 0)
 			return r;
 		for (size_t k = 0; k < vhosts[i].snap->domains.n; k++)
@@ -119,7 +128,7 @@ static int build_vhosts(struct match *m, struct view *v, const struct snap_view 
 	return 0;
 }
 
-/* ---- L4 ----------------------------------------------------------------------------------------------- */
+/* ---- L4 ------------------------------------------------------------------------------------- */
 static bool parse_cidr(struct str s, struct cidr *ret)
 {
 	char text[INET6_ADDRSTRLEN];
@@ -164,7 +173,8 @@ static int build_l4(struct match *m, struct view *v, const struct snap_view *sv,
 		v->l4[i].cidrs = arena_new_n(&m->arena, struct cidr, row->addresses.n);
 		for (size_t k = 0; k < row->addresses.n; k++) {
 			if (!parse_cidr(row->addresses.v[k], &v->l4[i].cidrs[k]))
-				return err_set(err, KV_ERR_SCHEMA, "snapshot: '%.*s' of %.*s is no address",
+				return err_set(err, KV_ERR_SCHEMA,
+					       "snapshot: '%.*s' of %.*s is no address",
 					       STR_ARG(row->addresses.v[k]), STR_ARG(row->name));
 		}
 	}
@@ -189,7 +199,8 @@ static bool sni_fits(const struct snap_l4 *row, struct str sni)
 		struct str want = row->sni.v[i];
 		bool wild = want.n > 0 && want.p[0] == '*';
 		struct str tail = str_skip(want, wild);
-		if (wild ? sni.n > tail.n && str_ieq(str_skip(sni, sni.n - tail.n), tail) : str_ieq(sni, want))
+		if (wild ? sni.n > tail.n && str_ieq(str_skip(sni, sni.n - tail.n), tail)
+			 : str_ieq(sni, want))
 			return true;
 	}
 	return row->sni.n == 0;
@@ -226,7 +237,7 @@ size_t match_weighted(const struct snap_weighted *v, size_t n, int64_t total, st
 	return i;
 }
 
-/* ---- life ----------------------------------------------------------------------------------------------- */
+/* ---- life ----------------------------------------------------------------------------------- */
 int match_new(const struct snap *s, struct match **ret, struct err *err)
 {
 	struct match *m = kv_zalloc(sizeof(*m));

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * match: listener → virtual host → route, and destination → L4 row: tables prepared over one snapshot.
- * Layer core. Made once per snapshot, read-only afterwards, so that every thread may ask. It borrows the
- * snap, which must live longer. Which row wins is decided by the snapshot's order; tables only find it fast.
+ * match: listener → virtual host → route, and destination → L4 row: tables prepared over one
+ * snapshot. Layer core. Made once per snapshot, read-only afterwards, so that every thread may ask.
+ * It borrows the snap, which must live longer. Which row wins is decided by the snapshot's order;
+ * tables only find it fast.
  */
 #pragma once
 
@@ -21,18 +22,19 @@ struct match;
 int match_new(const struct snap *s, struct match **ret, struct err *err);
 void match_free(struct match *m);       /* NULL is fine */
 
-/* ---- virtual hosts --------------------------------------------------------------------------- */
+/* ---- virtual hosts -------------------------------------------------------------------------- */
 struct match_vhost {
 	const struct snap_vhost *snap;
 	const struct route_table *table;
 };
 /*
- * By host without port (any case): exact, then the longest wildcard, then "*"; at each step the rows of this
- * port before those of any port (Istio 2.1.4). NULL: none, not even "*".
+ * By host without port (any case): exact, then the longest wildcard, then "*"; at each step the
+ * rows of this port before those of any port (Istio 2.1.4). NULL: none, not even "*".
  */
-const struct match_vhost *match_vhost(const struct match *m, int64_t view, int64_t port, struct str host);
+const struct match_vhost *match_vhost(const struct match *m, int64_t view, int64_t port,
+				      struct str host);
 
-/* ---- routes ------------------------------------------------------------------------------------ */
+/* ---- routes --------------------------------------------------------------------------------- */
 struct match_facts {
 	struct str method, scheme;
 	struct str authority;           /* as sent, port included */
@@ -47,15 +49,15 @@ struct match_hit {
 	const struct regex *rewrite;    /* of route->rewrite->regex, or NULL */
 };
 /*
- * First route with a block that fits (Istio 2.3.1). False: none, 404 NR. *ret_limits (may be NULL) grows by
- * the number of regex matches that were given up; such a predicate does not fit.
+ * First route with a block that fits (Istio 2.3.1). False: none, 404 NR. *ret_limits (may be NULL)
+ * grows by the number of regex matches that were given up; such a predicate does not fit.
  */
 bool match_route(const struct match_vhost *vh, const struct match_facts *f, struct match_hit *ret,
 		 unsigned *ret_limits);
 
-/* ---- opaque TCP, TLS by SNI ---------------------------------------------------------------------- */
+/* ---- opaque TCP, TLS by SNI ----------------------------------------------------------------- */
 struct match_l4_facts {
-	int64_t port;                   /* of the destination, or of the service for explicit listeners */
+	int64_t port; /* of the destination, or of the service for explicit listeners */
 	bool has_addr;
 	uint8_t addr[16];               /* destination; IPv4 as ::ffff:a.b.c.d */
 	struct str sni;                 /* empty: no TLS seen */

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* regex: PCRE2 behind RE2's rules. Layer core. JIT stays off: units run under MemoryDenyWriteExecute. */
+/*
+ * regex: PCRE2 behind RE2's rules. Layer core. JIT stays off: units run under
+ * MemoryDenyWriteExecute.
+ */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
@@ -33,8 +36,8 @@ static int regex_compile(struct str pattern, uint32_t options, struct regex **re
 	int code = 0;
 	PCRE2_SIZE at = 0;
 	options |= PCRE2_UTF | PCRE2_DOLLAR_ENDONLY | PCRE2_NEVER_BACKSLASH_C;
-	pcre2_code *compiled =
-		pcre2_compile((PCRE2_SPTR)(pattern.p ? pattern.p : ""), pattern.n, options, &code, &at, cc);
+	pcre2_code *compiled = pcre2_compile((PCRE2_SPTR)(pattern.p ? pattern.p : ""), pattern.n,
+					     options, &code, &at, cc);
 	pcre2_compile_context_free(cc);
 	if (!compiled) {
 		PCRE2_UCHAR text[128];
@@ -88,23 +91,25 @@ void regex_scratch_free(struct regex_scratch *s)
 	free(s);
 }
 
-static enum regex_result run(const struct regex *re, struct str subject, size_t from, uint32_t options,
-			     struct regex_scratch *scratch)
+static enum regex_result run(const struct regex *re, struct str subject, size_t from,
+			     uint32_t options, struct regex_scratch *scratch)
 {
 	scratch->n_groups = 0;
 	if (subject.n > REGEX_SUBJECT_MAX)
 		return REGEX_LIMIT;
-	int r = pcre2_match(re->code, (PCRE2_SPTR)(subject.p ? subject.p : ""), subject.n, from, options,
-			    scratch->data, re->limits);
+	int r = pcre2_match(re->code, (PCRE2_SPTR)(subject.p ? subject.p : ""), subject.n, from,
+			    options, scratch->data, re->limits);
 	if (r >= 0) {
-		/* 0: more groups matched than there is room for. What lies behind is not set at all. */
+		/* 0: more groups matched than there is room for. What lies behind is not set at
+		 * all. */
 		scratch->n_groups = r > 0 ? (uint32_t)r : GROUPS_MAX;
 		return REGEX_YES;
 	}
 	return r == PCRE2_ERROR_NOMATCH ? REGEX_NO : REGEX_LIMIT;
 }
 
-enum regex_result regex_match(const struct regex *re, struct str subject, struct regex_scratch *scratch)
+enum regex_result regex_match(const struct regex *re, struct str subject,
+			      struct regex_scratch *scratch)
 {
 	struct regex_scratch *own = scratch ? NULL : regex_scratch_new();
 	enum regex_result r = run(re, subject, 0, 0, scratch ? scratch : own);
@@ -112,7 +117,7 @@ enum regex_result regex_match(const struct regex *re, struct str subject, struct
 	return r;
 }
 
-/* ---- replacing --------------------------------------------------------------------------------- */
+/* ---- replacing ------------------------------------------------------------------------------ */
 struct out {
 	char *p;
 	size_t n;
@@ -130,8 +135,8 @@ static void out_add(struct out *o, const char *p, size_t n)
 	o->n += n;
 }
 
-static void out_substitution(struct out *o, struct str subject, struct str with, const PCRE2_SIZE *ov,
-			     uint32_t n_groups)
+static void out_substitution(struct out *o, struct str subject, struct str with,
+			     const PCRE2_SIZE *ov, uint32_t n_groups)
 {
 	for (size_t i = 0; i < with.n; i++) {
 		if (with.p[i] != '\\' || i + 1 == with.n) {
@@ -207,7 +212,7 @@ enum regex_result regex_replace(const struct regex *re, struct str subject, stru
 	return r;
 }
 
-/* ---- literal prefix ------------------------------------------------------------------------------ */
+/* ---- literal prefix ------------------------------------------------------------------------- */
 /* Is there a '|' outside of groups and classes, from at on? (at is not inside of either.) */
 static bool has_top_level_bar(struct str p, size_t at)
 {

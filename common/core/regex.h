@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * regex: compiled patterns with limits. Layer core; the one file that knows PCRE2 (without JIT).
- * A compiled pattern is read-only and may be used by any thread; what a match writes to is a scratch,
- * one per thread.
+ * A compiled pattern is read-only and may be used by any thread; what a match writes to is a
+ * scratch, one per thread.
  */
 #pragma once
 
@@ -15,8 +15,8 @@
 enum regex_result {
 	REGEX_NO,
 	REGEX_YES,
-	/* Not decided: a limit of security-model 5.6 was hit, or the subject is no UTF-8 text. Whoever routes or
-	 * allows takes it as "no", whoever denies takes it as "yes". */
+	/* Not decided: a limit of security-model 5.6 was hit, or the subject is no UTF-8 text.
+	 * Whoever routes or allows takes it as "no", whoever denies takes it as "yes". */
 	REGEX_LIMIT,
 };
 
@@ -33,17 +33,18 @@ struct regex_scratch *regex_scratch_new(void);
 void regex_scratch_free(struct regex_scratch *s);       /* NULL is fine */
 
 /* scratch == NULL: one is made for this call alone. */
-enum regex_result regex_match(const struct regex *re, struct str subject, struct regex_scratch *scratch);
+enum regex_result regex_match(const struct regex *re, struct str subject,
+			      struct regex_scratch *scratch);
 /*
- * Every match in subject replaced as RE2's GlobalReplace does: \0 the whole match, \1…\9 groups, \\ a
- * backslash. REGEX_YES: *ret is the result, in the arena. REGEX_NO: nothing matched. The result is capped
- * at REGEX_SUBJECT_MAX bytes (REGEX_LIMIT beyond).
+ * Every match in subject replaced as RE2's GlobalReplace does: \0 the whole match, \1…\9 groups,
+ * \\ a backslash. REGEX_YES: *ret is the result, in the arena. REGEX_NO: nothing matched. The
+ * result is capped at REGEX_SUBJECT_MAX bytes (REGEX_LIMIT beyond).
  */
 enum regex_result regex_replace(const struct regex *re, struct str subject, struct str substitution,
 				struct regex_scratch *scratch, struct arena *a, struct str *ret);
 
 /*
- * Text that every match begins with ("/api/v" of "/api/v[0-9]+/.*"), "" when none is certain. In the
- * arena. An index may use it; letters are in the pattern's case.
+ * Text that every match begins with ("/api/v" of "/api/v[0-9]+/.*"), "" when none is certain. In
+ * the arena. An index may use it; letters are in the pattern's case.
  */
 struct str regex_literal_prefix(struct str pattern, struct arena *a);

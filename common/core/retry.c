@@ -70,7 +70,8 @@ static bool failure_is_retriable(int64_t on, enum retry_fail fail)
 	}
 }
 
-enum retry_verdict retry_judge(const struct snap_retry *p, int64_t done, const struct retry_outcome *o)
+enum retry_verdict retry_judge(const struct snap_retry *p, int64_t done,
+			       const struct retry_outcome *o)
 {
 	if (!p || o->response_started || !o->body_kept || o->fail == RETRY_FAIL_NEVER)
 		return RETRY_NO;

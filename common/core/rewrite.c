@@ -5,7 +5,7 @@
 #include "base/clock.h"
 #include "http/url.h"
 
-/* ---- path and authority ------------------------------------------------------------------------- */
+/* ---- path and authority --------------------------------------------------------------------- */
 static struct str join(struct arena *a, struct str x, struct str y, struct str z)
 {
 	char *p = arena_alloc(a, x.n + y.n + z.n + 1), *at = p;
@@ -19,8 +19,12 @@ static struct str join(struct arena *a, struct str x, struct str y, struct str z
 	return str_from(p, x.n + y.n + z.n);
 }
 
-/* The matched prefix text is swapped; after an exact or regex match the whole path is (Istio 2.6.1). */
-static struct str swap_path(struct str path, struct str uri, const struct snap_match *m, struct arena *a)
+/*
+ * The matched prefix text is swapped; after an exact or regex match the whole path is
+ * (Istio 2.6.1).
+ */
+static struct str swap_path(struct str path, struct str uri, const struct snap_match *m,
+			    struct arena *a)
 {
 	size_t prefix = 1;              /* no uri match: "/" is the prefix */
 	if (m && m->uri)
@@ -36,7 +40,8 @@ static struct str query_part(struct str target, struct str path)
 	return str_skip(target, path.n);
 }
 
-static void rewrite_path(const struct match_hit *hit, struct head *req, struct regex_scratch *scratch)
+static void rewrite_path(const struct match_hit *hit, struct head *req,
+			 struct regex_scratch *scratch)
 {
 	const struct snap_rewrite *rw = hit->route->rewrite;
 	struct str path, query, to = STR_NULL;
@@ -44,7 +49,8 @@ static void rewrite_path(const struct match_hit *hit, struct head *req, struct r
 	if (path.n == 0 || path.p[0] != '/')
 		return;                 /* "*" and CONNECT have no path */
 	if (hit->rewrite) {
-		if (regex_replace(hit->rewrite, path, rw->substitution, scratch, req->arena, &to) != REGEX_YES)
+		if (regex_replace(hit->rewrite, path, rw->substitution, scratch, req->arena, &to) !=
+		    REGEX_YES)
 			return;
 		if (to.n == 0 || to.p[0] != '/')
 			to = join(req->arena, STR("/"), to, STR(""));
@@ -77,13 +83,15 @@ void rewrite_request(const struct match_hit *hit, struct head *req, struct regex
 		set_authority(req, rw->authority);
 }
 
-/* ---- redirect -------------------------------------------------------------------------------------- */
+/* ---- redirect ------------------------------------------------------------------------------- */
 static uint16_t default_port(struct str scheme)
 {
 	return str_ieq(scheme, STR("https")) ? 443 : 80;
 }
 
-/* Port to write behind the host; 0: none. host_port: the one that the host came with (Istio 2.6.6). */
+/*
+ * Port to write behind the host; 0: none. host_port: the one that the host came with (Istio 2.6.6).
+ */
 static int64_t location_port(const struct snap_redirect *r, const struct rewrite_origin *from,
 			     struct str scheme, uint16_t host_port)
 {
@@ -91,7 +99,8 @@ static int64_t location_port(const struct snap_redirect *r, const struct rewrite
 		return r->port;
 	if (r->derive_port == SNAP_DERIVE_PORT_PROTOCOL)
 		return 0;
-	if (r->derive_port == SNAP_DERIVE_PORT_REQUEST && from->listener_port != default_port(scheme))
+	if (r->derive_port == SNAP_DERIVE_PORT_REQUEST &&
+	    from->listener_port != default_port(scheme))
 		return from->listener_port;
 	bool scheme_changed = !str_ieq(scheme, from->scheme);
 	if (scheme_changed && !r->authority.p && host_port == default_port(from->scheme))
@@ -126,11 +135,11 @@ struct str rewrite_location(const struct snap_redirect *r, const struct snap_mat
 	if (port > 0)
 		snprintf(tail, sizeof(tail), ":%d", (int)port);
 	struct str path = location_path(r, m, from->path, a);
-	return arena_printf(a, "%.*s://%s%.*s%s%s%.*s", STR_ARG(scheme), v6 ? "[" : "", STR_ARG(host),
-			    v6 ? "]" : "", tail, STR_ARG(path));
+	return arena_printf(a, "%.*s://%s%.*s%s%s%.*s", STR_ARG(scheme), v6 ? "[" : "",
+			    STR_ARG(host), v6 ? "]" : "", tail, STR_ARG(path));
 }
 
-/* ---- %OPERATORS% ------------------------------------------------------------------------------------- */
+/* ---- %OPERATORS% ---------------------------------------------------------------------------- */
 static const struct {
 	const char *name;
 	size_t offset;
@@ -211,7 +220,8 @@ static struct str start_time(const struct rewrite_ctx *ctx, struct arena *a)
 }
 
 /* What stands between two percent signs; false: no operator. */
-static bool operator_text(struct str op, const struct rewrite_ctx *ctx, struct arena *a, struct str *ret)
+static bool operator_text(struct str op, const struct rewrite_ctx *ctx, struct arena *a,
+			  struct str *ret)
 {
 	if (header_operator(op, "REQ", ctx->req, true, a, ret) ||
 	    header_operator(op, "RESP", ctx->res, false, a, ret))
@@ -269,7 +279,7 @@ struct str rewrite_value(struct str value, const struct rewrite_ctx *ctx, struct
 	return out.n > REWRITE_VALUE_MAX ? STR_NULL : str_from(out.v, out.n);
 }
 
-/* ---- header operations ------------------------------------------------------------------------------- */
+/* ---- header operations ---------------------------------------------------------------------- */
 static bool expand(const struct snap_pair *p, const struct head *h, const struct rewrite_ctx *ctx,
 		   struct str *ret)
 {
@@ -282,7 +292,8 @@ static bool names_authority(struct str name)
 	return str_eq(name, STR("host")) || str_eq(name, STR(":authority"));
 }
 
-void rewrite_headers(const struct snap_header_ops *ops, struct head *h, const struct rewrite_ctx *ctx)
+void rewrite_headers(const struct snap_header_ops *ops, struct head *h,
+		     const struct rewrite_ctx *ctx)
 {
 	struct str value;
 	if (!ops)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * route_table: every (route, match block) is a rule with a number; the lowest number whose predicates all
- * fit wins. With many rules, an index gives the numbers that can fit a path at all: rules by exact
- * path, by prefix (a regex counts under its literal prefix, a rule without uri under the empty one). The
- * index hashes the path once, byte by byte, and looks each prefix length up on the way; it folds case,
- * so it may name too many candidates but never too few, and every predicate is evaluated in full.
- * Layer core.
+ * route_table: every (route, match block) is a rule with a number; the lowest number whose
+ * predicates all fit wins. With many rules, an index gives the numbers that can fit a path at all:
+ * rules by exact path, by prefix (a regex counts under its literal prefix, a rule without uri under
+ * the empty one). The index hashes the path once, byte by byte, and looks each prefix length up on
+ * the way; it folds case, so it may name too many candidates but never too few, and every predicate
+ * is evaluated in full. Layer core.
  */
 #include "core/route_table.h"
 
@@ -13,7 +13,7 @@
 #include "http/url.h"
 
 #define INDEX_FROM 12                   /* fewer rules are tried one by one */
-#define LISTS_MAX 32                    /* candidate lists merged at once; more: all rules one by one */
+#define LISTS_MAX 32 /* candidate lists merged at once; more: all rules one by one */
 #define SLOTS_MAX 32                    /* header names looked up once per request */
 
 struct text_pred {
@@ -56,7 +56,7 @@ struct route_table {
 	struct index *index;            /* NULL: few rules */
 };
 
-/* ---- patterns -------------------------------------------------------------------------------- */
+/* ---- patterns ------------------------------------------------------------------------------- */
 void regex_cache_init(struct regex_cache *c)
 {
 	map_init(&c->whole);
@@ -77,8 +77,8 @@ void regex_cache_done(struct regex_cache *c)
 }
 
 static int cached_regex(struct map *m, struct str pattern,
-			int (*make)(struct str, struct regex **, struct err *), const struct regex **ret,
-			struct err *err)
+			int (*make)(struct str, struct regex **, struct err *),
+			const struct regex **ret, struct err *err)
 {
 	struct regex *re = map_get(m, pattern);
 	if (!re) {
@@ -91,7 +91,7 @@ static int cached_regex(struct map *m, struct str pattern,
 	return 0;
 }
 
-/* ---- preparing rules --------------------------------------------------------------------------- */
+/* ---- preparing rules ------------------------------------------------------------------------ */
 static int prepare_text(const struct snap_string *s, struct regex_cache *c, struct text_pred *p,
 			struct err *err)
 {
@@ -148,13 +148,14 @@ static int prepare_block(struct route_table *t, struct rule *rule, const struct 
 	return r;
 }
 
-static int prepare_route(struct route_table *t, const struct snap_route *route, struct regex_cache *c,
-			 struct arena *a, struct err *err)
+static int prepare_route(struct route_table *t, const struct snap_route *route,
+			 struct regex_cache *c, struct arena *a, struct err *err)
 {
 	const struct regex *rewrite = NULL;
 	int r = 0;
 	if (route->rewrite && route->rewrite->regex.p)
-		r = cached_regex(&c->search, route->rewrite->regex, regex_new_search, &rewrite, err);
+		r = cached_regex(&c->search, route->rewrite->regex, regex_new_search, &rewrite,
+				 err);
 	for (size_t i = 0; i < route->matches.n && r == 0; i++) {
 		struct rule *rule = &t->rules[t->n_rules++];
 		*rule = (struct rule){ .route = route, .rewrite = rewrite };
@@ -165,7 +166,7 @@ static int prepare_route(struct route_table *t, const struct snap_route *route, 
 	return r;
 }
 
-/* ---- the index over paths ---------------------------------------------------------------------- */
+/* ---- the index over paths ------------------------------------------------------------------- */
 #define HASH_START UINT64_C(0xcbf29ce484222325)
 
 static unsigned char fold(char c)
@@ -213,7 +214,8 @@ static void add_length(struct index *x, uint32_t n)
 	x->n_lengths++;
 }
 
-static void index_rule(struct index *x, uint32_t number, const struct snap_string *uri, struct arena *a)
+static void index_rule(struct index *x, uint32_t number, const struct snap_string *uri,
+		       struct arena *a)
 {
 	bool exact = uri && uri->kind == SNAP_MATCH_EXACT;
 	struct str key = STR("");
@@ -264,7 +266,7 @@ int route_table_new(const struct snap_vhost *vhost, struct regex_cache *cache, s
 	return 0;
 }
 
-/* ---- judging one request ------------------------------------------------------------------------ */
+/* ---- judging one request -------------------------------------------------------------------- */
 struct judge {
 	const struct route_table *t;
 	const struct match_facts *f;
@@ -289,7 +291,8 @@ static bool text_fits(struct judge *j, const struct text_pred *p, struct str s)
 	case SNAP_MATCH_EXACT:
 		return want->icase ? str_ieq(s, want->value) : str_eq(s, want->value);
 	case SNAP_MATCH_PREFIX:
-		return want->icase ? str_has_iprefix(s, want->value) : str_has_prefix(s, want->value);
+		return want->icase ? str_has_iprefix(s, want->value)
+				   : str_has_prefix(s, want->value);
 	case SNAP_MATCH_REGEX:
 		return regex_fits(j, p->re, s);
 	case SNAP_MATCH_PRESENT:
@@ -323,7 +326,9 @@ static struct str header_value(struct judge *j, const struct field_pred *p)
 	return j->values[p->slot];
 }
 
-/* Header or query value against its predicate; p == NULL: the field is missing (Istio 2.3.7–2.3.9). */
+/*
+ * Header or query value against its predicate; p == NULL: the field is missing (Istio 2.3.7–2.3.9).
+ */
 static bool field_fits(struct judge *j, const struct field_pred *p, struct str value)
 {
 	if (p->f->kind == SNAP_MATCH_PRESENT)
@@ -351,7 +356,8 @@ static bool rule_fits(struct judge *j, const struct rule *r)
 	if (!r->block)
 		return true;
 	if (!text_fits(j, &r->uri, j->f->path) || !text_fits(j, &r->method, j->f->method) ||
-	    !text_fits(j, &r->scheme, j->f->scheme) || !text_fits(j, &r->authority, j->f->authority))
+	    !text_fits(j, &r->scheme, j->f->scheme) ||
+	    !text_fits(j, &r->authority, j->f->authority))
 		return false;
 	for (size_t i = 0; i < r->block->headers.n; i++) {
 		if (!field_fits(j, &r->headers[i], header_value(j, &r->headers[i])))
@@ -364,7 +370,7 @@ static bool rule_fits(struct judge *j, const struct rule *r)
 	return true;
 }
 
-/* ---- candidates ----------------------------------------------------------------------------------- */
+/* ---- candidates ----------------------------------------------------------------------------- */
 struct lists {
 	const struct bucket *v[LISTS_MAX];
 	size_t at[LISTS_MAX];

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * re2: a recursive-descent reader of RE2's grammar. Layer snap. It refuses what RE2 refuses (look-around,
- * back-references, possessive, atomic, recursive, conditional parts, callouts, verbs), what PCRE2 would
- * read differently (\v, \h, x{,3}), and what would not fit into a compiled program. Each part reports
- * an upper estimate of its compiled size in code units; PCRE2 writes repeated groups out.
+ * re2: a recursive-descent reader of RE2's grammar. Layer snap. It refuses what RE2 refuses
+ * (look-around, back-references, possessive, atomic, recursive, conditional parts, callouts,
+ * verbs), what PCRE2 would read differently (\v, \h, x{,3}), and what would not fit into a compiled
+ * program. Each part reports an upper estimate of its compiled size in code units; PCRE2 writes
+ * repeated groups out.
  */
 #include "snap/re2.h"
 
@@ -106,11 +107,14 @@ static int read_hex(struct re2 *re, size_t from, uint32_t *ret)
 static bool is_property(struct str name)
 {
 	static const char *const known[] = {
-		"Any", "C", "Cc", "Cf", "Co", "L", "Ll", "Lm", "Lo", "Lt", "Lu", "M", "Mc", "Me", "Mn", "N",
-		"Nd", "Nl", "No", "P", "Pc", "Pd", "Pe", "Pf", "Pi", "Po", "Ps", "S", "Sc", "Sk", "Sm", "So",
-		"Z", "Zl", "Zp", "Zs", "Arabic", "Armenian", "Bengali", "Common", "Cyrillic", "Devanagari",
-		"Georgian", "Greek", "Han", "Hangul", "Hebrew", "Hiragana", "Inherited", "Katakana", "Latin",
-		"Tamil", "Thai",
+		"Any",      "C",      "Cc",       "Cf",      "Co",     "L",        "Ll",
+		"Lm",       "Lo",     "Lt",       "Lu",      "M",      "Mc",       "Me",
+		"Mn",       "N",      "Nd",       "Nl",      "No",     "P",        "Pc",
+		"Pd",       "Pe",     "Pf",       "Pi",      "Po",     "Ps",       "S",
+		"Sc",       "Sk",     "Sm",       "So",      "Z",      "Zl",       "Zp",
+		"Zs",       "Arabic", "Armenian", "Bengali", "Common", "Cyrillic", "Devanagari",
+		"Georgian", "Greek",  "Han",      "Hangul",  "Hebrew", "Hiragana", "Inherited",
+		"Katakana", "Latin",  "Tamil",    "Thai",
 	};
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
 		if (str_eq(name, str_c(known[i])))
@@ -187,8 +191,9 @@ static bool is_class_letter(int c)
 /* ---- [classes] ------------------------------------------------------------------------------ */
 static int read_posix_class(struct re2 *re)
 {
-	static const char *const known[] = { "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph",
-					     "lower", "print", "punct", "space", "upper", "word", "xdigit" };
+	static const char *const known[] = { "alnum", "alpha", "ascii", "blank", "cntrl",
+					     "digit", "graph", "lower", "print", "punct",
+					     "space", "upper", "word",  "xdigit" };
 	size_t from = re->at;
 	struct str rest = str_skip(re->all, re->at + 2);
 	ptrdiff_t end = str_find_str(rest, STR(":]"));
@@ -308,15 +313,22 @@ static int read_flags(struct re2 *re, size_t from, bool *ret_flags_only)
 
 static const char *group_refused(const struct re2 *re)
 {
-	static const struct { const char *begin, *why; } kinds[] = {
-		{ "?=", "look-ahead is not part of RE2" }, { "?!", "look-ahead is not part of RE2" },
-		{ "?<=", "look-behind is not part of RE2" }, { "?<!", "look-behind is not part of RE2" },
+	static const struct { const char *begin, *why;
+	} kinds[] = {
+		{ "?=", "look-ahead is not part of RE2" },
+		{ "?!", "look-ahead is not part of RE2" },
+		{ "?<=", "look-behind is not part of RE2" },
+		{ "?<!", "look-behind is not part of RE2" },
 		{ "?>", "atomic groups are not part of RE2" },
 		{ "?|", "branch reset groups are not part of RE2" },
-		{ "?(", "conditions are not part of RE2" }, { "?C", "callouts are not part of RE2" },
-		{ "?#", "comments are not part of RE2" }, { "?R", "recursion is not part of RE2" },
-		{ "?&", "recursion is not part of RE2" }, { "?+", "recursion is not part of RE2" },
-		{ "?P>", "recursion is not part of RE2" }, { "?P=", "back-references are not part of RE2" },
+		{ "?(", "conditions are not part of RE2" },
+		{ "?C", "callouts are not part of RE2" },
+		{ "?#", "comments are not part of RE2" },
+		{ "?R", "recursion is not part of RE2" },
+		{ "?&", "recursion is not part of RE2" },
+		{ "?+", "recursion is not part of RE2" },
+		{ "?P>", "recursion is not part of RE2" },
+		{ "?P=", "back-references are not part of RE2" },
 		{ "*", "verbs are not part of RE2" },
 	};
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
@@ -360,7 +372,7 @@ static int read_group(struct re2 *re, struct atom *a)
 	return 0;
 }
 
-/* ---- atoms and quantifiers ------------------------------------------------------------------- */
+/* ---- atoms and quantifiers ------------------------------------------------------------------ */
 static bool read_number(struct re2 *re, int64_t *ret)
 {
 	size_t n = 0;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * re2: the dialect of regular expressions that configuration may use: Istio's RE2, as far as PCRE2 gives
- * the same answer (Istio rule 2.3.11). Layer snap: the model check and the compiler of patterns
- * (core/regex.c) share this one judge, so that what check lets through never fails in a proxy.
+ * re2: the dialect of regular expressions that configuration may use: Istio's RE2, as far as PCRE2
+ * gives the same answer (Istio rule 2.3.11). Layer snap: the model check and the compiler of
+ * patterns (core/regex.c) share this one judge, so that what check lets through never fails in a
+ * proxy.
  */
 #pragma once
 

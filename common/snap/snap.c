@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* snap: life, load and dump of snapshots. Layer snap. A snap owns one arena; the JSON it came from is gone. */
+/*
+ * snap: life, load and dump of snapshots. Layer snap. A snap owns one arena; the JSON it came from
+ * is gone.
+ */
 #include "snap/snap.h"
 
 #include "base/hash.h"

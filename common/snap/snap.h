@@ -20,11 +20,13 @@
 #include "doc/bind.h"
 #include "doc/doc.h"
 
-/* { type *v; size_t n; }, the layout of struct bind_list. Enum members are int, as FIELD_ENUM wants them. */
+/* { type *v; size_t n; }, the layout of struct bind_list. Enum members are int for FIELD_ENUM. */
 #define SNAP_LIST(type) struct { type *v; size_t n; }
 
 /* ---- strings to match --------------------------------------------------------------------- */
-enum snap_match_kind { SNAP_MATCH_EXACT, SNAP_MATCH_PREFIX, SNAP_MATCH_REGEX, SNAP_MATCH_PRESENT, SNAP_MATCH_KIND__N };
+enum snap_match_kind {
+	SNAP_MATCH_EXACT, SNAP_MATCH_PREFIX, SNAP_MATCH_REGEX, SNAP_MATCH_PRESENT, SNAP_MATCH_KIND__N
+};
 
 struct snap_string {
 	int kind;                       /* enum snap_match_kind */
@@ -67,7 +69,9 @@ struct snap_weighted {
 	struct snap_headers headers;    /* applied before the route's (several destinations, Istio 2.4.4) */
 };
 
-enum snap_derive_port { SNAP_DERIVE_PORT_NONE, SNAP_DERIVE_PORT_PROTOCOL, SNAP_DERIVE_PORT_REQUEST, SNAP_DERIVE_PORT__N };
+enum snap_derive_port {
+	SNAP_DERIVE_PORT_NONE, SNAP_DERIVE_PORT_PROTOCOL, SNAP_DERIVE_PORT_REQUEST, SNAP_DERIVE_PORT__N
+};
 
 struct snap_redirect {
 	struct str uri, authority, scheme, prefix_rewrite;      /* p == NULL: unchanged */
@@ -170,8 +174,14 @@ struct snap_view {
 };
 
 /* ---- where requests go --------------------------------------------------------------------------- */
-enum snap_protocol { SNAP_PROTOCOL_HTTP, SNAP_PROTOCOL_HTTP2, SNAP_PROTOCOL_GRPC, SNAP_PROTOCOL_TCP, SNAP_PROTOCOL_TLS, SNAP_PROTOCOL_AUTO, SNAP_PROTOCOL__N };
-enum snap_lb { SNAP_LB_LEAST_REQUEST, SNAP_LB_ROUND_ROBIN, SNAP_LB_RANDOM, SNAP_LB_RING_HASH, SNAP_LB_MAGLEV, SNAP_LB_PASSTHROUGH, SNAP_LB__N };
+enum snap_protocol {
+	SNAP_PROTOCOL_HTTP, SNAP_PROTOCOL_HTTP2, SNAP_PROTOCOL_GRPC, SNAP_PROTOCOL_TCP, SNAP_PROTOCOL_TLS,
+	SNAP_PROTOCOL_AUTO, SNAP_PROTOCOL__N
+};
+enum snap_lb {
+	SNAP_LB_LEAST_REQUEST, SNAP_LB_ROUND_ROBIN, SNAP_LB_RANDOM, SNAP_LB_RING_HASH, SNAP_LB_MAGLEV,
+	SNAP_LB_PASSTHROUGH, SNAP_LB__N
+};
 enum snap_tls_mode {
 	SNAP_TLS_AUTO,                  /* mTLS where the endpoint has a proxy that takes it, else plain */
 	SNAP_TLS_DISABLE, SNAP_TLS_SIMPLE, SNAP_TLS_MUTUAL, SNAP_TLS_ISTIO_MUTUAL, SNAP_TLS__N
@@ -192,7 +202,9 @@ struct snap_tls {
 	bool skip_verify;
 };
 
-enum snap_hash_source { SNAP_HASH_HEADER, SNAP_HASH_COOKIE, SNAP_HASH_SOURCE_IP, SNAP_HASH_QUERY, SNAP_HASH__N };
+enum snap_hash_source {
+	SNAP_HASH_HEADER, SNAP_HASH_COOKIE, SNAP_HASH_SOURCE_IP, SNAP_HASH_QUERY, SNAP_HASH__N
+};
 
 struct snap_hash {
 	int source;                     /* enum snap_hash_source */
@@ -365,9 +377,9 @@ struct snap *snap_ref(struct snap *s);          /* any thread */
 void snap_unref(struct snap *s);                /* any thread */
 /* Parse and validate: indexes, enum ranges, totals, limits. The sentence names the member. */
 int snap_load(struct str json, struct snap **ret, struct err *err);
-/* A copy that owns all it holds, checked like a loaded one: for what was put together from borrowed parts. */
+/* A copy that owns all it holds, checked like a loaded one: of what borrows its parts. */
 int snap_copy(const struct snap *s, struct snap **ret, struct err *err);
-/* Indexes, totals and names between the parts; snap_load has done it. The sentence names the member. */
+/* Indexes, totals and names between the parts; snap_load has done it. */
 int snap_check(const struct snap *s, struct err *err);
 /* One line of JSON, the same bytes for the same content. In the arena given. */
 struct str snap_dump(const struct snap *s, struct arena *a, bool pretty);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * snap_check: what ties the parts of a snapshot together: indexes, totals, unique names, what an action
- * needs. Layer snap. After it a proxy may follow every reference without looking.
+ * snap_check: what ties the parts of a snapshot together: indexes, totals, unique names, what an
+ * action needs. Layer snap. After it a proxy may follow every reference without looking.
  */
 #include "snap/snap.h"
 
@@ -51,8 +51,8 @@ bad(struct check *c, const struct at *up, const char *name, const char *fmt, ...
 }
 
 /* from: the lowest value allowed, -1 where "none" is. */
-static int check_index(struct check *c, const struct at *up, const char *name, int64_t i, int64_t from,
-		       size_t n)
+static int check_index(struct check *c, const struct at *up, const char *name, int64_t i,
+		       int64_t from, size_t n)
 {
 	if (i >= from && i < (int64_t)n)
 		return 0;
@@ -62,8 +62,8 @@ static int check_index(struct check *c, const struct at *up, const char *name, i
 #define EACH(list, i) (size_t i = 0; i < (list).n; i++)
 #define TRY(call) do { int _r = (call); if (_r < 0) return _r; } while (0)
 
-static int check_weighted(struct check *c, const struct at *up, const struct snap_weighted *v, size_t n,
-			  int64_t total)
+static int check_weighted(struct check *c, const struct at *up, const struct snap_weighted *v,
+			  size_t n, int64_t total)
 {
 	int64_t sum = 0;
 	for (size_t i = 0; i < n; i++) {
@@ -75,8 +75,8 @@ static int check_weighted(struct check *c, const struct at *up, const struct sna
 			return bad(c, &at, "weight", "makes the sum too large");
 	}
 	if (sum != total)
-		return bad(c, up, "total_weight", "is %" PRId64 ", but the weights add up to %" PRId64,
-			   total, sum);
+		return bad(c, up, "total_weight",
+			   "is %" PRId64 ", but the weights add up to %" PRId64, total, sum);
 	return 0;
 }
 
@@ -162,8 +162,9 @@ static int check_sni(struct check *c, const struct at *at, const struct snap_sni
 		struct at target = { at, "targets", i };
 		int64_t k = sni->targets.v[i];
 		if (k < 0 || k >= (int64_t)c->s->inbounds.n)
-			return bad(c, at, "targets", "holds %" PRId64 ", which is not an index into %zu",
-				   k, c->s->inbounds.n);
+			return bad(c, at, "targets",
+				   "holds %" PRId64 ", which is not an index into %zu", k,
+				   c->s->inbounds.n);
 		TRY(check_index(c, &target, "service", sni->service, -1,
 				c->s->inbounds.v[k].services.n));
 	}

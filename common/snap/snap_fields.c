@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * snap_fields: one table row per member of snap.h: what load, dump, the golden files and the manual know
- * of a snapshot. Layer snap. Ranges of numbers stand here, what ties parts together in snap_check.c.
+ * snap_fields: one table row per member of snap.h: what load, dump, the golden files and the manual
+ * know of a snapshot. Layer snap. Ranges of numbers stand here, what ties parts together in
+ * snap_check.c.
  */
 #include "snap/snap.h"
 
@@ -17,8 +18,10 @@
 #define F_PORT(T, m) F_INT(T, m, 0, PORT_MAX)
 #define F_INDEX(T, m) F_INT(T, m, 0, INDEX_MAX)
 #define F_INDEX_OR_NONE(T, m) F_INT(T, m, -1, INDEX_MAX)
-#define TABLE(var, T, title, f) \
-	static const struct bind_table var = { .name = title, .size = sizeof(T), .origin_offset = -1, .fields = f }
+#define TABLE(var, T, title, f)                                                                    \
+	static const struct bind_table var = {                                                     \
+		.name = title, .size = sizeof(T), .origin_offset = -1, .fields = f                 \
+	}
 
 const char *const snap_match_kind_names[] = { "EXACT", "PREFIX", "REGEX", "PRESENT", NULL };
 const char *const snap_derive_port_names[] = { "NONE", "FROM_PROTOCOL_DEFAULT", "FROM_REQUEST_PORT",
@@ -26,11 +29,12 @@ const char *const snap_derive_port_names[] = { "NONE", "FROM_PROTOCOL_DEFAULT", 
 const char *const snap_action_names[] = { "ROUTE", "REDIRECT", "DIRECT", NULL };
 const char *const snap_outbound_names[] = { "ALLOW_ANY", "REGISTRY_ONLY", NULL };
 const char *const snap_protocol_names[] = { "HTTP", "HTTP2", "GRPC", "TCP", "TLS", "AUTO", NULL };
-const char *const snap_lb_names[] = { "LEAST_REQUEST", "ROUND_ROBIN", "RANDOM", "RING_HASH", "MAGLEV",
-				      "PASSTHROUGH", NULL };
+const char *const snap_lb_names[] = { "LEAST_REQUEST", "ROUND_ROBIN", "RANDOM", "RING_HASH",
+				      "MAGLEV",        "PASSTHROUGH", NULL };
 const char *const snap_tls_mode_names[] = { "AUTO", "DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL",
 					    NULL };
-const char *const snap_cluster_kind_names[] = { "STATIC", "DNS", "ORIGINAL_DST", "BLACKHOLE", NULL };
+const char *const snap_cluster_kind_names[] = { "STATIC", "DNS", "ORIGINAL_DST", "BLACKHOLE",
+						NULL };
 const char *const snap_hash_source_names[] = { "HEADER", "COOKIE", "SOURCE_IP", "QUERY", NULL };
 const char *const snap_mtls_names[] = { "PERMISSIVE", "STRICT", "DISABLE", NULL };
 const char *const snap_listener_kind_names[] = { "HTTP_PROXY", "OUTBOUND", "INBOUND", "MESH", "TCP",
@@ -38,7 +42,7 @@ const char *const snap_listener_kind_names[] = { "HTTP_PROXY", "OUTBOUND", "INBO
 const char *const snap_normalize_names[] = { "NONE", "BASE", "MERGE_SLASHES",
 					     "DECODE_AND_MERGE_SLASHES", NULL };
 
-/* ---- strings to match, headers ------------------------------------------------------------------- */
+/* ---- strings to match, headers -------------------------------------------------------------- */
 static const struct field string_fields[] = {
 	{ F_ENUM(struct snap_string, kind, snap_match_kind_names) },
 	{ F_STR(struct snap_string, value) },
@@ -90,7 +94,7 @@ static const struct field headers_fields[] = {
 };
 TABLE(headers_table, struct snap_headers, "Headers", headers_fields);
 
-/* ---- routes -------------------------------------------------------------------------------------- */
+/* ---- routes --------------------------------------------------------------------------------- */
 static const struct field weighted_fields[] = {
 	{ F_INDEX_OR_NONE(struct snap_weighted, cluster) },
 	{ F_STR(struct snap_weighted, cluster_name) },
@@ -209,7 +213,7 @@ static const struct field view_fields[] = {
 };
 TABLE(view_table, struct snap_view, "View", view_fields);
 
-/* ---- clusters ------------------------------------------------------------------------------------ */
+/* ---- clusters ------------------------------------------------------------------------------- */
 static const struct field tls_fields[] = {
 	{ F_ENUM(struct snap_tls, mode, snap_tls_mode_names) },
 	{ F_STR(struct snap_tls, sni) },
@@ -307,7 +311,7 @@ static const struct field cluster_fields[] = {
 };
 TABLE(cluster_table, struct snap_cluster, "Cluster", cluster_fields);
 
-/* ---- the inbound side, listeners, settings -------------------------------------------------------- */
+/* ---- the inbound side, listeners, settings -------------------------------------------------- */
 static const struct field service_ref_fields[] = {
 	{ F_STR(struct snap_service_ref, service), .flags = FIELD_REQUIRED | FIELD_NONEMPTY },
 	{ F_STR(struct snap_service_ref, name) },
