@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 EXTRA_DIST += %D%/tls_unit.h
 if HAVE_CHECK
-io_tests = %D%/test_buf %D%/test_loop %D%/test_sock %D%/test_tls %D%/test_tls_certs %D%/test_spiffe
+io_tests = %D%/test_buf %D%/test_loop %D%/test_sock %D%/test_tls %D%/test_tls_certs %D%/test_spiffe %D%/test_sd
 check_PROGRAMS += $(io_tests)
 TESTS += $(io_tests)
 io_test_libs = $(KV_IO_LDADD) $(CHECK_LIBS)
@@ -20,4 +20,6 @@ io_test_cppflags = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(OPENSSL_CFLAGS) $(CHECK_CFLA
 %C%_test_tls_certs_LDADD = $(io_test_libs)
 %C%_test_spiffe_CPPFLAGS = $(io_test_cppflags)
 %C%_test_spiffe_LDADD = $(io_test_libs)
+%C%_test_sd_CPPFLAGS = $(io_test_cppflags)
+%C%_test_sd_LDADD = $(io_test_libs)
 endif

@@ -367,6 +367,39 @@ START_TEST(old_versions_are_refused)
 }
 END_TEST
 
+/* A client whose first key share we do not take is asked again: the same name, the same identity. */
+START_TEST(a_second_hello)
+{
+	EVP_PKEY *key = pki_ec_key();
+	struct buf up = { 0 }, down = { 0 };
+	struct raw r;
+	int raw_result;
+
+	start();
+	X509 *cert = pki_cert(&(struct pki_spec){ .uri = A }, key, sub);
+	SSL_CTX *c = raw_ctx(false, cert, key);
+	static char groups[] = "P-384:P-256";
+	static char name[] = "b.example";
+
+	SSL_CTX_set1_groups_list(c, groups);
+	raw_init(&r, c, false);
+	SSL_set_tlsext_host_name(r.ssl, name);
+	struct tls_session *s = tls_server_new(pick, b, NULL);
+
+	ck_assert_int_eq(raw_shake(&r, s, &up, &down, &raw_result), TLS_OK);
+	unit_str_eq(tls_facts(s)->sni, "b.example");
+	unit_str_eq(tls_facts(s)->peer_spiffe, A);
+	tls_session_free(s);
+	raw_done(&r);
+	buf_done(&up);
+	buf_done(&down);
+	SSL_CTX_free(c);
+	X509_free(cert);
+	EVP_PKEY_free(key);
+	end();
+}
+END_TEST
+
 /* A client that keeps a session past its certificate's life does not get in with it. */
 START_TEST(a_session_is_no_second_life)
 {
@@ -765,6 +798,6 @@ END_TEST
 
 UNIT_MAIN("tls_certs", good_ones, times, leaves_that_are_no_leaves, purposes, weak_ones, chains,
 	  chains_on_the_wire, name_constraints, spiffe_ids_in_certificates, alternative_names_byte_by_byte,
-	  a_client_without_certificate, a_server_that_does_not_ask, old_versions_are_refused,
+	  a_client_without_certificate, a_server_that_does_not_ask, old_versions_are_refused, a_second_hello,
 	  a_session_is_no_second_life, a_flood_of_key_updates_ends_it, bundles, identities,
 	  requests_carry_the_id, names_outside_the_mesh, clients_of_a_gateway, files_that_do_not_fit)
