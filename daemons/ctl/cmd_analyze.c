@@ -199,6 +199,8 @@ static bool is_local_finding(const struct err *e)
 {
 	const struct check_rule *rule = check_rule_find(str_c(e->rule));
 
+	if (findings_is_unreadable(e) || e->code == KV_ERR_SCHEMA)
+		return true;
 	return !rule || strcmp(rule->istio, "IST0106") == 0 || strcmp(rule->istio, "IST0133") == 0;
 }
 

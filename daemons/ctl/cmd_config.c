@@ -124,6 +124,22 @@ static int tell_reload(struct ctl *c, const struct doc *reply)
 	return CTL_EXIT_OK;
 }
 
+/* It did not come to every proxy: did one say no, or is one late? */
+static bool is_refused(struct ctl *c)
+{
+	struct doc *st;
+	struct err err;
+
+	if (ctl_call_router(c, "Status", NULL, &st, &err) < 0)
+		return false;
+	const struct doc *proxies = doc_get(st, STR("proxies"));
+
+	for (size_t i = 0; proxies && proxies->kind == DOC_LIST && i < proxies->n; i++)
+		if (doc_get_str(proxies->v[i], "error", STR("")).n > 0)
+			return true;
+	return false;
+}
+
 int cmd_config_reload(struct ctl *c)
 {
 	bool wait = ctl_has(c, "wait");
@@ -136,7 +152,7 @@ int cmd_config_reload(struct ctl *c)
 		c->timeout_ms = 12000;
 	if (ctl_call_router(c, "Reload", params, &reply, &err) == 0)
 		return tell_reload(c, reply);
-	if (wait && err.code == KV_ERR_TIMEOUT)
+	if (wait && !ctl_is_unanswered(&err) && err.code != KV_ERR_REFUSED && !is_refused(c))
 		return ctl_fail(CTL_EXIT_TIMEOUT, "%s", err.text);
 	return ctl_fail_err(&err);
 }

@@ -245,7 +245,18 @@ static void set_if(struct ctl *c, struct doc *row, const char *key, const struct
 		doc_set(&c->arena, row, key, doc_copy(&c->arena, v));
 }
 
-static struct doc *proxy_row(struct ctl *c, const struct live *l, const struct live_proxy *p)
+/* node.name as it is in force. */
+static struct str node_name(struct ctl *c, const struct live *l)
+{
+	struct doc *reply;
+	struct err err;
+
+	if (!l->router || ctl_call_router(c, "Config", NULL, &reply, &err) < 0)
+		return STR("");
+	return doc_get_str(doc_get(doc_get(reply, STR("kvmesh")), STR("node")), "name", STR(""));
+}
+
+static struct doc *proxy_row(struct ctl *c, struct str node, const struct live_proxy *p)
 {
 	struct arena *a = &c->arena;
 	struct doc *row = doc_new_map(a);
@@ -254,7 +265,8 @@ static struct doc *proxy_row(struct ctl *c, const struct live *l, const struct l
 	int64_t left, now = clock_real_us();
 
 	doc_set_str(a, row, "name", str_c(p->name));
-	set_if(c, row, "node", doc_get(l->router, STR("node")));
+	if (node.n > 0)
+		doc_set_str(a, row, "node", node);
 	doc_set_str(a, row, "unit", live_unit(c, p->name));
 	doc_set_str(a, row, "config", live_state(p));
 	set_if(c, row, "generation", doc_get(st ? st : ro, STR("version")));
@@ -279,6 +291,8 @@ int cmd_proxy_status(struct ctl *c)
 	live_gather(c, &l);
 	if (!l.router && l.n_proxies == 0)
 		return ctl_fail_err(&l.router_err);
+	struct str node = node_name(c, &l);
+
 	if (!l.router)
 		ctl_note(c, "kvmeshctl: %s", l.router_err.text);
 	for (size_t i = 0; i < l.n_proxies; i++) {
@@ -286,7 +300,7 @@ int cmd_proxy_status(struct ctl *c)
 
 		if (c->n_words > 0 && strcmp(p->name, c->words[0]) != 0)
 			continue;
-		doc_add(&c->arena, rows, proxy_row(c, &l, p));
+		doc_add(&c->arena, rows, proxy_row(c, node, p));
 		if (!str_eq(live_state(p), STR("SYNCED")))
 			code = CTL_EXIT_NO;
 	}

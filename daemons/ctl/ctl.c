@@ -46,9 +46,6 @@ static int exit_of(const struct err *err)
 		return CTL_EXIT_TIMEOUT;
 	case KV_ERR_NOT_FOUND:
 		return CTL_EXIT_NOT_FOUND;
-	case KV_ERR_SYNTAX:
-	case KV_ERR_SCHEMA:
-		return CTL_EXIT_DATA;
 	default:
 		return CTL_EXIT_NO;
 	}

@@ -216,8 +216,8 @@ void health_data_plane(struct health *l, const struct live *live)
 		  each_proxy(l, live, why_not_ready).p, "kvmeshctl proxy-status -o wide");
 	if (live->router)
 		health_add(l, HEALTH_ERROR,
-			  arena_printf(a, "all %zu proxies run generation %lld", live->n_proxies,
-				       (long long)doc_get_int(live->router, "generation", 0)).p,
+			  arena_printf(a, "all %zu proxies run the configuration in force",
+				       live->n_proxies).p,
 			  each_proxy(l, live, why_not_synced).p, "kvmeshctl proxy-status -o wide");
 	health_add(l, HEALTH_WARNING, "proxies have the version of kvmeshctl",
 		  each_proxy(l, live, why_other_version).p, "kvmeshctl version");

@@ -2,6 +2,7 @@
 """kvmeshctl run: starts all, says so once, restarts what dies, leaves nothing behind."""
 
 import contextlib
+import json
 import os
 import pathlib
 import signal
@@ -113,7 +114,7 @@ def test_gateways_come_and_go_with_the_configuration(mesh):
     mesh.process.popen.send_signal(signal.SIGHUP)
     wait_for("the gateway", lambda: "kvmesh-proxy@edge" in children(mesh.process.pid))
     wait_for("the gateway in service", lambda: any(
-        p["name"] == "edge" and p["config"] == "SYNCED" for p in mesh.ctl_json("proxy-status")))
+        p["name"] == "edge" and p["config"] == "SYNCED" for p in json.loads(mesh.ctl("ps", "-o", "json").stdout)))
     path.unlink()
     mesh.process.popen.send_signal(signal.SIGHUP)
     wait_for("the gateway to go", lambda: "kvmesh-proxy@edge" not in children(mesh.process.pid))
