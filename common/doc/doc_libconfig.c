@@ -40,8 +40,8 @@ static enum doc_kind kind_of(const config_setting_t *s)
 	}
 }
 
-/* \xHH can make text that is none. */
-static void check_text(struct walker *w, const struct doc *d)
+/* \xHH can make text that is none; nothing above this layer must meet it. */
+static void check_text(struct walker *w, struct doc *d)
 {
 	struct str rest = d->s;
 	uint32_t code;
@@ -50,6 +50,7 @@ static void check_text(struct walker *w, const struct doc *d)
 		size_t n = str_utf8(rest, &code);
 		if (n == 0) {
 			doc_syntax_err(w->b.errs, d->at, "with its \\x escapes this text is not UTF-8");
+			d->s = STR("\xef\xbf\xbd");
 			return;
 		}
 		rest = str_skip(rest, n);

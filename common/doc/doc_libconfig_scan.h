@@ -12,7 +12,7 @@
 #include "doc/doc_file.h"
 
 /* libconfig compares each new name with all of its group: beyond this, use a list. */
-#define NATIVE_NAMES_MAX 1024
+#define NATIVE_NAMES_MAX 256
 
 struct native_mark {
 	struct origin at, key_at;

@@ -198,12 +198,12 @@ static void on_document_start(struct reader *r)
 	r->skip = r->bad = false;
 }
 
-/* Empty documents ("---" at the end, comments alone) are nothing. */
+/* Empty documents ("---" at the end, comments alone, a null) are nothing. */
 static void on_document_end(struct reader *r)
 {
 	struct doc *root = r->b.root;
 
-	if (r->bad || !root || (root->kind == DOC_NULL && root->plain))
+	if (r->bad || !root || root->kind == DOC_NULL)
 		return;
 	*vec_push_arena(r->b.a, r->file->docs, r->file->n, r->docs_cap) = root;
 }

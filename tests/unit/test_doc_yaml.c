@@ -93,6 +93,7 @@ START_TEST(reads_many_documents_and_skips_empty_ones)
 	ck_assert_uint_eq(f.docs[0]->v[0]->at.line, 3);
 	ck_assert_uint_eq(read_text("", YAML).n, 0);
 	ck_assert_uint_eq(read_text("# x", YAML).n, 0);
+	ck_assert_uint_eq(read_text("!!null", YAML).n, 0);
 	ck_assert_uint_eq(terrs.n, 0);
 }
 END_TEST
