@@ -9,6 +9,7 @@
 #include "base/arena.h"
 #include "base/log.h"
 #include "ca/authority.h"
+#include "ca/mint.h"
 
 #define SECOND_US 1000000ll
 #define BACKDATE_S 60
@@ -20,9 +21,9 @@
 #define RELEASE_US (1793491200ll * SECOND_US)           /* 2026-11-01 */
 #define CLOCK_LATEST_US (RELEASE_US + 20ll * 365 * 24 * 3600 * SECOND_US)
 
-static struct keystore_new_ca new_ca(const struct registry *r, int64_t now_us)
+static struct mint mint_of(const struct registry *r, int64_t now_us)
 {
-	return (struct keystore_new_ca){
+	return (struct mint){
 		.trust_domain = r->trust_domain,
 		.root_lifetime_us = r->root_lifetime_us,
 		.issuer_lifetime_us = r->issuer_lifetime_us,
@@ -34,12 +35,12 @@ static struct keystore_new_ca new_ca(const struct registry *r, int64_t now_us)
 static int open_keystore(const struct authority *a, const struct registry *r, int64_t now_us,
 			 struct keystore **ret, struct err *err)
 {
-	struct keystore_new_ca make;
+	struct mint mint;
 
 	*ret = NULL;
 	if (r)
-		make = new_ca(r, now_us);
-	int code = keystore_open(a->etc_dir, a->state_dir, r ? &make : NULL, ret, err);
+		mint = mint_of(r, now_us);
+	int code = keystore_open(a->etc_dir, a->state_dir, r ? &mint : NULL, ret, err);
 
 	if (code == -ENOENT && !r)
 		return 0;

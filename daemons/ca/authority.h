@@ -42,7 +42,7 @@ int authority_check(const char *etc_dir, const char *state_dir, struct err *err)
  */
 int authority_set_registry(struct authority *a, const struct doc *parameters, int64_t now_us,
 			   bool *ret_bundle_changed, struct err *err);
-/* SIGHUP: read the keys again; on error the old ones stay. */
+/* Read the keys again, replace an issuer that ends; on error the old ones stay. */
 int authority_reload(struct authority *a, int64_t now_us, bool *ret_bundle_changed,
 		     struct err *err);
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * keystore: the root, the issuing intermediate and its key: made at the first start, or those that
- * were put into ETC/ca under Istio's file names. Layer daemons/ca; with sign.c the only files here
- * that know OpenSSL. Owns the key of the issuer; the root's key is read only to make an issuer.
+ * were put into ETC/ca under Istio's file names. Layer daemons/ca; with files.c, mint.c, ossl.c and
+ * sign.c the only files here that know OpenSSL. Owns the key of the issuer; the root's key is read
+ * only to make an issuer.
  */
 #pragma once
 
@@ -15,21 +16,17 @@
 struct keystore;
 struct x509_st;                 /* OpenSSL's X509 */
 struct evp_pkey_st;             /* OpenSSL's EVP_PKEY */
-
-struct keystore_new_ca {                /* how to make what is missing */
-	struct str trust_domain;
-	int64_t root_lifetime_us, issuer_lifetime_us;
-	int64_t now_us;
-};
+struct mint;                    /* ca/mint.h */
 
 /* OpenSSL's locked, never dumped memory for keys; once, before any key is read. */
 int keystore_init(struct err *err);
 
 /*
  * ETC/ca/ca-key.pem and its companions when that file exists, else STATE/ca. -ENOENT: there is no
- * CA yet and nothing was made (make == NULL). make: what is missing in STATE is made there, 0400.
+ * CA yet and nothing was made (mint == NULL). mint: what is missing in STATE is made there, and an
+ * issuer that ends is replaced.
  */
-int keystore_open(const char *etc_dir, const char *state_dir, const struct keystore_new_ca *make,
+int keystore_open(const char *etc_dir, const char *state_dir, const struct mint *mint,
 		  struct keystore **ret, struct err *err);
 void keystore_free(struct keystore *k);
 

@@ -3,8 +3,10 @@ noinst_LIBRARIES += libkvca.a
 libkvca_a_SOURCES = \
 	%D%/attest.c %D%/attest.h \
 	%D%/authority.c %D%/authority.h \
+	%D%/files.c %D%/files.h \
 	%D%/keystore.c %D%/keystore.h \
 	%D%/ledger.c %D%/ledger.h \
+	%D%/mint.c %D%/mint.h \
 	%D%/ossl.c %D%/ossl.h \
 	%D%/policy.c %D%/policy.h \
 	%D%/rate.c %D%/rate.h \

@@ -17,6 +17,9 @@
 
 #define LIST_DEFAULT 100
 #define LIST_MAX 1000
+/* How often the issuer's age is looked at: some times during the overlap of two. */
+#define TICK_MIN_US 1000000ll
+#define TICK_MAX_US (3600 * TICK_MIN_US)
 
 struct server {
 	struct loop *loop;
@@ -24,6 +27,7 @@ struct server {
 	bool standalone;
 	struct ipc_server *ipc;
 	struct ipc_client *router;
+	struct loop_timer tick;
 	bool fresh;                     /* the registry is the router's present word */
 	struct list watchers;           /* struct watcher: calls of Roots */
 };
@@ -347,6 +351,39 @@ static void on_router(void *arg, bool connected)
 	say_status(s);
 }
 
+static void reload(struct server *s, bool quiet)
+{
+	struct err err = { 0 };
+	bool changed;
+	int r = authority_reload(s->authority, clock_real_us(), &changed, &err);
+
+	if (r < 0)
+		log_err("the old keys stay in use: %s", err.text);
+	else if (!quiet)
+		log_info("reload: the trust bundle is %s", changed ? "new" : "the same");
+	if (changed)
+		tell_watchers(s);
+}
+
+static void on_tick(void *arg)
+{
+	struct server *s = arg;
+	const struct registry *r = s->authority->registry;
+	int64_t after_us = r ? r->issuer_lifetime_us / 64 : TICK_MIN_US;
+
+	/* What was put into ETC/ca changes when its owner says so, by SIGHUP. */
+	if (s->authority->keystore && !keystore_is_plugged_in(s->authority->keystore))
+		reload(s, true);
+	if (after_us < TICK_MIN_US)
+		after_us = TICK_MIN_US;
+	loop_timer_set(&s->tick, (uint64_t)(after_us < TICK_MAX_US ? after_us : TICK_MAX_US));
+}
+
+void server_reload(struct server *s)
+{
+	reload(s, false);
+}
+
 struct server *server_new(struct loop *l, const struct daemon_options *o, struct authority *a,
 			  int listen_fd)
 {
@@ -360,6 +397,8 @@ struct server *server_new(struct loop *l, const struct daemon_options *o, struct
 	s->ipc = ipc_server_new(l, listen_fd, methods, s);
 	s->router = ipc_client_new(l, router);
 	ipc_client_on_connect(s->router, on_router, s);
+	loop_timer_init(&s->tick, l, on_tick, s);
+	loop_timer_set(&s->tick, TICK_MIN_US);
 	say_status(s);
 	return s;
 }
@@ -368,19 +407,6 @@ void server_free(struct server *s)
 {
 	ipc_server_free(s->ipc);
 	ipc_client_free(s->router);
+	loop_timer_done(&s->tick);
 	free(s);
-}
-
-void server_reload(struct server *s)
-{
-	struct err err = { 0 };
-	bool changed;
-	int r = authority_reload(s->authority, clock_real_us(), &changed, &err);
-
-	if (r < 0)
-		log_err("reload: the old keys stay in use: %s", err.text);
-	else
-		log_info("reload: the keys are %s", changed ? "new" : "the same");
-	if (changed)
-		tell_watchers(s);
 }

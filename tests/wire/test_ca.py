@@ -416,6 +416,60 @@ def test_damaged_registry_on_disk_falls_back(ca, csr):
     assert "damaged" in ca.text()
 
 
+def certificates(bundle):
+    return re.findall(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n", bundle, re.S)
+
+
+def test_issuer_is_replaced_before_it_ends(tmp_path, csr):
+    """The next one is trusted before it signs, and what the one before signed stays good."""
+    with Ca({**DEFAULT, "issuerLifetimeUs": 20_000_000}) as ca:
+        ca.start().ready()
+        first = ca.call("Status")["issuer"]["serial"]
+        leaves = [ca.sign(csr, spiffe("my-app"))["certificate"]]
+        with ca.client() as roots:
+            assert len(certificates(roots.call("Roots", more=True)["bundle"])) == 2
+            both = certificates(roots.next()["bundle"])
+            assert len(both) == 3
+            assert ca.call("Status")["issuer"]["serial"] == first
+            # The same bundle is in force when the next one begins to sign.
+            wait_for("the change", lambda: ca.call("Status")["issuer"]["serial"] != first)
+        leaves.append(ca.sign(csr, spiffe("my-app"))["certificate"])
+        anchors = tmp_path / "anchors.pem"
+        anchors.write_text("".join(both[1:]))
+        for i, pem in enumerate(leaves):
+            (tmp_path / f"{i}.pem").write_text(pem)
+            openssl("verify", "-x509_strict", "-no_check_time", "-partial_chain", "-trusted", anchors, tmp_path / f"{i}.pem")
+        issuers = [openssl("x509", "-noout", "-issuer", input=pem).stdout for pem in leaves]
+        assert issuers[0] != issuers[1]
+        for f in (ca.state / "ca").glob("*.pem"):
+            assert f.stat().st_mode & 0o777 == 0o400, f
+
+
+@pytest.mark.parametrize("moved", [["ca-next-key.pem"], ["ca-next-cert.pem"]])
+def test_crash_while_the_issuer_is_replaced(csr, moved):
+    """Of the two moves that put the next issuer in place one reached the disk: the next start does the other."""
+    with Ca() as ca:
+        ca.start().ready()
+        ca.stop()
+        d = ca.state / "ca"
+        old = {f: (d / f).read_bytes() for f in ("ca-key.pem", "ca-cert.pem")}
+        for f in old:
+            (d / f).unlink()
+        ca.start().ready()                  # another issuer of the same root
+        ca.stop(signal.SIGKILL)
+        for f in old:
+            (d / f).rename(d / f.replace("ca-", "ca-next-"))
+            (d / f).write_bytes(old[f])
+            (d / f).chmod(0o400)
+        next_serial = openssl("x509", "-noout", "-serial", "-in", d / "ca-next-cert.pem").stdout.split("=")[1].strip().lower()
+        for f in moved:
+            (d / f).rename(d / f.replace("ca-next-", "ca-"))
+        ca.start().ready()
+        assert ca.call("Status")["issuer"]["serial"] == next_serial
+        assert not list(d.glob("ca-next-*"))
+        assert "BEGIN" in ca.sign(csr, spiffe("my-app"))["certificate"]
+
+
 def plugged_in(ca, tmp_path, name):
     """A CA of somebody else's making under Istio's file names."""
     d = tmp_path / name
