@@ -49,8 +49,8 @@ void check_add(struct check *c, const char *code, struct origin at, const char *
 	va_end(ap);
 	if (at.line == 0 && c->r != NULL)
 		at = c->r->at;
-	err_list_add(c->errs, rule->level, rule->level == ERR_LEVEL_ERROR ? KV_ERR_CHECK : 0, code, at,
-		     "%.*s: %.*s", STR_ARG(c->what), STR_ARG(text));
+	err_list_add(c->errs, rule->level, rule->level == ERR_LEVEL_ERROR ? KV_ERR_CHECK : 0, code,
+		     at, "%.*s: %.*s", STR_ARG(c->what), STR_ARG(text));
 }
 
 static void check_name(struct check *c, const struct model_resource *r)
@@ -61,10 +61,12 @@ static void check_name(struct check *c, const struct model_resource *r)
 	while (str_split(&rest, '.', &piece))
 		good = good && check_is_label(piece);
 	if (!good)
-		check_add(c, "KVM0301", r->at, "the name must be lower-case letters, digits, '-' and '.', is '%.*s'",
+		check_add(c, "KVM0301", r->at,
+			  "the name must be lower-case letters, digits, '-' and '.', is '%.*s'",
 			  STR_ARG(r->name));
 	if (!check_is_label(r->ns))
-		check_add(c, "KVM0301", r->at, "the namespace must be lower-case letters, digits and '-', is '%.*s'",
+		check_add(c, "KVM0301", r->at,
+			  "the namespace must be lower-case letters, digits and '-', is '%.*s'",
 			  STR_ARG(r->ns));
 }
 

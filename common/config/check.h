@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * check: numbered rules over a model: inside a resource (Istio rule 2.18) and across resources. Layer
- * config. Every finding names its rule; rules are listed in check_rules[] and in docs/analysis.md.
- * A model whose check adds no error can be compiled.
+ * check: numbered rules over a model: inside a resource (Istio rule 2.18) and across resources.
+ * Layer config. Every finding names its rule; rules are listed in check_rules[] and in
+ * docs/analysis.md. A model whose check adds no error can be compiled.
  */
 #pragma once
 

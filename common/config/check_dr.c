@@ -6,7 +6,7 @@
 
 #define MAGLEV_MAX 5000011
 
-/* ---- load balancer ---------------------------------------------------------------------------------- */
+/* ---- load balancer ------------------------------------------------------------------------- */
 
 static bool is_prime(int64_t n)
 {
@@ -23,7 +23,8 @@ static void check_cookie(struct check *c, struct origin at, const struct model_h
 	for (size_t i = 0; cookie != NULL && i < cookie->attributes.n; i++)
 		for (size_t k = 0; k < i; k++)
 			if (str_eq(cookie->attributes.v[i].name, cookie->attributes.v[k].name))
-				check_add(c, "KVM0342", at, "httpCookie: attribute '%.*s' is given twice",
+				check_add(c, "KVM0342", at,
+					  "httpCookie: attribute '%.*s' is given twice",
 					  STR_ARG(cookie->attributes.v[i].name));
 }
 
@@ -34,13 +35,14 @@ static void check_hash(struct check *c, const struct model_consistent_hash *h)
 	if (h->httpHeaderName.p == NULL && h->httpCookie == NULL && !h->useSourceIp &&
 	    h->httpQueryParameterName.p == NULL)
 		check_add(c, "KVM0342", h->at,
-			  "consistentHash needs a key: httpHeaderName, httpCookie, useSourceIp or httpQueryParameterName");
+			  "consistentHash needs a key: httpHeaderName, httpCookie, useSourceIp or "
+			  "httpQueryParameterName");
 	if (h->has_minimumRingSize && (h->ringHash != NULL || h->maglev != NULL))
 		check_add(c, "KVM0342", h->at, "minimumRingSize excludes ringHash and maglev");
 	if (h->maglev != NULL && h->maglev->tableSize != 0 &&
 	    (!is_prime(h->maglev->tableSize) || h->maglev->tableSize >= MAGLEV_MAX))
-		check_add(c, "KVM0342", h->at, "maglev.tableSize must be a prime below %d, is %lld", MAGLEV_MAX,
-			  (long long)h->maglev->tableSize);
+		check_add(c, "KVM0342", h->at, "maglev.tableSize must be a prime below %d, is %lld",
+			  MAGLEV_MAX, (long long)h->maglev->tableSize);
 	check_cookie(c, h->at, h->httpCookie);
 }
 
@@ -65,15 +67,20 @@ static void check_distribute(struct check *c, const struct model_locality_lb *l)
 		for (size_t k = 0; k < d->toWeights.n; k++) {
 			sum += d->toWeights.v[k].value;
 			for (size_t j = 0; j < k; j++)
-				if (localities_overlap(d->toWeights.v[j].key, d->toWeights.v[k].key))
-					check_add(c, "KVM0342", d->at, "distribute.to: '%.*s' and '%.*s' overlap",
-						  STR_ARG(d->toWeights.v[j].key), STR_ARG(d->toWeights.v[k].key));
+				if (localities_overlap(d->toWeights.v[j].key,
+						       d->toWeights.v[k].key))
+					check_add(c, "KVM0342", d->at,
+						  "distribute.to: '%.*s' and '%.*s' overlap",
+						  STR_ARG(d->toWeights.v[j].key),
+						  STR_ARG(d->toWeights.v[k].key));
 		}
 		if (sum != 100)
-			check_add(c, "KVM0342", d->at, "distribute.to: the weights make %lld, not 100", (long long)sum);
+			check_add(c, "KVM0342", d->at,
+				  "distribute.to: the weights make %lld, not 100", (long long)sum);
 		for (size_t k = 0; k < i; k++)
 			if (localities_overlap(d->from, l->distribute.v[k].from))
-				check_add(c, "KVM0342", d->at, "distribute.from: '%.*s' and '%.*s' overlap",
+				check_add(c, "KVM0342", d->at,
+					  "distribute.from: '%.*s' and '%.*s' overlap",
 					  STR_ARG(l->distribute.v[k].from), STR_ARG(d->from));
 	}
 }
@@ -92,9 +99,11 @@ static void check_failover(struct check *c, const struct model_locality_lb *l)
 		const struct model_locality_failover *f = &l->failover.v[i];
 
 		if (str_eq(f->from, f->to))
-			check_add(c, "KVM0342", f->at, "failover: from and to are both '%.*s'", STR_ARG(f->from));
+			check_add(c, "KVM0342", f->at, "failover: from and to are both '%.*s'",
+				  STR_ARG(f->from));
 		if (has_any(f->from, "/*") || has_any(f->to, "/*"))
-			check_add(c, "KVM0342", f->at, "failover takes regions only, without '/' and '*'");
+			check_add(c, "KVM0342", f->at,
+				  "failover takes regions only, without '/' and '*'");
 	}
 }
 
@@ -122,7 +131,7 @@ void check_balancer(struct check *c, const struct model_load_balancer *lb, bool 
 		check_add(c, "KVM0342", lb->at, "localityLbSetting excludes zoneAwareLbSetting");
 }
 
-/* ---- pool, outliers, TLS ------------------------------------------------------------------------------ */
+/* ---- pool, outliers, TLS ------------------------------------------------------------------- */
 
 void check_pool(struct check *c, struct origin at, const struct model_connection_pool *p)
 {
@@ -132,15 +141,19 @@ void check_pool(struct check *c, struct origin at, const struct model_connection
 		at = p->at;
 	if (p->tcp == NULL && p->http == NULL)
 		check_add(c, "KVM0343", at, "connectionPool needs tcp or http");
-	if (p->http != NULL && p->http->h2UpgradePolicy == MODEL_H2_UPGRADE_UPGRADE && p->http->useClientProtocol)
-		check_add(c, "KVM0343", p->http->at, "h2UpgradePolicy UPGRADE excludes useClientProtocol");
+	if (p->http != NULL && p->http->h2UpgradePolicy == MODEL_H2_UPGRADE_UPGRADE &&
+	    p->http->useClientProtocol)
+		check_add(c, "KVM0343", p->http->at,
+			  "h2UpgradePolicy UPGRADE excludes useClientProtocol");
 }
 
 void check_outlier(struct check *c, const struct model_outlier_detection *o)
 {
-	if (o != NULL && o->has_consecutiveLocalOriginFailures && !o->splitExternalLocalOriginErrors)
+	if (o != NULL && o->has_consecutiveLocalOriginFailures &&
+	    !o->splitExternalLocalOriginErrors)
 		check_add(c, "KVM0344", o->at,
-			  "consecutiveLocalOriginFailures needs splitExternalLocalOriginErrors = true");
+			  "consecutiveLocalOriginFailures needs splitExternalLocalOriginErrors = "
+			  "true");
 }
 
 static void check_mutual(struct check *c, const struct model_client_tls *t)
@@ -152,8 +165,10 @@ static void check_mutual(struct check *c, const struct model_client_tls *t)
 		check_add(c, "KVM0345", t->at, "MUTUAL needs clientCertificate and privateKey");
 	if (t->credentialName.n > 0 && (files || t->caCertificates.n > 0))
 		check_add(c, "KVM0345", t->at, "credentialName excludes paths of files");
-	if (t->mode == MODEL_CLIENT_TLS_ISTIO_MUTUAL && (files || t->caCertificates.n > 0 || t->credentialName.n > 0))
-		check_add(c, "KVM0345", t->at, "ISTIO_MUTUAL uses the mesh's own certificates: no files here");
+	if (t->mode == MODEL_CLIENT_TLS_ISTIO_MUTUAL &&
+	    (files || t->caCertificates.n > 0 || t->credentialName.n > 0))
+		check_add(c, "KVM0345", t->at,
+			  "ISTIO_MUTUAL uses the mesh's own certificates: no files here");
 }
 
 void check_client_tls(struct check *c, const struct model_client_tls *t, bool at_port)
@@ -162,13 +177,15 @@ void check_client_tls(struct check *c, const struct model_client_tls *t, bool at
 		return;
 	check_mutual(c, t);
 	if (t->insecureSkipVerify && (t->caCertificates.n > 0 || t->subjectAltNames.n > 0))
-		check_add(c, "KVM0345", t->at, "insecureSkipVerify excludes caCertificates and subjectAltNames");
+		check_add(c, "KVM0345", t->at,
+			  "insecureSkipVerify excludes caCertificates and subjectAltNames");
 	if (t->insecureSkipVerify && t->mode != MODEL_CLIENT_TLS_DISABLE)
 		check_add(c, at_port ? "KVM0129" : "KVM0128", t->at,
-			  "the server is not verified: whoever is in between can read and change everything");
+			  "the server is not verified: whoever is in between can read and change "
+			  "everything");
 }
 
-/* ---- policies and subsets ------------------------------------------------------------------------------- */
+/* ---- policies and subsets ------------------------------------------------------------------ */
 
 static void check_port_policy(struct check *c, const struct model_port_traffic_policy *p)
 {
@@ -182,12 +199,14 @@ static void check_policy(struct check *c, const struct model_traffic_policy *p)
 {
 	if (p == NULL)
 		return;
-	if (p->loadBalancer == NULL && p->connectionPool == NULL && p->outlierDetection == NULL && p->tls == NULL &&
-	    p->portLevelSettings.n == 0 && p->tunnel == NULL && p->proxyProtocol == NULL && p->retryBudget == NULL)
+	if (p->loadBalancer == NULL && p->connectionPool == NULL && p->outlierDetection == NULL &&
+	    p->tls == NULL && p->portLevelSettings.n == 0 && p->tunnel == NULL &&
+	    p->proxyProtocol == NULL && p->retryBudget == NULL)
 		check_add(c, "KVM0340", p->at, "trafficPolicy is empty");
 	if (p->tunnel != NULL && p->proxyProtocol != NULL)
 		check_add(c, "KVM0340", p->at, "tunnel excludes proxyProtocol");
-	if (p->tunnel != NULL && p->tunnel->protocol.p != NULL && !str_eq(p->tunnel->protocol, STR("CONNECT")) &&
+	if (p->tunnel != NULL && p->tunnel->protocol.p != NULL &&
+	    !str_eq(p->tunnel->protocol, STR("CONNECT")) &&
 	    !str_eq(p->tunnel->protocol, STR("POST")))
 		check_add(c, "KVM0340", p->tunnel->at, "tunnel.protocol must be CONNECT or POST");
 	check_balancer(c, p->loadBalancer, p->outlierDetection != NULL);
@@ -197,8 +216,10 @@ static void check_policy(struct check *c, const struct model_traffic_policy *p)
 	for (size_t i = 0; i < p->portLevelSettings.n; i++) {
 		check_port_policy(c, &p->portLevelSettings.v[i]);
 		for (size_t k = 0; k < i; k++)
-			if (p->portLevelSettings.v[k].port != NULL && p->portLevelSettings.v[i].port != NULL &&
-			    p->portLevelSettings.v[k].port->number == p->portLevelSettings.v[i].port->number)
+			if (p->portLevelSettings.v[k].port != NULL &&
+			    p->portLevelSettings.v[i].port != NULL &&
+			    p->portLevelSettings.v[k].port->number ==
+				    p->portLevelSettings.v[i].port->number)
 				check_add(c, "KVM0340", p->portLevelSettings.v[i].at,
 					  "portLevelSettings has port %lld twice",
 					  (long long)p->portLevelSettings.v[i].port->number);
@@ -209,21 +230,25 @@ void check_destination_rule(struct check *c, const struct model_destination_rule
 {
 	check_host(c, dr->r.at, "host", dr->host, false);
 	if (str_eq(dr->host, STR("*")))
-		check_add(c, "KVM0133", dr->r.at, "host '*' is for every service, also those outside");
+		check_add(c, "KVM0133", dr->r.at,
+			  "host '*' is for every service, also those outside");
 	check_export_to(c, &dr->exportTo, false);
 	if (dr->workloadSelector != NULL && dr->exportTo.n > 0 &&
 	    !(dr->exportTo.n == 1 && (str_eq(dr->exportTo.v[0], STR(".")) ||
 				      str_eq(model_ns(c->m, dr->exportTo.v[0]), dr->r.ns))))
-		check_add(c, "KVM0310", dr->r.at, "with workloadSelector, exportTo can only be '.'");
+		check_add(c, "KVM0310", dr->r.at,
+			  "with workloadSelector, exportTo can only be '.'");
 	check_policy(c, dr->trafficPolicy);
 	for (size_t i = 0; i < dr->subsets.n; i++) {
 		const struct model_subset *s = &dr->subsets.v[i];
 
 		if (!check_is_label(s->name))
-			check_add(c, "KVM0341", s->at, "subset '%.*s' is no DNS label", STR_ARG(s->name));
+			check_add(c, "KVM0341", s->at, "subset '%.*s' is no DNS label",
+				  STR_ARG(s->name));
 		for (size_t k = 0; k < i; k++)
 			if (str_eq(dr->subsets.v[k].name, s->name))
-				check_add(c, "KVM0341", s->at, "subset '%.*s' is defined twice", STR_ARG(s->name));
+				check_add(c, "KVM0341", s->at, "subset '%.*s' is defined twice",
+					  STR_ARG(s->name));
 		check_policy(c, s->trafficPolicy);
 	}
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * check_fields: one walk over a resource's document for what a field's type or name tells by itself:
- * durations, percentages, expressions, labels, old forms, and fields that have no effect. Layer config.
+ * check_fields: one walk over a resource's document for what a field's type or name tells by
+ * itself: durations, percentages, expressions, labels, old forms, and fields that have no effect.
+ * Layer config.
  */
 #include "config/check_parts.h"
 #include "snap/re2.h"
@@ -9,7 +10,7 @@
 struct walk {
 	struct check *c;
 	bool uses;                      /* report fields that are not enforced */
-	const char *covered;            /* path of the last such field: what is below is told with it */
+	const char *covered; /* path of the last such field: what is below is told with it */
 };
 
 static bool ends_with(const char *path, const char *const *suffixes)
@@ -22,15 +23,18 @@ static bool ends_with(const char *path, const char *const *suffixes)
 
 static void walk_duration(struct check *c, const char *path, const struct doc *d)
 {
-	static const char *const positive[] = { ".perTryTimeout", ".fixedDelay", ".connectTimeout", ".backoff",
-						".interval", ".baseEjectionTime", ".warmup.duration",
-						".reportingInterval", NULL };
+	static const char *const positive[] = {
+		".perTryTimeout",   ".fixedDelay",        ".connectTimeout",
+		".backoff",         ".interval",          ".baseEjectionTime",
+		".warmup.duration", ".reportingInterval", NULL
+	};
 	int64_t us;
 
 	if (d->kind != DOC_STR || !str_to_duration_us(d->s, &us))
 		return;
 	if (us % 1000 != 0)
-		check_add(c, "KVM0305", d->at, "%s must be whole milliseconds, is %.*s", path, STR_ARG(d->s));
+		check_add(c, "KVM0305", d->at, "%s must be whole milliseconds, is %.*s", path,
+			  STR_ARG(d->s));
 	else if (us == 0 && ends_with(path, positive))
 		check_add(c, "KVM0305", d->at, "%s must be at least 1ms", path);
 }
@@ -50,19 +54,22 @@ static bool is_presence(const char *path, struct str value)
 	       (strstr(path, "eaders") != NULL || strstr(path, "queryParams") != NULL);
 }
 
-static void walk_string(struct check *c, const char *path, const struct field *f, const struct doc *d)
+static void walk_string(struct check *c, const char *path, const struct field *f,
+			const struct doc *d)
 {
 	struct err e = { 0 };
 
 	if (d->kind != DOC_STR || d->s.n == 0 || is_presence(path, d->s))
 		return;
-	if (strcmp(f->name, "regex") != 0 && !str_has_suffix(str_c(path), STR("uriRegexRewrite.match")))
+	if (strcmp(f->name, "regex") != 0 &&
+	    !str_has_suffix(str_c(path), STR("uriRegexRewrite.match")))
 		return;
 	if (re2_check(d->s, &e) < 0)
 		check_add(c, "KVM0308", d->at, "%s: %s", path, e.text);
 }
 
-static void walk_labels(struct check *c, const char *path, const struct field *f, const struct doc *d)
+static void walk_labels(struct check *c, const char *path, const struct field *f,
+			const struct doc *d)
 {
 	static const char *const names[] = { "labels", "matchLabels", "sourceLabels", "selector" };
 
@@ -70,7 +77,8 @@ static void walk_labels(struct check *c, const char *path, const struct field *f
 		if (strcmp(f->name, names[i]) != 0 || d->kind != DOC_MAP)
 			continue;
 		for (size_t k = 0; k < d->n; k++) {
-			struct label l = { d->v[k]->key, d->v[k]->kind == DOC_STR ? d->v[k]->s : STR("") };
+			struct label l = { d->v[k]->key,
+					   d->v[k]->kind == DOC_STR ? d->v[k]->s : STR("") };
 
 			check_labels(c, d->v[k]->at, path, &(struct labels){ &l, 1 });
 		}
@@ -79,14 +87,20 @@ static void walk_labels(struct check *c, const char *path, const struct field *f
 
 static void walk_old(struct check *c, const char *path, const struct field *f, const struct doc *d)
 {
-	static const char *const old[] = { ".delay.percent", ".mirrorPercent", ".corsPolicy.allowOrigin",
-					   ".consecutiveErrors", ".warmupDurationSecs",
-					   ".consistentHash.minimumRingSize", ".egressProxy", NULL };
+	static const char *const old[] = { ".delay.percent",
+					   ".mirrorPercent",
+					   ".corsPolicy.allowOrigin",
+					   ".consecutiveErrors",
+					   ".warmupDurationSecs",
+					   ".consistentHash.minimumRingSize",
+					   ".egressProxy",
+					   NULL };
 
 	if (ends_with(path, old))
 		check_add(c, "KVM0150", d->at, "%s is deprecated. %s", path, f->help);
 	if (strcmp(f->name, "simple") == 0 && d->kind == DOC_STR && str_eq(d->s, STR("LEAST_CONN")))
-		check_add(c, "KVM0150", d->at, "%s: LEAST_CONN is deprecated. Old name of LEAST_REQUEST", path);
+		check_add(c, "KVM0150", d->at,
+			  "%s: LEAST_CONN is deprecated. Old name of LEAST_REQUEST", path);
 }
 
 /* Written, but with the value that means "nothing": not worth a word. */
@@ -143,7 +157,8 @@ static void walk_use(struct walk *w, const char *path, const struct field *f, co
 	if (!w->uses || is_below(path, w->covered))
 		return;
 	if (note != NULL)
-		check_add(w->c, "KVM0900", d->at, "%s '%.*s' is not enforced yet: %s", path, STR_ARG(d->s), note);
+		check_add(w->c, "KVM0900", d->at, "%s '%.*s' is not enforced yet: %s", path,
+			  STR_ARG(d->s), note);
 	if (f->status == FIELD_WORKS || f->status == FIELD_REFUSED || is_idle(f, d))
 		return;
 	w->covered = arena_strdup(&w->c->arena, path);

@@ -6,8 +6,8 @@
 
 bool check_is_gateway_protocol(struct str protocol, bool *ret_tls)
 {
-	static const char *const words[] = { "HTTP", "HTTPS", "GRPC", "GRPC-WEB", "HTTP2", "MONGO", "REDIS",
-					     "MYSQL", "TCP", "TLS" };
+	static const char *const words[] = { "HTTP",  "HTTPS", "GRPC",  "GRPC-WEB", "HTTP2",
+					     "MONGO", "REDIS", "MYSQL", "TCP",      "TLS" };
 
 	*ret_tls = str_ieq(protocol, STR("HTTPS")) || str_ieq(protocol, STR("TLS"));
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
@@ -16,7 +16,7 @@ bool check_is_gateway_protocol(struct str protocol, bool *ret_tls)
 	return false;
 }
 
-/* ---- TLS of a server ------------------------------------------------------------------------------- */
+/* ---- TLS of a server ----------------------------------------------------------------------- */
 
 static bool has_certificate(const struct model_server_tls *t)
 {
@@ -30,20 +30,27 @@ static void check_sources(struct check *c, const struct model_server_tls *t)
 		(t->serverCertificate.n > 0 || t->privateKey.n > 0) + (t->tlsCertificates.n > 0);
 
 	if (n > 1)
-		check_add(c, "KVM0371", t->at, "certificates from more than one source: credentialName, credentialNames, paths or tlsCertificates");
+		check_add(c, "KVM0371", t->at,
+			  "certificates from more than one source: credentialName, "
+			  "credentialNames, paths or tlsCertificates");
 	if (t->credentialNames.n > 2 || t->tlsCertificates.n > 2)
-		check_add(c, "KVM0133", t->at, "more than two certificates: the first two are used");
+		check_add(c, "KVM0133", t->at,
+			  "more than two certificates: the first two are used");
 	if (t->caCrl.n > 0 && (t->credentialName.n > 0 || t->mode == MODEL_SERVER_TLS_SIMPLE))
-		check_add(c, "KVM0371", t->at, "caCrl needs caCertificates and client certificates");
+		check_add(c, "KVM0371", t->at,
+			  "caCrl needs caCertificates and client certificates");
 }
 
 static void check_own_certificate(struct check *c, const struct model_server_tls *t)
 {
-	bool credential = t->credentialName.n > 0 || t->credentialNames.n > 0 || t->tlsCertificates.n > 0;
-	bool clients = t->mode == MODEL_SERVER_TLS_MUTUAL || t->mode == MODEL_SERVER_TLS_OPTIONAL_MUTUAL;
+	bool credential =
+		t->credentialName.n > 0 || t->credentialNames.n > 0 || t->tlsCertificates.n > 0;
+	bool clients =
+		t->mode == MODEL_SERVER_TLS_MUTUAL || t->mode == MODEL_SERVER_TLS_OPTIONAL_MUTUAL;
 
 	if (!credential && (t->serverCertificate.n == 0 || t->privateKey.n == 0))
-		check_add(c, "KVM0371", t->at, "the mode needs credentialName, or serverCertificate and privateKey");
+		check_add(c, "KVM0371", t->at,
+			  "the mode needs credentialName, or serverCertificate and privateKey");
 	if (clients && !credential && t->caCertificates.n == 0)
 		check_add(c, "KVM0371", t->at, "client certificates need caCertificates");
 }
@@ -58,12 +65,14 @@ static void check_mode(struct check *c, const struct model_server_tls *t)
 		break;
 	case MODEL_SERVER_TLS_ISTIO_MUTUAL:
 		if (has_certificate(t) || t->caCertificates.n > 0)
-			check_add(c, "KVM0371", t->at, "ISTIO_MUTUAL uses the mesh's own certificates: no files here");
+			check_add(c, "KVM0371", t->at,
+				  "ISTIO_MUTUAL uses the mesh's own certificates: no files here");
 		break;
 	case MODEL_SERVER_TLS_PASSTHROUGH:
 	case MODEL_SERVER_TLS_AUTO_PASSTHROUGH:
 		if (has_certificate(t))
-			check_add(c, "KVM0133", t->at, "TLS is passed through: the certificates are not used");
+			check_add(c, "KVM0133", t->at,
+				  "TLS is passed through: the certificates are not used");
 		break;
 	}
 }
@@ -71,10 +80,20 @@ static void check_mode(struct check *c, const struct model_server_tls *t)
 static bool is_cipher(struct str s)
 {
 	static const char *const known[] = {
-		"ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-RSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384",
-		"ECDHE-RSA-AES256-GCM-SHA384", "ECDHE-ECDSA-CHACHA20-POLY1305", "ECDHE-RSA-CHACHA20-POLY1305",
-		"ECDHE-ECDSA-AES128-SHA", "ECDHE-RSA-AES128-SHA", "ECDHE-ECDSA-AES256-SHA",
-		"ECDHE-RSA-AES256-SHA", "AES128-GCM-SHA256", "AES256-GCM-SHA384", "AES128-SHA", "AES256-SHA",
+		"ECDHE-ECDSA-AES128-GCM-SHA256",
+		"ECDHE-RSA-AES128-GCM-SHA256",
+		"ECDHE-ECDSA-AES256-GCM-SHA384",
+		"ECDHE-RSA-AES256-GCM-SHA384",
+		"ECDHE-ECDSA-CHACHA20-POLY1305",
+		"ECDHE-RSA-CHACHA20-POLY1305",
+		"ECDHE-ECDSA-AES128-SHA",
+		"ECDHE-RSA-AES128-SHA",
+		"ECDHE-ECDSA-AES256-SHA",
+		"ECDHE-RSA-AES256-SHA",
+		"AES128-GCM-SHA256",
+		"AES256-GCM-SHA384",
+		"AES128-SHA",
+		"AES256-SHA",
 	};
 
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
@@ -85,14 +104,16 @@ static bool is_cipher(struct str s)
 
 static void check_versions(struct check *c, const struct model_server_tls *t)
 {
-	if (t->maxProtocolVersion != MODEL_TLS_AUTO && t->maxProtocolVersion < t->minProtocolVersion)
+	if (t->maxProtocolVersion != MODEL_TLS_AUTO &&
+	    t->maxProtocolVersion < t->minProtocolVersion)
 		check_add(c, "KVM0371", t->at, "maxProtocolVersion is below minProtocolVersion");
 	if ((t->minProtocolVersion == MODEL_TLS_V1_0 || t->minProtocolVersion == MODEL_TLS_V1_1) &&
 	    t->cipherSuites.n == 0)
 		check_add(c, "KVM0133", t->at, "TLS below 1.2 needs cipherSuites that it can use");
 	for (size_t i = 0; i < t->cipherSuites.n; i++) {
 		if (!is_cipher(t->cipherSuites.v[i]))
-			check_add(c, "KVM0133", t->at, "cipherSuites: '%.*s' is unknown and left out",
+			check_add(c, "KVM0133", t->at,
+				  "cipherSuites: '%.*s' is unknown and left out",
 				  STR_ARG(t->cipherSuites.v[i]));
 		for (size_t k = 0; k < i; k++)
 			if (str_eq(t->cipherSuites.v[i], t->cipherSuites.v[k]))
@@ -110,22 +131,25 @@ void check_server_tls(struct check *c, const struct model_server *s)
 		return;
 	http = str_ieq(s->port->protocol, STR("HTTP"));
 	if (t == NULL && tls)
-		check_add(c, "KVM0371", s->at, "a port of protocol %.*s needs tls", STR_ARG(s->port->protocol));
+		check_add(c, "KVM0371", s->at, "a port of protocol %.*s needs tls",
+			  STR_ARG(s->port->protocol));
 	if (t == NULL)
 		return;
 	if (!tls) {
 		if (!http || has_certificate(t) || t->has_mode)
-			check_add(c, "KVM0371", t->at, "a plain port takes no tls%s", http ? " but httpsRedirect" : "");
+			check_add(c, "KVM0371", t->at, "a plain port takes no tls%s",
+				  http ? " but httpsRedirect" : "");
 		return;
 	}
 	if (t->httpsRedirect)
-		check_add(c, "KVM0133", t->at, "httpsRedirect is for plain HTTP ports; here it does nothing");
+		check_add(c, "KVM0133", t->at,
+			  "httpsRedirect is for plain HTTP ports; here it does nothing");
 	check_sources(c, t);
 	check_mode(c, t);
 	check_versions(c, t);
 }
 
-/* ---- Gateway ----------------------------------------------------------------------------------------- */
+/* ---- Gateway ------------------------------------------------------------------------------- */
 
 static void check_gateway_host(struct check *c, struct origin at, struct str host)
 {
@@ -146,14 +170,18 @@ static void check_server_port(struct check *c, const struct model_server *s)
 	if (s->port->name.n == 0)
 		check_add(c, "KVM0370", s->port->at, "the port needs a name");
 	else if (!check_is_label(s->port->name))
-		check_add(c, "KVM0311", s->port->at, "port name '%.*s' is no DNS label", STR_ARG(s->port->name));
+		check_add(c, "KVM0311", s->port->at, "port name '%.*s' is no DNS label",
+			  STR_ARG(s->port->name));
 	if (!check_is_gateway_protocol(s->port->protocol, &tls))
-		check_add(c, "KVM0370", s->port->at, "protocol '%.*s' is unknown", STR_ARG(s->port->protocol));
+		check_add(c, "KVM0370", s->port->at, "protocol '%.*s' is unknown",
+			  STR_ARG(s->port->protocol));
 	if (is_socket ? s->port->number != 0 : s->port->number == 0)
 		check_add(c, "KVM0370", s->port->at,
-			  is_socket ? "a unix: bind needs port number 0" : "the port needs a number");
+			  is_socket ? "a unix: bind needs port number 0"
+				    : "the port needs a number");
 	if (s->bind.n > 0 && !is_socket && !names_is_ip(s->bind))
-		check_add(c, "KVM0309", s->at, "bind must be an IP address or unix:/path, is '%.*s'", STR_ARG(s->bind));
+		check_add(c, "KVM0309", s->at,
+			  "bind must be an IP address or unix:/path, is '%.*s'", STR_ARG(s->bind));
 }
 
 void check_gateway(struct check *c, const struct model_gateway *g)
@@ -161,7 +189,8 @@ void check_gateway(struct check *c, const struct model_gateway *g)
 	if (g->servers.n == 0)
 		check_add(c, "KVM0370", g->r.at, "servers are missing");
 	if (!check_is_label(g->r.name))
-		check_add(c, "KVM0301", g->r.at, "the name of a Gateway must be a DNS label without dots");
+		check_add(c, "KVM0301", g->r.at,
+			  "the name of a Gateway must be a DNS label without dots");
 	if (g->selector.n == 0)
 		check_add(c, "KVM0208", g->r.at, "an empty selector is for every gateway workload");
 	for (size_t i = 0; i < g->servers.n; i++) {
@@ -172,14 +201,15 @@ void check_gateway(struct check *c, const struct model_gateway *g)
 			check_gateway_host(c, s->at, s->hosts.v[k]);
 		check_server_tls(c, s);
 		for (size_t k = 0; k < i; k++)
-			if (s->port != NULL && g->servers.v[k].port != NULL && s->port->name.n > 0 &&
+			if (s->port != NULL && g->servers.v[k].port != NULL &&
+			    s->port->name.n > 0 &&
 			    str_eq(s->port->name, g->servers.v[k].port->name))
-				check_add(c, "KVM0311", s->port->at, "port name '%.*s' is used twice",
-					  STR_ARG(s->port->name));
+				check_add(c, "KVM0311", s->port->at,
+					  "port name '%.*s' is used twice", STR_ARG(s->port->name));
 	}
 }
 
-/* ---- Sidecar ----------------------------------------------------------------------------------------- */
+/* ---- Sidecar ------------------------------------------------------------------------------- */
 
 static void check_ingress(struct check *c, const struct model_sidecar *s, size_t i)
 {
@@ -193,19 +223,24 @@ static void check_ingress(struct check *c, const struct model_sidecar *s, size_t
 	if (in->port->number == 0)
 		check_add(c, "KVM0380", in->at, "ingress needs a port number");
 	if (!check_is_gateway_protocol(in->port->protocol, &tls))
-		check_add(c, "KVM0380", in->port->at, "protocol '%.*s' is unknown", STR_ARG(in->port->protocol));
+		check_add(c, "KVM0380", in->port->at, "protocol '%.*s' is unknown",
+			  STR_ARG(in->port->protocol));
 	if (in->bind.n > 0 && !names_is_ip(in->bind))
-		check_add(c, "KVM0309", in->at, "bind must be an IP address, is '%.*s'", STR_ARG(in->bind));
+		check_add(c, "KVM0309", in->at, "bind must be an IP address, is '%.*s'",
+			  STR_ARG(in->bind));
 	if (in->defaultEndpoint.n > 0 && !str_has_prefix(in->defaultEndpoint, STR("unix:///")) &&
 	    in->defaultEndpoint.p[0] != ':' && !check_host_port(in->defaultEndpoint, &host, &port))
-		check_add(c, "KVM0380", in->at, "defaultEndpoint must be 127.0.0.1:PORT or unix:///path, is '%.*s'",
+		check_add(c, "KVM0380", in->at,
+			  "defaultEndpoint must be 127.0.0.1:PORT or unix:///path, is '%.*s'",
 			  STR_ARG(in->defaultEndpoint));
 	if (in->tls != NULL && !tls)
 		check_add(c, "KVM0380", in->at, "tls needs protocol HTTPS or TLS");
 	check_pool(c, in->at, in->connectionPool);
 	for (size_t k = 0; k < i; k++)
-		if (s->ingress.v[k].port != NULL && s->ingress.v[k].port->number == in->port->number)
-			check_add(c, "KVM0380", in->at, "ingress has port %lld twice", (long long)in->port->number);
+		if (s->ingress.v[k].port != NULL &&
+		    s->ingress.v[k].port->number == in->port->number)
+			check_add(c, "KVM0380", in->at, "ingress has port %lld twice",
+				  (long long)in->port->number);
 }
 
 static void check_egress_hosts(struct check *c, const struct model_sidecar_egress *e)
@@ -215,17 +250,21 @@ static void check_egress_hosts(struct check *c, const struct model_sidecar_egres
 		ptrdiff_t slash = str_find(host, '/');
 
 		if (slash < 0) {
-			check_add(c, "KVM0380", e->at, "egress host '%.*s' must be NAMESPACE/NAME, for example ./%.*s",
+			check_add(c, "KVM0380", e->at,
+				  "egress host '%.*s' must be NAMESPACE/NAME, for example ./%.*s",
 				  STR_ARG(host), STR_ARG(host));
 			continue;
 		}
 		ns = str_take(host, (size_t)slash);
-		if (!str_eq(ns, STR("*")) && !str_eq(ns, STR(".")) && !str_eq(ns, STR("~")) && !check_is_label(ns))
-			check_add(c, "KVM0380", e->at, "egress host: '%.*s' is no namespace", STR_ARG(ns));
+		if (!str_eq(ns, STR("*")) && !str_eq(ns, STR(".")) && !str_eq(ns, STR("~")) &&
+		    !check_is_label(ns))
+			check_add(c, "KVM0380", e->at, "egress host: '%.*s' is no namespace",
+				  STR_ARG(ns));
 		check_host(c, e->at, "egress host", str_skip(host, (size_t)slash + 1), false);
 		for (size_t k = 0; k < i; k++)
 			if (str_eq(e->hosts.v[k], host))
-				check_add(c, "KVM0133", e->at, "egress names '%.*s' twice", STR_ARG(host));
+				check_add(c, "KVM0133", e->at, "egress names '%.*s' twice",
+					  STR_ARG(host));
 		if (str_eq(host, STR("*/*")) && e->hosts.n > 1)
 			check_add(c, "KVM0133", e->at, "egress '*/*' covers all the other hosts");
 	}
@@ -236,14 +275,17 @@ static void check_egress(struct check *c, const struct model_sidecar *s, size_t 
 	const struct model_sidecar_egress *e = &s->egress.v[i];
 
 	if (e->port == NULL && i + 1 < s->egress.n)
-		check_add(c, "KVM0380", e->at, "the egress listener without port must be the last, and the only one");
+		check_add(c, "KVM0380", e->at,
+			  "the egress listener without port must be the last, and the only one");
 	if (e->port == NULL && e->bind.n > 0)
 		check_add(c, "KVM0380", e->at, "bind needs a port");
 	check_egress_hosts(c, e);
 	for (size_t k = 0; k < i; k++)
 		if (s->egress.v[k].port != NULL && e->port != NULL &&
-		    s->egress.v[k].port->number == e->port->number && str_eq(s->egress.v[k].bind, e->bind))
-			check_add(c, "KVM0380", e->at, "egress has port %lld twice", (long long)e->port->number);
+		    s->egress.v[k].port->number == e->port->number &&
+		    str_eq(s->egress.v[k].bind, e->bind))
+			check_add(c, "KVM0380", e->at, "egress has port %lld twice",
+				  (long long)e->port->number);
 }
 
 void check_sidecar(struct check *c, const struct model_sidecar *s)
@@ -251,7 +293,8 @@ void check_sidecar(struct check *c, const struct model_sidecar *s)
 	const struct model_outbound_policy *p = s->outboundTrafficPolicy;
 
 	if (s->ingress.n == 0 && s->egress.n == 0 && p == NULL && s->inboundConnectionPool == NULL)
-		check_add(c, "KVM0380", s->r.at, "it needs ingress, egress or outboundTrafficPolicy");
+		check_add(c, "KVM0380", s->r.at,
+			  "it needs ingress, egress or outboundTrafficPolicy");
 	for (size_t i = 0; i < s->ingress.n; i++)
 		check_ingress(c, s, i);
 	for (size_t i = 0; i < s->egress.n; i++)

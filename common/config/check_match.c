@@ -1,30 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * check_match: conditions of HTTP routes, and routes that are never taken (rules 2.3.4, IST0130, IST0131).
- * Layer config.
+ * check_match: conditions of HTTP routes, and routes that are never taken (rules 2.3.4, IST0130,
+ * IST0131). Layer config.
  */
 #include "base/vec.h"
 #include "config/check_parts.h"
 
 #define COMPARED_MAX 500                /* matches of one list that are compared with each other */
 
-/* ---- one match ---------------------------------------------------------------------------------------- */
+/* ---- one match ----------------------------------------------------------------------------- */
 
-static void check_string(struct check *c, struct origin at, const char *field, const struct model_string_match *m)
+static void check_string(struct check *c, struct origin at, const char *field,
+			 const struct model_string_match *m)
 {
 	if (m == NULL)
 		return;
 	if (m->exact.p == NULL && m->prefix.p == NULL && m->regex.p == NULL)
 		check_add(c, "KVM0312", at, "%s needs exact, prefix or regex", field);
 	if ((m->prefix.p != NULL && m->prefix.n == 0) || (m->regex.p != NULL && m->regex.n == 0))
-		check_add(c, "KVM0312", at, "%s: an empty prefix or regex matches everything", field);
+		check_add(c, "KVM0312", at, "%s: an empty prefix or regex matches everything",
+			  field);
 }
 
-static void check_named(struct check *c, struct origin at, const char *field, const struct model_named_match *m)
+static void check_named(struct check *c, struct origin at, const char *field,
+			const struct model_named_match *m)
 {
 	if ((m->match.prefix.p != NULL && m->match.prefix.n == 0) ||
 	    (m->match.regex.p != NULL && m->match.regex.n == 0))
-		check_add(c, "KVM0312", at, "%s '%.*s': an empty prefix or regex matches everything; {} asks for presence",
+		check_add(c, "KVM0312", at,
+			  "%s '%.*s': an empty prefix or regex matches everything; {} asks for "
+			  "presence",
 			  field, STR_ARG(m->key));
 }
 
@@ -41,15 +46,17 @@ static bool is_for_gateways_only(const struct model_virtual_service *vs)
 	return vs->gateways.n > 0;
 }
 
-static void check_header_match(struct check *c, const struct model_virtual_service *vs, struct origin at,
-			       const char *field, const struct model_named_match *m)
+static void check_header_match(struct check *c, const struct model_virtual_service *vs,
+			       struct origin at, const char *field,
+			       const struct model_named_match *m)
 {
 	static const char *const pseudo[] = { ":authority", ":method", ":path", ":scheme" };
 
 	check_named(c, at, field, m);
 	if (is_claim(m->key)) {
 		if (!is_for_gateways_only(vs))
-			check_add(c, "KVM0312", at, "%s '%.*s': claims of a token are known at gateways only", field,
+			check_add(c, "KVM0312", at,
+				  "%s '%.*s': claims of a token are known at gateways only", field,
 				  STR_ARG(m->key));
 		return;
 	}
@@ -60,9 +67,11 @@ static void check_header_match(struct check *c, const struct model_virtual_servi
 		check_add(c, "KVM0312", at, "%s: '%.*s' is no header name", field, STR_ARG(m->key));
 }
 
-void check_http_match(struct check *c, const struct model_virtual_service *vs, const struct model_http_match *m)
+void check_http_match(struct check *c, const struct model_virtual_service *vs,
+		      const struct model_http_match *m)
 {
-	if (m->uri != NULL && m->uri->exact.p == NULL && m->uri->prefix.p == NULL && m->uri->regex.p == NULL)
+	if (m->uri != NULL && m->uri->exact.p == NULL && m->uri->prefix.p == NULL &&
+	    m->uri->regex.p == NULL)
 		check_add(c, "KVM0312", m->at, "uri needs exact, prefix or regex");
 	check_string(c, m->at, "scheme", m->scheme);
 	check_string(c, m->at, "method", m->method);
@@ -75,7 +84,7 @@ void check_http_match(struct check *c, const struct model_virtual_service *vs, c
 		check_named(c, m->at, "queryParams", &m->queryParams.v[i]);
 }
 
-/* ---- what covers what --------------------------------------------------------------------------------- */
+/* ---- what covers what ---------------------------------------------------------------------- */
 
 static struct str text_of(const struct doc *d, const char *name)
 {
@@ -87,7 +96,8 @@ static struct str text_of(const struct doc *d, const char *name)
 /* A uri that every request has. */
 static bool is_any_uri(const struct doc *uri)
 {
-	return uri == NULL || str_eq(text_of(uri, "prefix"), STR("/")) || str_eq(text_of(uri, "regex"), STR(".*"));
+	return uri == NULL || str_eq(text_of(uri, "prefix"), STR("/")) ||
+	       str_eq(text_of(uri, "regex"), STR(".*"));
 }
 
 static bool is_true(const struct doc *map, const char *name)
@@ -123,7 +133,9 @@ static bool is_condition(struct str name, const struct doc *d)
 	return !((d->kind == DOC_LIST || d->kind == DOC_MAP) && d->n == 0);
 }
 
-/* Whatever later matches, first matches too (NULL: a route without match, which takes everything). */
+/*
+ * Whatever later matches, first matches too (NULL: a route without match, which takes everything).
+ */
 static bool covers(const struct doc *first, const struct doc *later)
 {
 	static const struct doc none = { .kind = DOC_MAP };
@@ -181,13 +193,15 @@ static void look_at_route(struct sight *s, const struct doc *route, size_t i)
 		by = b != NULL ? b : by;
 	}
 	if (by != NULL && n_covered == n)
-		check_add(s->c, "KVM0130", route->at, "%s[%zu] is never taken: %s[%zu] takes all its requests", s->list, i,
+		check_add(s->c, "KVM0130", route->at,
+			  "%s[%zu] is never taken: %s[%zu] takes all its requests", s->list, i,
 			  s->list, by->route);
 	for (size_t k = 0; k < n; k++) {
 		const struct seen *b = n_covered < n ? covered_by(s, matches->v[k], i) : NULL;
 
 		if (b != NULL)
-			check_add(s->c, "KVM0131", matches->v[k]->at, "%s[%zu].match[%zu] never decides: %s[%zu] comes before it",
+			check_add(s->c, "KVM0131", matches->v[k]->at,
+				  "%s[%zu].match[%zu] never decides: %s[%zu] comes before it",
 				  s->list, i, k, s->list, b->route);
 	}
 	if (n == 0)

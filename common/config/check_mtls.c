@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * check_mtls: what DestinationRules make clients send against what PeerAuthentications let servers take
- * (IST0113, IST0115). Layer config.
+ * check_mtls: what DestinationRules make clients send against what PeerAuthentications let servers
+ * take (IST0113, IST0115). Layer config.
  */
 #include "base/vec.h"
 #include "config/check_parts.h"
 
-#define CLIENTS_MAX 20          /* namespaces that are looked at as callers besides the service's own */
+#define CLIENTS_MAX 20 /* namespaces that are looked at as callers besides the service's own */
 
 struct mtls {
 	struct check *c;
@@ -36,13 +36,15 @@ static bool is_in_mesh(const struct names_service *s, const struct names_endpoin
 	if (e->workload != NULL)
 		return e->workload->inject;
 	if (s->res->kind == MODEL_KIND_SERVICE_ENTRY)
-		return model_as_se(s->res)->location == MODEL_SE_MESH_INTERNAL && e->service_account.n > 0;
+		return model_as_se(s->res)->location == MODEL_SE_MESH_INTERNAL &&
+		       e->service_account.n > 0;
 	return e->service_account.n > 0;
 }
 
 static void tell(struct mtls *x, const struct names_policy *p, const char *code, struct str text)
 {
-	struct str key = arena_printf(&x->c->arena, "%s %p %.*s", code, (const void *)p->tls, STR_ARG(text));
+	struct str key =
+		arena_printf(&x->c->arena, "%s %p %.*s", code, (const void *)p->tls, STR_ARG(text));
 
 	if (map_put(&x->told, key, x) != NULL)
 		return;
@@ -54,33 +56,45 @@ static void compare(struct mtls *x, const struct names_service *s, const struct 
 		    const struct names_endpoint *e, const struct names_policy *p)
 {
 	struct arena *a = &x->c->arena;
-	struct names_mtls server = names_mtls(x->c->m, e->ns, &e->labels, names_endpoint_port(e, port));
+	struct names_mtls server =
+		names_mtls(x->c->m, e->ns, &e->labels, names_endpoint_port(e, port));
 	bool mutual = p->tls->mode == MODEL_CLIENT_TLS_ISTIO_MUTUAL;
 
 	if (!is_in_mesh(s, e)) {
 		if (mutual)
-			tell(x, p, "KVM0115", arena_printf(a, "ISTIO_MUTUAL to '%.*s', whose endpoint %.*s.%.*s is outside the mesh",
-							   STR_ARG(s->host), STR_ARG(e->name), STR_ARG(e->ns)));
+			tell(x, p, "KVM0115",
+			     arena_printf(a,
+					  "ISTIO_MUTUAL to '%.*s', whose endpoint %.*s.%.*s is "
+					  "outside the mesh",
+					  STR_ARG(s->host), STR_ARG(e->name), STR_ARG(e->ns)));
 		return;
 	}
 	if (server.mode == MODEL_MTLS_STRICT && !mutual)
-		tell(x, p, "KVM0113", arena_printf(a, "tls mode %s to '%.*s' port %lld, which %s makes STRICT", mode_name(p->tls->mode),
-						   STR_ARG(s->host), (long long)port->number,
-						   server.by != NULL ? model_label(&server.by->r, a).p : "the mesh"));
+		tell(x, p, "KVM0113",
+		     arena_printf(
+			     a, "tls mode %s to '%.*s' port %lld, which %s makes STRICT",
+			     mode_name(p->tls->mode), STR_ARG(s->host), (long long)port->number,
+			     server.by != NULL ? model_label(&server.by->r, a).p : "the mesh"));
 	else if (server.mode == MODEL_MTLS_DISABLE && mutual)
-		tell(x, p, "KVM0113", arena_printf(a, "tls mode ISTIO_MUTUAL to '%.*s' port %lld, for which %s turns mTLS off",
-						   STR_ARG(s->host), (long long)port->number,
-						   server.by != NULL ? model_label(&server.by->r, a).p : "the mesh"));
+		tell(x, p, "KVM0113",
+		     arena_printf(a,
+				  "tls mode ISTIO_MUTUAL to '%.*s' port %lld, for which %s turns "
+				  "mTLS off",
+				  STR_ARG(s->host), (long long)port->number,
+				  server.by != NULL ? model_label(&server.by->r, a).p
+						    : "the mesh"));
 }
 
 /* Endpoints of one subset ("" all) under the policy that a client would apply. */
-static void compare_subset(struct mtls *x, const struct names_service *s, const struct names_endpoints *ends,
-			   const struct names_rules *rules, const struct model_subset *subset)
+static void compare_subset(struct mtls *x, const struct names_service *s,
+			   const struct names_endpoints *ends, const struct names_rules *rules,
+			   const struct model_subset *subset)
 {
 	for (size_t i = 0; i < s->ports.n; i++) {
 		struct names_policy p;
 
-		names_policy(rules, subset != NULL ? subset->name : STR(""), s->ports.v[i].number, &p);
+		names_policy(rules, subset != NULL ? subset->name : STR(""), s->ports.v[i].number,
+			     &p);
 		for (size_t k = 0; p.tls != NULL && k < ends->n; k++)
 			if (subset == NULL || labels_is_subset(&subset->labels, &ends->v[k].labels))
 				compare(x, s, &s->ports.v[i], &ends->v[k], &p);

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * check_net: rules inside one ServiceEntry, WorkloadEntry, Service or Workload (semantics 2.18). Layer config.
+ * check_net: rules inside one ServiceEntry, WorkloadEntry, Service or Workload (semantics 2.18).
+ * Layer config.
  */
 #include "config/check_parts.h"
 
-/* ---- ports ------------------------------------------------------------------------------------------- */
+/* ---- ports --------------------------------------------------------------------------------- */
 
 static bool is_protocol(struct str p)
 {
-	static const char *const words[] = { "HTTP", "HTTP2", "GRPC", "GRPC-WEB", "HTTP_PROXY", "HTTPS", "TLS",
-					     "TCP", "MONGO", "REDIS", "MYSQL", "UDP" };
+	static const char *const words[] = { "HTTP",       "HTTP2", "GRPC",  "GRPC-WEB",
+					     "HTTP_PROXY", "HTTPS", "TLS",   "TCP",
+					     "MONGO",      "REDIS", "MYSQL", "UDP" };
 
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
 		if (str_ieq(p, str_c(words[i])))
@@ -27,12 +29,15 @@ struct port_view {
 static void check_port_unique(struct check *c, const struct port_view *v, size_t i, bool numbers)
 {
 	if (v[i].name.n > 0 && !check_is_label(v[i].name))
-		check_add(c, "KVM0311", v[i].at, "port name '%.*s' is no DNS label", STR_ARG(v[i].name));
+		check_add(c, "KVM0311", v[i].at, "port name '%.*s' is no DNS label",
+			  STR_ARG(v[i].name));
 	for (size_t k = 0; k < i; k++) {
 		if (v[i].name.n > 0 && str_eq(v[k].name, v[i].name))
-			check_add(c, "KVM0311", v[i].at, "port name '%.*s' is used twice", STR_ARG(v[i].name));
+			check_add(c, "KVM0311", v[i].at, "port name '%.*s' is used twice",
+				  STR_ARG(v[i].name));
 		if (numbers && v[k].number == v[i].number)
-			check_add(c, "KVM0311", v[i].at, "port %lld is used twice", (long long)v[i].number);
+			check_add(c, "KVM0311", v[i].at, "port %lld is used twice",
+				  (long long)v[i].number);
 	}
 }
 
@@ -40,13 +45,14 @@ static void check_protocol(struct check *c, struct origin at, struct str protoco
 {
 	if (protocol.n > 0 && !is_protocol(protocol))
 		check_add(c, "KVM0312", at,
-			  "protocol '%.*s' is unknown: HTTP, HTTP2, GRPC, TCP, TLS, HTTPS, MONGO, REDIS or MYSQL",
+			  "protocol '%.*s' is unknown: HTTP, HTTP2, GRPC, TCP, TLS, HTTPS, MONGO, "
+			  "REDIS or MYSQL",
 			  STR_ARG(protocol));
 	if (str_ieq(protocol, STR("UDP")))
 		check_add(c, "KVM0133", at, "UDP does not pass through the mesh");
 }
 
-/* ---- ServiceEntry, WorkloadEntry ------------------------------------------------------------------- */
+/* ---- ServiceEntry, WorkloadEntry ----------------------------------------------------------- */
 
 static bool is_unix(struct str address)
 {
@@ -61,13 +67,16 @@ static void check_endpoint(struct check *c, const struct model_endpoint *e)
 		check_add(c, "KVM0352", at, "an endpoint needs an address");
 	if (!is_unix(e->address)) {
 		if (e->address.n > 0 && !names_is_ip(e->address) && !check_is_fqdn(e->address))
-			check_add(c, "KVM0309", at, "address '%.*s' is neither an IP address nor a name",
+			check_add(c, "KVM0309", at,
+				  "address '%.*s' is neither an IP address nor a name",
 				  STR_ARG(e->address));
 		return;
 	}
-	if (!str_has_prefix(e->address, STR("unix:///")) && !str_has_prefix(e->address, STR("unix://@")) &&
+	if (!str_has_prefix(e->address, STR("unix:///")) &&
+	    !str_has_prefix(e->address, STR("unix://@")) &&
 	    !str_has_prefix(e->address, STR("unix:/")))
-		check_add(c, "KVM0352", at, "a unix: address is absolute or abstract: unix:///path, unix://@name");
+		check_add(c, "KVM0352", at,
+			  "a unix: address is absolute or abstract: unix:///path, unix://@name");
 	if (e->portNumbers.n > 0)
 		check_add(c, "KVM0352", at, "a unix: address takes no ports");
 }
@@ -92,13 +101,17 @@ static void check_se_ports(struct check *c, const struct model_service_entry *se
 
 		v[i] = (struct port_view){ p->at, p->name, p->number };
 		if (p->name.n == 0)
-			check_add(c, "KVM0311", p->at, "port %lld needs a name", (long long)p->number);
+			check_add(c, "KVM0311", p->at, "port %lld needs a name",
+				  (long long)p->number);
 		check_port_unique(c, v, i, true);
 		check_protocol(c, p->at, p->protocol);
-		if ((protocol == SNAP_PROTOCOL_TCP || protocol == SNAP_PROTOCOL_AUTO) && se->addresses.n == 0)
+		if ((protocol == SNAP_PROTOCOL_TCP || protocol == SNAP_PROTOCOL_AUTO) &&
+		    se->addresses.n == 0)
 			check_add(c, "KVM0134", p->at,
-				  "port %lld is %s without addresses: it takes every connection to that port number",
-				  (long long)p->number, protocol == SNAP_PROTOCOL_TCP ? "TCP" : "of no protocol");
+				  "port %lld is %s without addresses: it takes every connection to "
+				  "that port number",
+				  (long long)p->number,
+				  protocol == SNAP_PROTOCOL_TCP ? "TCP" : "of no protocol");
 	}
 }
 
@@ -119,31 +132,38 @@ static void check_se_hosts(struct check *c, const struct model_service_entry *se
 
 	for (size_t i = 0; i < se->hosts.n; i++) {
 		if (str_eq(se->hosts.v[i], STR("*")))
-			check_add(c, "KVM0350", se->r.at, "host '*' is not allowed: name a domain, as in *.example.org");
+			check_add(c, "KVM0350", se->r.at,
+				  "host '*' is not allowed: name a domain, as in *.example.org");
 		check_host(c, se->r.at, "hosts", se->hosts.v[i], false);
 	}
 	for (size_t i = 0; i < se->addresses.n; i++) {
 		if (!check_is_cidr(se->addresses.v[i]))
-			check_add(c, "KVM0309", se->r.at, "addresses: '%.*s' is neither an IP address nor a CIDR",
+			check_add(c, "KVM0309", se->r.at,
+				  "addresses: '%.*s' is neither an IP address nor a CIDR",
 				  STR_ARG(se->addresses.v[i]));
 		else if (!fixed && str_find(se->addresses.v[i], '/') >= 0)
-			check_add(c, "KVM0350", se->r.at, "a CIDR in addresses needs resolution NONE or STATIC");
+			check_add(c, "KVM0350", se->r.at,
+				  "a CIDR in addresses needs resolution NONE or STATIC");
 	}
 	if (se->hosts.n > 1 && se->resolution != MODEL_SE_NONE && !all_ports_are_named_by_host(se))
 		check_add(c, "KVM0350", se->r.at,
-			  "several hosts cannot be told apart on TCP ports: one ServiceEntry each, or HTTP and TLS ports");
+			  "several hosts cannot be told apart on TCP ports: one ServiceEntry each, "
+			  "or HTTP and TLS ports");
 }
 
-static void check_se_endpoint(struct check *c, const struct model_service_entry *se, const struct model_endpoint *e)
+static void check_se_endpoint(struct check *c, const struct model_service_entry *se,
+			      const struct model_endpoint *e)
 {
 	bool ip = names_is_ip(e->address) || is_unix(e->address);
 
 	check_endpoint(c, e);
 	if (se->resolution == MODEL_SE_STATIC && e->address.n > 0 && !ip)
-		check_add(c, "KVM0351", e->at, "resolution STATIC needs IP addresses, is '%.*s'", STR_ARG(e->address));
+		check_add(c, "KVM0351", e->at, "resolution STATIC needs IP addresses, is '%.*s'",
+			  STR_ARG(e->address));
 	for (size_t i = 0; i < e->portNumbers.n; i++)
 		if (!has_port_name(se, e->portNumbers.v[i].key))
-			check_add(c, "KVM0351", e->at, "the endpoint's port '%.*s' is none of ports",
+			check_add(c, "KVM0351", e->at,
+				  "the endpoint's port '%.*s' is none of ports",
 				  STR_ARG(e->portNumbers.v[i].key));
 }
 
@@ -153,15 +173,19 @@ static void check_dns(struct check *c, const struct model_service_entry *se)
 
 	for (size_t i = 0; i < se->hosts.n; i++)
 		wildcard = wildcard || names_is_wildcard(se->hosts.v[i]);
-	if ((se->resolution == MODEL_SE_DNS || se->resolution == MODEL_SE_DNS_ROUND_ROBIN) && wildcard &&
-	    se->endpoints.n == 0 && se->workloadSelector == NULL)
-		check_add(c, "KVM0351", se->r.at, "a wildcard host cannot be looked up: list endpoints, or use resolution NONE");
+	if ((se->resolution == MODEL_SE_DNS || se->resolution == MODEL_SE_DNS_ROUND_ROBIN) &&
+	    wildcard && se->endpoints.n == 0 && se->workloadSelector == NULL)
+		check_add(c, "KVM0351", se->r.at,
+			  "a wildcard host cannot be looked up: list endpoints, or use resolution "
+			  "NONE");
 	if (se->resolution == MODEL_SE_DNS_ROUND_ROBIN && se->endpoints.n > 1)
 		check_add(c, "KVM0351", se->r.at, "resolution DNS_ROUND_ROBIN takes one endpoint");
 	if (se->resolution == MODEL_SE_DYNAMIC_DNS &&
-	    (!wildcard || se->addresses.n > 0 || se->endpoints.n > 0 || !all_ports_are_named_by_host(se)))
+	    (!wildcard || se->addresses.n > 0 || se->endpoints.n > 0 ||
+	     !all_ports_are_named_by_host(se)))
 		check_add(c, "KVM0351", se->r.at,
-			  "resolution DYNAMIC_DNS is for wildcard hosts with HTTP and TLS ports, without addresses and endpoints");
+			  "resolution DYNAMIC_DNS is for wildcard hosts with HTTP and TLS ports, "
+			  "without addresses and endpoints");
 }
 
 void check_service_entry(struct check *c, const struct model_service_entry *se)
@@ -171,8 +195,11 @@ void check_service_entry(struct check *c, const struct model_service_entry *se)
 	check_export_to(c, &se->exportTo, true);
 	if (se->endpoints.n > 0 && se->workloadSelector != NULL)
 		check_add(c, "KVM0351", se->r.at, "endpoints excludes workloadSelector");
-	if (se->resolution == MODEL_SE_NONE && (se->endpoints.n > 0 || se->workloadSelector != NULL))
-		check_add(c, "KVM0351", se->r.at, "resolution NONE forwards to the address that was called: it takes no endpoints");
+	if (se->resolution == MODEL_SE_NONE &&
+	    (se->endpoints.n > 0 || se->workloadSelector != NULL))
+		check_add(c, "KVM0351", se->r.at,
+			  "resolution NONE forwards to the address that was called: it takes no "
+			  "endpoints");
 	for (size_t i = 0; i < se->endpoints.n; i++)
 		check_se_endpoint(c, se, &se->endpoints.v[i]);
 	check_dns(c, se);
@@ -183,7 +210,7 @@ void check_workload_entry(struct check *c, const struct model_workload_entry *we
 	check_endpoint(c, &we->e);
 }
 
-/* ---- Service, Workload ------------------------------------------------------------------------------- */
+/* ---- Service, Workload --------------------------------------------------------------------- */
 
 static void check_listen(struct check *c, const struct model_service_port *p)
 {
@@ -193,7 +220,8 @@ static void check_listen(struct check *c, const struct model_service_port *p)
 	if (p->listen.n == 0)
 		return;
 	if (!check_host_port(p->listen, &host, &port))
-		check_add(c, "KVM0309", p->at, "listen must be ADDRESS:PORT, for example 127.0.0.1:16379, is '%.*s'",
+		check_add(c, "KVM0309", p->at,
+			  "listen must be ADDRESS:PORT, for example 127.0.0.1:16379, is '%.*s'",
 			  STR_ARG(p->listen));
 	else if (port == 0)
 		check_add(c, "KVM0309", p->at, "listen needs a port");
@@ -206,24 +234,29 @@ void check_service(struct check *c, const struct model_service *s)
 	if (s->ports.n == 0)
 		check_add(c, "KVM0360", s->r.at, "ports are missing");
 	if (!check_is_label(s->r.name))
-		check_add(c, "KVM0301", s->r.at, "the name of a Service must be a DNS label without dots");
+		check_add(c, "KVM0301", s->r.at,
+			  "the name of a Service must be a DNS label without dots");
 	for (size_t i = 0; i < s->ports.n; i++) {
 		const struct model_service_port *p = &s->ports.v[i];
 
 		v[i] = (struct port_view){ p->at, p->name, p->port };
 		if (s->ports.n > 1 && p->name.n == 0)
-			check_add(c, "KVM0360", p->at, "port %lld needs a name, because there are several",
+			check_add(c, "KVM0360", p->at,
+				  "port %lld needs a name, because there are several",
 				  (long long)p->port);
 		check_port_unique(c, v, i, true);
 		check_protocol(c, p->at, p->protocol);
 		check_listen(c, p);
-		if (names_protocol(p->name, p->appProtocol, p->protocol) == SNAP_PROTOCOL_AUTO && p->listen.n == 0)
+		if (names_protocol(p->name, p->appProtocol, p->protocol) == SNAP_PROTOCOL_AUTO &&
+		    p->listen.n == 0)
 			check_add(c, "KVM0118", p->at,
-				  "port %lld says no protocol: name it http-… or tcp-…, or set protocol",
+				  "port %lld says no protocol: name it http-… or tcp-…, or set "
+				  "protocol",
 				  (long long)p->port);
 	}
 	if (s->selector.n == 0)
-		check_add(c, "KVM0208", s->r.at, "an empty selector selects nothing: the service has no endpoints");
+		check_add(c, "KVM0208", s->r.at,
+			  "an empty selector selects nothing: the service has no endpoints");
 }
 
 /* "100m", "0.5", "2": cores. */
@@ -254,9 +287,11 @@ static void check_amounts(struct check *c, const char *what, const struct model_
 	if (a == NULL)
 		return;
 	if (a->cpu.n > 0 && !is_cpu(a->cpu))
-		check_add(c, "KVM0361", c->r->at, "%s.cpu must be like 100m or 0.5, is '%.*s'", what, STR_ARG(a->cpu));
+		check_add(c, "KVM0361", c->r->at, "%s.cpu must be like 100m or 0.5, is '%.*s'",
+			  what, STR_ARG(a->cpu));
 	if (a->memory.n > 0 && !is_memory(a->memory))
-		check_add(c, "KVM0361", c->r->at, "%s.memory must be like 128Mi, is '%.*s'", what, STR_ARG(a->memory));
+		check_add(c, "KVM0361", c->r->at, "%s.memory must be like 128Mi, is '%.*s'", what,
+			  STR_ARG(a->memory));
 }
 
 static void check_proof(struct check *c, const struct model_workload *w)
@@ -267,19 +302,24 @@ static void check_proof(struct check *c, const struct model_workload *w)
 	for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++)
 		known = known || str_has_suffix(w->unit, str_c(suffixes[i]));
 	if (w->unit.n > 0 && (!known || str_find(w->unit, '/') >= 0))
-		check_add(c, "KVM0361", w->r.at, "unit must be the full name of a unit, like my-app.service, is '%.*s'",
+		check_add(c, "KVM0361", w->r.at,
+			  "unit must be the full name of a unit, like my-app.service, is '%.*s'",
 			  STR_ARG(w->unit));
 	if (w->unit.n > 0 && w->user.n > 0)
-		check_add(c, "KVM0361", w->r.at, "unit and user: one proof is enough, two could contradict");
+		check_add(c, "KVM0361", w->r.at,
+			  "unit and user: one proof is enough, two could contradict");
 	if (w->unit.n == 0 && w->user.n == 0 && !w->gateway && w->inject)
-		check_add(c, "KVM0204", w->r.at, "neither unit nor user is named: its own calls are an unregistered caller's");
+		check_add(c, "KVM0204", w->r.at,
+			  "neither unit nor user is named: its own calls are an unregistered "
+			  "caller's");
 	for (size_t i = 0; i < w->serviceAccount.n; i++) {
 		char ch = w->serviceAccount.p[i];
 
 		if ((ch | 0x20) < 'a' || (ch | 0x20) > 'z')
 			if ((ch < '0' || ch > '9') && str_find(STR("-_."), ch) < 0) {
 				check_add(c, "KVM0361", w->r.at,
-					  "serviceAccount '%.*s' must be letters, digits, '-', '_' and '.'; name one if the unit's name is something else",
+					  "serviceAccount '%.*s' must be letters, digits, '-', '_' "
+					  "and '.'; name one if the unit's name is something else",
 					  STR_ARG(w->serviceAccount));
 				return;
 			}
@@ -292,10 +332,12 @@ void check_workload(struct check *c, const struct model_workload *w)
 
 	check_proof(c, w);
 	if (!names_is_ip(w->address) && !str_has_prefix(w->address, STR("unix:/")))
-		check_add(c, "KVM0309", w->r.at, "address must be an IP address or unix:/path, is '%.*s'",
+		check_add(c, "KVM0309", w->r.at,
+			  "address must be an IP address or unix:/path, is '%.*s'",
 			  STR_ARG(w->address));
 	for (size_t i = 0; i < w->ports.n; i++) {
-		v[i] = (struct port_view){ w->ports.v[i].at, w->ports.v[i].name, w->ports.v[i].number };
+		v[i] = (struct port_view){ w->ports.v[i].at, w->ports.v[i].name,
+					   w->ports.v[i].number };
 		check_port_unique(c, v, i, true);
 		check_protocol(c, w->ports.v[i].at, w->ports.v[i].protocol);
 	}
@@ -304,10 +346,13 @@ void check_workload(struct check *c, const struct model_workload *w)
 		check_amounts(c, "resources.limits", w->resources->limits);
 	}
 	if (w->capture != NULL) {
-		check_cidrs(c, w->capture->at, "includeOutboundIPRanges", &w->capture->includeOutboundIPRanges);
-		check_cidrs(c, w->capture->at, "excludeOutboundIPRanges", &w->capture->excludeOutboundIPRanges);
+		check_cidrs(c, w->capture->at, "includeOutboundIPRanges",
+			    &w->capture->includeOutboundIPRanges);
+		check_cidrs(c, w->capture->at, "excludeOutboundIPRanges",
+			    &w->capture->excludeOutboundIPRanges);
 	}
-	if (w->probe != NULL && w->probe->httpGet == NULL && w->probe->tcpSocket == NULL && w->probe->exec == NULL &&
-	    w->probe->grpc == NULL)
-		check_add(c, "KVM0361", w->probe->at, "a probe needs httpGet, tcpSocket, exec or grpc");
+	if (w->probe != NULL && w->probe->httpGet == NULL && w->probe->tcpSocket == NULL &&
+	    w->probe->exec == NULL && w->probe->grpc == NULL)
+		check_add(c, "KVM0361", w->probe->at,
+			  "a probe needs httpGet, tcpSocket, exec or grpc");
 }

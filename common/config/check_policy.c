@@ -9,10 +9,11 @@ static void check_selector(struct check *c, const struct model_match_labels *s)
 {
 	if (s != NULL && s->matchLabels.n == 0)
 		check_add(c, "KVM0208", s->at.line > 0 ? s->at : c->r->at,
-			  "a selector without labels is for every workload of the namespace, like none at all");
+			  "a selector without labels is for every workload of the namespace, like "
+			  "none at all");
 }
 
-/* ---- PeerAuthentication ------------------------------------------------------------------------------ */
+/* ---- PeerAuthentication -------------------------------------------------------------------- */
 
 void check_peer_authentication(struct check *c, const struct model_peer_authentication *pa)
 {
@@ -22,10 +23,11 @@ void check_peer_authentication(struct check *c, const struct model_peer_authenti
 	if (pa->portLevelMtls.n == 0)
 		check_add(c, "KVM0390", pa->r.at, "portLevelMtls is empty");
 	else if (pa->selector == NULL || pa->selector->matchLabels.n == 0)
-		check_add(c, "KVM0390", pa->r.at, "portLevelMtls needs a selector: ports belong to workloads");
+		check_add(c, "KVM0390", pa->r.at,
+			  "portLevelMtls needs a selector: ports belong to workloads");
 }
 
-/* ---- RequestAuthentication --------------------------------------------------------------------------- */
+/* ---- RequestAuthentication ----------------------------------------------------------------- */
 
 static void check_nonempty(struct check *c, struct origin at, const char *code, const char *what,
 			   const struct str_list *l)
@@ -55,7 +57,10 @@ static void check_jwks(struct check *c, const struct model_jwt_rule *j)
 	}
 	for (size_t i = 0; i < keys->n; i++)
 		if (doc_get(keys->v[i], STR("d")) != NULL)
-			check_add(c, "KVM0133", j->at, "jwks: key %zu is a private key; only the public part belongs here", i);
+			check_add(
+				c, "KVM0133", j->at,
+				"jwks: key %zu is a private key; only the public part belongs here",
+				i);
 }
 
 static void check_jwt_rule(struct check *c, const struct model_jwt_rule *j)
@@ -63,8 +68,10 @@ static void check_jwt_rule(struct check *c, const struct model_jwt_rule *j)
 	if (j->issuer.n == 0 && j->jwksUri.n == 0)
 		check_add(c, "KVM0391", j->at, "a rule needs issuer or jwksUri");
 	if (j->jwksUri.n > 0 && !str_has_prefix(j->jwksUri, STR("https://")) &&
-	    !str_has_prefix(j->jwksUri, STR("http://")) && !str_has_prefix(j->jwksUri, STR("file:///")))
-		check_add(c, "KVM0391", j->at, "jwksUri must begin with https://, http:// or file:///, is '%.*s'",
+	    !str_has_prefix(j->jwksUri, STR("http://")) &&
+	    !str_has_prefix(j->jwksUri, STR("file:///")))
+		check_add(c, "KVM0391", j->at,
+			  "jwksUri must begin with https://, http:// or file:///, is '%.*s'",
 			  STR_ARG(j->jwksUri));
 	check_jwks(c, j);
 	check_nonempty(c, j->at, "KVM0391", "audiences", &j->audiences);
@@ -76,7 +83,8 @@ static void check_jwt_rule(struct check *c, const struct model_jwt_rule *j)
 				  STR_ARG(j->fromHeaders.v[i].name));
 	for (size_t i = 0; i < j->outputClaimToHeaders.n; i++)
 		if (!check_is_token(j->outputClaimToHeaders.v[i].header))
-			check_add(c, "KVM0307", j->at, "outputClaimToHeaders: '%.*s' is no header name",
+			check_add(c, "KVM0307", j->at,
+				  "outputClaimToHeaders: '%.*s' is no header name",
 				  STR_ARG(j->outputClaimToHeaders.v[i].header));
 }
 
@@ -89,14 +97,16 @@ void check_request_authentication(struct check *c, const struct model_request_au
 		check_add(c, "KVM0208", ra->r.at, "without jwtRules no token is checked");
 }
 
-/* ---- AuthorizationPolicy ------------------------------------------------------------------------------ */
+/* ---- AuthorizationPolicy ------------------------------------------------------------------- */
 
 static bool source_is_empty(const struct model_authz_source *s)
 {
-	return s->principals.n + s->notPrincipals.n + s->requestPrincipals.n + s->notRequestPrincipals.n +
-		       s->namespaces.n + s->notNamespaces.n + s->serviceAccounts.n + s->notServiceAccounts.n +
-		       s->trustDomains.n + s->notTrustDomains.n + s->ipBlocks.n + s->notIpBlocks.n +
-		       s->remoteIpBlocks.n + s->notRemoteIpBlocks.n == 0;
+	return s->principals.n + s->notPrincipals.n + s->requestPrincipals.n +
+		       s->notRequestPrincipals.n + s->namespaces.n + s->notNamespaces.n +
+		       s->serviceAccounts.n + s->notServiceAccounts.n + s->trustDomains.n +
+		       s->notTrustDomains.n + s->ipBlocks.n + s->notIpBlocks.n +
+		       s->remoteIpBlocks.n + s->notRemoteIpBlocks.n ==
+	       0;
 }
 
 static void check_accounts(struct check *c, const struct model_authz_source *s)
@@ -107,13 +117,17 @@ static void check_accounts(struct check *c, const struct model_authz_source *s)
 		if (lists[k]->n > 16)
 			check_add(c, "KVM0392", s->at, "serviceAccounts takes at most 16 entries");
 		for (size_t i = 0; i < lists[k]->n; i++)
-			if (str_find(lists[k]->v[i], '*') >= 0 || lists[k]->v[i].n == 0 || lists[k]->v[i].n > 320)
-				check_add(c, "KVM0392", s->at, "serviceAccounts: '%.*s' must be NAMESPACE/ACCOUNT without wildcard",
+			if (str_find(lists[k]->v[i], '*') >= 0 || lists[k]->v[i].n == 0 ||
+			    lists[k]->v[i].n > 320)
+				check_add(c, "KVM0392", s->at,
+					  "serviceAccounts: '%.*s' must be NAMESPACE/ACCOUNT "
+					  "without wildcard",
 					  STR_ARG(lists[k]->v[i]));
 	}
 	if (s->serviceAccounts.n + s->notServiceAccounts.n > 0 &&
 	    s->principals.n + s->notPrincipals.n + s->namespaces.n + s->notNamespaces.n > 0)
-		check_add(c, "KVM0392", s->at, "serviceAccounts excludes principals and namespaces");
+		check_add(c, "KVM0392", s->at,
+			  "serviceAccounts excludes principals and namespaces");
 }
 
 static void check_source(struct check *c, const struct model_authz_source *s)
@@ -144,8 +158,9 @@ static void check_operation(struct check *c, const struct model_authz_operation 
 {
 	if (o == NULL)
 		return;
-	if (o->hosts.n + o->notHosts.n + o->ports.n + o->notPorts.n + o->methods.n + o->notMethods.n + o->paths.n +
-		    o->notPaths.n == 0)
+	if (o->hosts.n + o->notHosts.n + o->ports.n + o->notPorts.n + o->methods.n +
+		    o->notMethods.n + o->paths.n + o->notPaths.n ==
+	    0)
 		check_add(c, "KVM0392", o->at, "operation is empty");
 	check_ports(c, o->at, &o->ports);
 	check_ports(c, o->at, &o->notPorts);
@@ -156,10 +171,17 @@ static void check_operation(struct check *c, const struct model_authz_operation 
 
 static bool is_known_key(struct str key)
 {
-	static const char *const words[] = { "source.ip", "remote.ip", "source.namespace", "source.principal",
-					     "source.serviceAccount", "source.trustDomain",
-					     "request.auth.principal", "request.auth.audiences",
-					     "request.auth.presenter", "destination.ip", "destination.port",
+	static const char *const words[] = { "source.ip",
+					     "remote.ip",
+					     "source.namespace",
+					     "source.principal",
+					     "source.serviceAccount",
+					     "source.trustDomain",
+					     "request.auth.principal",
+					     "request.auth.audiences",
+					     "request.auth.presenter",
+					     "destination.ip",
+					     "destination.port",
 					     "connection.sni" };
 	static const char *const indexed[] = { "request.headers[", "request.auth.claims[",
 					       "experimental.envoy.filters." };
@@ -179,7 +201,8 @@ static void check_condition(struct check *c, const struct model_authz_condition 
 	if (!is_known_key(w->key))
 		check_add(c, "KVM0392", w->at, "when: unknown key '%.*s'", STR_ARG(w->key));
 	if (w->values.n + w->notValues.n == 0)
-		check_add(c, "KVM0392", w->at, "when '%.*s' needs values or notValues", STR_ARG(w->key));
+		check_add(c, "KVM0392", w->at, "when '%.*s' needs values or notValues",
+			  STR_ARG(w->key));
 	if (!str_eq(w->key, STR("source.ip")) && !str_eq(w->key, STR("remote.ip")) &&
 	    !str_eq(w->key, STR("destination.ip")))
 		return;
@@ -195,7 +218,8 @@ static bool is_http_only(const struct model_authz_rule *r)
 	for (size_t i = 0; i < r->from.n; i++) {
 		const struct model_authz_source *s = r->from.v[i].source;
 
-		if (s == NULL || s->principals.n + s->namespaces.n + s->ipBlocks.n + s->serviceAccounts.n > 0)
+		if (s == NULL ||
+		    s->principals.n + s->namespaces.n + s->ipBlocks.n + s->serviceAccounts.n > 0)
 			return false;
 		http = true;
 	}
@@ -226,11 +250,14 @@ static void check_authz_rule(struct check *c, const struct model_authorization_p
 	for (size_t i = 0; i < r->when.n; i++)
 		check_condition(c, &r->when.v[i]);
 	if (ap->action == MODEL_AUTHZ_DENY && is_http_only(r))
-		check_add(c, "KVM0133", r->at, "the rule looks at HTTP only: on a TCP port it denies every connection");
+		check_add(c, "KVM0133", r->at,
+			  "the rule looks at HTTP only: on a TCP port it denies every connection");
 	if (r->from.n + r->to.n + r->when.n == 0)
-		check_add(c, "KVM0208", r->at, "an empty rule matches every request: the policy %s everything",
-			  ap->action == MODEL_AUTHZ_DENY ? "denies" :
-			  ap->action == MODEL_AUTHZ_ALLOW ? "allows" : "is for");
+		check_add(c, "KVM0208", r->at,
+			  "an empty rule matches every request: the policy %s everything",
+			  ap->action == MODEL_AUTHZ_DENY    ? "denies"
+			  : ap->action == MODEL_AUTHZ_ALLOW ? "allows"
+							    : "is for");
 }
 
 static void check_dry_run(struct check *c, const struct model_authorization_policy *ap)
@@ -240,27 +267,31 @@ static void check_dry_run(struct check *c, const struct model_authorization_poli
 	if (v.p == NULL)
 		return;
 	if (!str_eq(v, STR("true")) && !str_eq(v, STR("false")))
-		check_add(c, "KVM0392", ap->r.at, "annotation istio.io/dry-run must be \"true\" or \"false\"");
+		check_add(c, "KVM0392", ap->r.at,
+			  "annotation istio.io/dry-run must be \"true\" or \"false\"");
 	if (ap->action != MODEL_AUTHZ_ALLOW && ap->action != MODEL_AUTHZ_DENY)
-		check_add(c, "KVM0392", ap->r.at, "annotation istio.io/dry-run is for ALLOW and DENY");
+		check_add(c, "KVM0392", ap->r.at,
+			  "annotation istio.io/dry-run is for ALLOW and DENY");
 }
 
 void check_authorization_policy(struct check *c, const struct model_authorization_policy *ap)
 {
 	check_selector(c, ap->selector);
-	if ((ap->action == MODEL_AUTHZ_DENY || ap->action == MODEL_AUTHZ_CUSTOM) && ap->rules.n == 0)
+	if ((ap->action == MODEL_AUTHZ_DENY || ap->action == MODEL_AUTHZ_CUSTOM) &&
+	    ap->rules.n == 0)
 		check_add(c, "KVM0392", ap->r.at, "a %s policy needs rules",
 			  ap->action == MODEL_AUTHZ_DENY ? "DENY" : "CUSTOM");
 	if ((ap->action == MODEL_AUTHZ_CUSTOM) != (ap->provider != NULL))
 		check_add(c, "KVM0392", ap->r.at, "provider and action CUSTOM belong together");
 	if (ap->action == MODEL_AUTHZ_ALLOW && ap->rules.n == 0)
-		check_add(c, "KVM0208", ap->r.at, "ALLOW without rules allows nothing: this policy denies everything");
+		check_add(c, "KVM0208", ap->r.at,
+			  "ALLOW without rules allows nothing: this policy denies everything");
 	for (size_t i = 0; i < ap->rules.n; i++)
 		check_authz_rule(c, ap, &ap->rules.v[i]);
 	check_dry_run(c, ap);
 }
 
-/* ---- Telemetry ---------------------------------------------------------------------------------------- */
+/* ---- Telemetry ----------------------------------------------------------------------------- */
 
 static void check_overrides(struct check *c, const struct model_metrics_override *o)
 {
@@ -268,9 +299,11 @@ static void check_overrides(struct check *c, const struct model_metrics_override
 		const struct model_tag_override *t = &o->tagOverrides.v[i];
 
 		if (t->operation == MODEL_TAG_UPSERT && t->value.n == 0)
-			check_add(c, "KVM0393", o->at, "tagOverrides '%.*s': UPSERT needs a value", STR_ARG(t->key));
+			check_add(c, "KVM0393", o->at, "tagOverrides '%.*s': UPSERT needs a value",
+				  STR_ARG(t->key));
 		if (t->operation == MODEL_TAG_REMOVE && t->value.n > 0)
-			check_add(c, "KVM0393", o->at, "tagOverrides '%.*s': REMOVE takes no value", STR_ARG(t->key));
+			check_add(c, "KVM0393", o->at, "tagOverrides '%.*s': REMOVE takes no value",
+				  STR_ARG(t->key));
 	}
 }
 
@@ -281,7 +314,8 @@ void check_telemetry(struct check *c, const struct model_telemetry *t)
 		check_add(c, "KVM0133", t->r.at, "several tracing blocks: the first is used");
 	for (size_t i = 0; i < t->tracing.n; i++)
 		if (t->tracing.v[i].providers.n > 1)
-			check_add(c, "KVM0133", t->tracing.v[i].at, "several tracing providers: the first is used");
+			check_add(c, "KVM0133", t->tracing.v[i].at,
+				  "several tracing providers: the first is used");
 	for (size_t i = 0; i < t->metrics.n; i++)
 		for (size_t k = 0; k < t->metrics.v[i].overrides.n; k++)
 			check_overrides(c, &t->metrics.v[i].overrides.v[k]);

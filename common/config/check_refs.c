@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * check_refs: what resources name must exist: hosts, subsets, ports, gateways, providers; and no two of them
- * may claim one host. Layer config.
+ * check_refs: what resources name must exist: hosts, subsets, ports, gateways, providers; and no
+ * two of them may claim one host. Layer config.
  */
 #include "base/vec.h"
 #include "config/check_parts.h"
 
-/* ---- destinations ------------------------------------------------------------------------------------- */
+/* ---- destinations -------------------------------------------------------------------------- */
 
 static bool has_subset(const struct check *c, const struct model_destination *d)
 {
@@ -22,14 +22,17 @@ static bool has_subset(const struct check *c, const struct model_destination *d)
 	return false;
 }
 
-static void refer_port(struct check *c, const struct model_destination *d, const struct names_service *s)
+static void refer_port(struct check *c, const struct model_destination *d,
+		       const struct names_service *s)
 {
 	int64_t number = d->port != NULL ? d->port->number : 0;
 
 	if (number > 0 && names_port_find(s, number) == NULL)
-		check_add(c, "KVM0101", d->at, "host '%.*s' has no port %lld", STR_ARG(d->host), (long long)number);
+		check_add(c, "KVM0101", d->at, "host '%.*s' has no port %lld", STR_ARG(d->host),
+			  (long long)number);
 	else if (number == 0 && s->ports.n > 1)
-		check_add(c, "KVM0112", d->at, "host '%.*s' has several ports: name one with destination.port",
+		check_add(c, "KVM0112", d->at,
+			  "host '%.*s' has several ports: name one with destination.port",
 			  STR_ARG(d->host));
 }
 
@@ -41,12 +44,14 @@ static void refer_destination(struct check *c, const struct model_destination *d
 		return;
 	s = names_service_find(&c->reg, d->fqdn, c->r->ns);
 	if (s == NULL)
-		check_add(c, "KVM0101", d->at, "%s '%.*s' is unknown: no Service or ServiceEntry has the host '%.*s'",
+		check_add(c, "KVM0101", d->at,
+			  "%s '%.*s' is unknown: no Service or ServiceEntry has the host '%.*s'",
 			  what, STR_ARG(d->host), STR_ARG(d->fqdn));
 	else
 		refer_port(c, d, s);
 	if (d->subset.n > 0 && !has_subset(c, d))
-		check_add(c, "KVM0101", d->at, "subset '%.*s' of host '%.*s' is in no DestinationRule",
+		check_add(c, "KVM0101", d->at,
+			  "subset '%.*s' of host '%.*s' is in no DestinationRule",
 			  STR_ARG(d->subset), STR_ARG(d->host));
 }
 
@@ -58,15 +63,17 @@ static void refer_http(struct check *c, const struct model_http_route *h)
 	for (size_t i = 0; i < h->mirrors.n; i++)
 		refer_destination(c, h->mirrors.v[i].destination, "mirror");
 	if (h->delegate != NULL) {
-		struct str ns = h->delegate->namespace.n > 0 ? model_ns(c->m, h->delegate->namespace) : c->r->ns;
+		struct str ns = h->delegate->namespace.n > 0
+					? model_ns(c->m, h->delegate->namespace)
+					: c->r->ns;
 
 		if (model_find(c->m, MODEL_KIND_VIRTUAL_SERVICE, ns, h->delegate->name) == NULL)
-			check_add(c, "KVM0101", h->at, "delegate '%.*s.%.*s' is unknown", STR_ARG(h->delegate->name),
-				  STR_ARG(ns));
+			check_add(c, "KVM0101", h->at, "delegate '%.*s.%.*s' is unknown",
+				  STR_ARG(h->delegate->name), STR_ARG(ns));
 	}
 }
 
-/* ---- gateways ----------------------------------------------------------------------------------------- */
+/* ---- gateways ------------------------------------------------------------------------------ */
 
 static const struct model_gateway *gateway_find(struct check *c, struct str name)
 {
@@ -76,12 +83,14 @@ static const struct model_gateway *gateway_find(struct check *c, struct str name
 
 	if (slash < 0)
 		return NULL;
-	r = model_find(c->m, MODEL_KIND_GATEWAY, str_take(key, (size_t)slash), str_skip(key, (size_t)slash + 1));
+	r = model_find(c->m, MODEL_KIND_GATEWAY, str_take(key, (size_t)slash),
+		       str_skip(key, (size_t)slash + 1));
 	return r != NULL ? model_as_gateway(r) : NULL;
 }
 
 /* The server's host "[ns/]name" serves host for a VirtualService of namespace ns. */
-static bool serves(const struct check *c, const struct model_gateway *g, struct str served, struct str host, struct str ns)
+static bool serves(const struct check *c, const struct model_gateway *g, struct str served,
+		   struct str host, struct str ns)
 {
 	ptrdiff_t slash = str_find(served, '/');
 
@@ -89,20 +98,24 @@ static bool serves(const struct check *c, const struct model_gateway *g, struct 
 		struct str want = str_take(served, (size_t)slash);
 
 		served = str_skip(served, (size_t)slash + 1);
-		if (str_eq(want, STR(".")) ? !str_eq(g->r.ns, ns) :
-					     !str_eq(want, STR("*")) && !str_eq(model_ns(c->m, want), ns))
+		if (str_eq(want, STR("."))
+			    ? !str_eq(g->r.ns, ns)
+			    : !str_eq(want, STR("*")) && !str_eq(model_ns(c->m, want), ns))
 			return false;
 	}
 	return names_match(served, host);
 }
 
-static bool gateway_serves(const struct check *c, const struct model_gateway *g, const struct model_virtual_service *vs)
+static bool gateway_serves(const struct check *c, const struct model_gateway *g,
+			   const struct model_virtual_service *vs)
 {
 	for (size_t i = 0; i < g->servers.n; i++)
 		for (size_t k = 0; k < g->servers.v[i].hosts.n; k++)
 			for (size_t h = 0; h < vs->fqdns.n; h++)
-				if (serves(c, g, g->servers.v[i].hosts.v[k], vs->fqdns.v[h], vs->r.ns) ||
-				    serves(c, g, g->servers.v[i].hosts.v[k], vs->hosts.v[h], vs->r.ns))
+				if (serves(c, g, g->servers.v[i].hosts.v[k], vs->fqdns.v[h],
+					   vs->r.ns) ||
+				    serves(c, g, g->servers.v[i].hosts.v[k], vs->hosts.v[h],
+					   vs->r.ns))
 					return true;
 	return false;
 }
@@ -116,7 +129,8 @@ static void refer_gateways(struct check *c, const struct model_virtual_service *
 			continue;
 		g = gateway_find(c, vs->gateways.v[i]);
 		if (g == NULL)
-			check_add(c, "KVM0101", vs->r.at, "gateway '%.*s' is unknown", STR_ARG(vs->gateways.v[i]));
+			check_add(c, "KVM0101", vs->r.at, "gateway '%.*s' is unknown",
+				  STR_ARG(vs->gateways.v[i]));
 		else if (!gateway_serves(c, g, vs))
 			check_add(c, "KVM0132", vs->r.at, "no host is served by gateway '%.*s'",
 				  STR_ARG(vs->gateways.v[i]));
@@ -136,9 +150,10 @@ static void refer_virtual_service(struct check *c, const struct model_virtual_se
 	refer_gateways(c, vs);
 }
 
-/* ---- two VirtualServices for one host (IST0109) ------------------------------------------------------- */
+/* ---- two VirtualServices for one host (IST0109) -------------------------------------------- */
 
-static const struct str_list *scope_of(const struct check *c, const struct model_virtual_service *vs)
+static const struct str_list *scope_of(const struct check *c,
+				       const struct model_virtual_service *vs)
 {
 	return vs->exportTo.n > 0 ? &vs->exportTo : &c->m->mesh.mesh.defaultVirtualServiceExportTo;
 }
@@ -154,7 +169,8 @@ static bool scopes_meet(const struct check *c, const struct model_virtual_servic
 	for (size_t i = 0; i < sa->n; i++) {
 		struct str ns = str_eq(sa->v[i], STR(".")) ? a->r.ns : model_ns(c->m, sa->v[i]);
 
-		if (str_eq(ns, STR("*")) || names_exported(c->m, &b->exportTo, scope_of(c, b), b->r.ns, ns))
+		if (str_eq(ns, STR("*")) ||
+		    names_exported(c->m, &b->exportTo, scope_of(c, b), b->r.ns, ns))
 			return true;
 	}
 	return false;
@@ -173,14 +189,17 @@ struct claim {                          /* of one host, in a chain */
 	struct claim *next;
 };
 
-static void claim_host(struct check *c, struct map *claims, const struct model_virtual_service *vs, struct str host)
+static void claim_host(struct check *c, struct map *claims, const struct model_virtual_service *vs,
+		       struct str host)
 {
 	struct claim *mine = arena_new(&c->arena, struct claim), *first = map_get(claims, host);
 
 	for (struct claim *o = first; o != NULL; o = o->next)
 		if (o->vs != vs && scopes_meet(c, vs, o->vs)) {
-			check_add(c, "KVM0109", vs->r.at, "host '%.*s' is already routed by %s at %s:%u", STR_ARG(host),
-				  model_label(&o->vs->r, &c->arena).p, o->vs->r.at.file != NULL ? o->vs->r.at.file : "-",
+			check_add(c, "KVM0109", vs->r.at,
+				  "host '%.*s' is already routed by %s at %s:%u", STR_ARG(host),
+				  model_label(&o->vs->r, &c->arena).p,
+				  o->vs->r.at.file != NULL ? o->vs->r.at.file : "-",
 				  o->vs->r.at.line);
 			break;
 		}
@@ -203,7 +222,7 @@ static void check_claims(struct check *c)
 	map_done(&claims);
 }
 
-/* ---- DestinationRules --------------------------------------------------------------------------------- */
+/* ---- DestinationRules ---------------------------------------------------------------------- */
 
 static bool host_exists(const struct check *c, const struct model_destination_rule *dr)
 {
@@ -223,7 +242,8 @@ static bool has_listed_endpoints(const struct names_service *s)
 	if (s->res->kind == MODEL_KIND_SERVICE)
 		return true;
 	se = model_as_se(s->res);
-	return se->resolution != MODEL_SE_NONE && (se->endpoints.n > 0 || se->workloadSelector != NULL);
+	return se->resolution != MODEL_SE_NONE &&
+	       (se->endpoints.n > 0 || se->workloadSelector != NULL);
 }
 
 static void refer_subsets(struct check *c, const struct model_destination_rule *dr)
@@ -240,7 +260,8 @@ static void refer_subsets(struct check *c, const struct model_destination_rule *
 		for (size_t k = 0; k < e.n && !found; k++)
 			found = labels_is_subset(&dr->subsets.v[i].labels, &e.v[k].labels);
 		if (!found)
-			check_add(c, "KVM0173", dr->subsets.v[i].at, "no endpoint of '%.*s' has the labels of subset '%.*s'",
+			check_add(c, "KVM0173", dr->subsets.v[i].at,
+				  "no endpoint of '%.*s' has the labels of subset '%.*s'",
 				  STR_ARG(dr->host), STR_ARG(dr->subsets.v[i].name));
 	}
 }
@@ -248,7 +269,8 @@ static void refer_subsets(struct check *c, const struct model_destination_rule *
 static void refer_destination_rule(struct check *c, const struct model_destination_rule *dr)
 {
 	if (!host_exists(c, dr))
-		check_add(c, "KVM0174", dr->r.at, "no Service or ServiceEntry has the host '%.*s'", STR_ARG(dr->fqdn));
+		check_add(c, "KVM0174", dr->r.at, "no Service or ServiceEntry has the host '%.*s'",
+			  STR_ARG(dr->fqdn));
 	refer_subsets(c, dr);
 	model_for_each(c->m, MODEL_KIND_DESTINATION_RULE, o) {
 		const struct model_destination_rule *other = model_as_dr(o);
@@ -257,15 +279,17 @@ static void refer_destination_rule(struct check *c, const struct model_destinati
 			break;
 		if (str_eq(o->ns, dr->r.ns) && str_eq(other->fqdn, dr->fqdn) &&
 		    (other->workloadSelector == NULL) == (dr->workloadSelector == NULL)) {
-			check_add(c, "KVM0201", dr->r.at, "%s at %s:%u is for host '%.*s' as well: both are merged",
-				  model_label(o, &c->arena).p, o->at.file != NULL ? o->at.file : "-", o->at.line,
+			check_add(c, "KVM0201", dr->r.at,
+				  "%s at %s:%u is for host '%.*s' as well: both are merged",
+				  model_label(o, &c->arena).p,
+				  o->at.file != NULL ? o->at.file : "-", o->at.line,
 				  STR_ARG(dr->host));
 			break;
 		}
 	}
 }
 
-/* ---- ServiceEntries, providers -------------------------------------------------------------------------- */
+/* ---- ServiceEntries, providers ------------------------------------------------------------- */
 
 static bool same_protocol(struct str a, struct str b)
 {
@@ -277,17 +301,21 @@ static void refer_service_entry(struct check *c, const struct model_service_entr
 	for (size_t i = 0; i < se->hosts.n; i++) {
 		const struct names_service *first = map_get(&c->reg.by_host, se->hosts.v[i]);
 
-		if (first == NULL || first->res == &se->r || first->res->kind != MODEL_KIND_SERVICE_ENTRY)
+		if (first == NULL || first->res == &se->r ||
+		    first->res->kind != MODEL_KIND_SERVICE_ENTRY)
 			continue;
 		const struct model_service_entry *other = model_as_se(first->res);
 
 		for (size_t k = 0; k < se->ports.n; k++)
 			for (size_t j = 0; j < other->ports.n; j++)
 				if (se->ports.v[k].number == other->ports.v[j].number &&
-				    !same_protocol(se->ports.v[k].protocol, other->ports.v[j].protocol))
+				    !same_protocol(se->ports.v[k].protocol,
+						   other->ports.v[j].protocol))
 					check_add(c, "KVM0177", se->ports.v[k].at,
-						  "port %lld of host '%.*s' has another protocol in %s",
-						  (long long)se->ports.v[k].number, STR_ARG(se->hosts.v[i]),
+						  "port %lld of host '%.*s' has another protocol "
+						  "in %s",
+						  (long long)se->ports.v[k].number,
+						  STR_ARG(se->hosts.v[i]),
 						  model_label(first->res, &c->arena).p);
 	}
 }
@@ -303,7 +331,8 @@ static void refer_provider(struct check *c, struct origin at, struct str name)
 	for (size_t i = 0; i < mesh->extensionProviders.n; i++)
 		if (str_eq(name, mesh->extensionProviders.v[i].name))
 			return;
-	check_add(c, "KVM0101", at, "provider '%.*s' is none of mesh.extensionProviders", STR_ARG(name));
+	check_add(c, "KVM0101", at, "provider '%.*s' is none of mesh.extensionProviders",
+		  STR_ARG(name));
 }
 
 static void refer_telemetry(struct check *c, const struct model_telemetry *t)
@@ -316,7 +345,8 @@ static void refer_telemetry(struct check *c, const struct model_telemetry *t)
 			refer_provider(c, t->metrics.v[i].at, t->metrics.v[i].providers.v[k].name);
 	for (size_t i = 0; i < t->accessLogging.n; i++)
 		for (size_t k = 0; k < t->accessLogging.v[i].providers.n; k++)
-			refer_provider(c, t->accessLogging.v[i].at, t->accessLogging.v[i].providers.v[k].name);
+			refer_provider(c, t->accessLogging.v[i].at,
+				       t->accessLogging.v[i].providers.v[k].name);
 }
 
 void check_references(struct check *c)

@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * check_scopes: several policies for one scope, Gateways that get in each other's way, token claims without
- * token check. Layer config.
+ * check_scopes: several policies for one scope, Gateways that get in each other's way, token
+ * claims without token check. Layer config.
  */
 #include "config/check_parts.h"
 
-/* ---- several policies for one scope ---------------------------------------------------------------------- */
+/* ---- several policies for one scope -------------------------------------------------------- */
 
 static const struct labels *selector_of(const struct model_resource *r)
 {
 	const struct model_match_labels *s = NULL;
 
 	if (r->kind == MODEL_KIND_SIDECAR)
-		return model_as_sidecar(r)->workloadSelector != NULL ? &model_as_sidecar(r)->workloadSelector->labels :
-								       NULL;
+		return model_as_sidecar(r)->workloadSelector != NULL
+			       ? &model_as_sidecar(r)->workloadSelector->labels
+			       : NULL;
 	if (r->kind == MODEL_KIND_TELEMETRY)
 		s = model_as_telemetry(r)->selector;
 	else if (r->kind == MODEL_KIND_PEER_AUTHENTICATION)
@@ -22,23 +23,24 @@ static const struct labels *selector_of(const struct model_resource *r)
 }
 
 /* A workload of the namespace that both select, or NULL. */
-static const struct model_resource *both_select(const struct check *c, struct str ns, const struct labels *a,
-						const struct labels *b)
+static const struct model_resource *both_select(const struct check *c, struct str ns,
+						const struct labels *a, const struct labels *b)
 {
-	model_for_each(c->m, MODEL_KIND_WORKLOAD, r)
-		if (str_eq(r->ns, ns) && labels_is_subset(a, &r->labels) && labels_is_subset(b, &r->labels))
-			return r;
+	model_for_each(c->m, MODEL_KIND_WORKLOAD, r) if (str_eq(r->ns, ns) &&
+							 labels_is_subset(a, &r->labels) &&
+							 labels_is_subset(b, &r->labels)) return r;
 	return NULL;
 }
 
 struct scope_rule {
 	enum model_kind kind;
-	const char *without, *with;     /* codes: two without selector, two with one for a common workload */
+	/* codes: two without selector, two with one for a common workload */
+	const char *without, *with;
 	const char *meaning;
 };
 
-static void compare_scopes(struct check *c, const struct scope_rule *rule, const struct model_resource *r,
-			   const struct model_resource *older)
+static void compare_scopes(struct check *c, const struct scope_rule *rule,
+			   const struct model_resource *r, const struct model_resource *older)
 {
 	const struct labels *a = selector_of(r), *b = selector_of(older);
 	const struct model_resource *w;
@@ -52,8 +54,9 @@ static void compare_scopes(struct check *c, const struct scope_rule *rule, const
 		return;
 	w = both_select(c, r->ns, a, b);
 	if (w != NULL)
-		check_add(c, rule->with, r->at, "%s selects %s as well: %s", model_label(older, &c->arena).p,
-			  model_label(w, &c->arena).p, rule->meaning);
+		check_add(c, rule->with, r->at, "%s selects %s as well: %s",
+			  model_label(older, &c->arena).p, model_label(w, &c->arena).p,
+			  rule->meaning);
 }
 
 static void check_policies(struct check *c)
@@ -61,7 +64,8 @@ static void check_policies(struct check *c)
 	static const struct scope_rule rules[] = {
 		{ MODEL_KIND_SIDECAR, "KVM0111", "KVM0110", "only one can be in force" },
 		{ MODEL_KIND_TELEMETRY, "KVM0160", "KVM0159", "only one can be in force" },
-		{ MODEL_KIND_PEER_AUTHENTICATION, "KVM0209", "KVM0209", "the older one decides, this one is ignored" },
+		{ MODEL_KIND_PEER_AUTHENTICATION, "KVM0209", "KVM0209",
+		  "the older one decides, this one is ignored" },
 	};
 
 	for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++)
@@ -76,7 +80,7 @@ static void check_policies(struct check *c)
 		}
 }
 
-/* ---- Gateways -------------------------------------------------------------------------------------------- */
+/* ---- Gateways ------------------------------------------------------------------------------ */
 
 /* Some workload could be selected by both: equal pairs do not contradict. */
 static bool selectors_meet(const struct labels *a, const struct labels *b)
@@ -102,20 +106,22 @@ static bool hosts_meet(const struct model_server *a, const struct model_server *
 	return false;
 }
 
-static void compare_servers(struct check *c, const struct model_server *s, const struct model_server *o,
-			    const struct model_gateway *other)
+static void compare_servers(struct check *c, const struct model_server *s,
+			    const struct model_server *o, const struct model_gateway *other)
 {
 	struct str host;
 
 	if (s->port == NULL || o->port == NULL)
 		return;
-	if (s->port->number == o->port->number && str_eq(s->bind, o->bind) && hosts_meet(s, o, &host))
-		check_add(c, "KVM0145", s->at, "host '%.*s' on port %lld is served by %s as well", STR_ARG(host),
-			  (long long)s->port->number, model_label(&other->r, &c->arena).p);
+	if (s->port->number == o->port->number && str_eq(s->bind, o->bind) &&
+	    hosts_meet(s, o, &host))
+		check_add(c, "KVM0145", s->at, "host '%.*s' on port %lld is served by %s as well",
+			  STR_ARG(host), (long long)s->port->number,
+			  model_label(&other->r, &c->arena).p);
 	else if (s->tls != NULL && o->tls != NULL && s->tls->credentialName.n > 0 &&
 		 str_eq(s->tls->credentialName, o->tls->credentialName))
-		check_add(c, "KVM0138", s->at, "certificate '%.*s' is used by %s as well", STR_ARG(s->tls->credentialName),
-			  model_label(&other->r, &c->arena).p);
+		check_add(c, "KVM0138", s->at, "certificate '%.*s' is used by %s as well",
+			  STR_ARG(s->tls->credentialName), model_label(&other->r, &c->arena).p);
 }
 
 static void check_gateways(struct check *c)
@@ -138,7 +144,7 @@ static void check_gateways(struct check *c)
 	}
 }
 
-/* ---- claims of tokens (IST0149) --------------------------------------------------------------------------- */
+/* ---- claims of tokens (IST0149) ------------------------------------------------------------ */
 
 static bool uses_claims(const struct model_virtual_service *vs, struct origin *ret_at)
 {
@@ -147,8 +153,10 @@ static bool uses_claims(const struct model_virtual_service *vs, struct origin *r
 			const struct model_http_match *m = &vs->http.v[i].match.v[k];
 
 			for (size_t h = 0; h < m->headers.n + m->withoutHeaders.n; h++) {
-				struct str key = h < m->headers.n ? m->headers.v[h].key :
-								    m->withoutHeaders.v[h - m->headers.n].key;
+				struct str key =
+					h < m->headers.n
+						? m->headers.v[h].key
+						: m->withoutHeaders.v[h - m->headers.n].key;
 
 				if (str_has_prefix(key, STR("@request.auth.claims"))) {
 					*ret_at = m->at;
@@ -167,7 +175,8 @@ static bool tokens_are_checked(const struct check *c, const struct model_gateway
 
 		if (!model_is_root_ns(c->m, r->ns) && !str_eq(r->ns, g->r.ns))
 			continue;
-		if (ra->selector == NULL || selectors_meet(&ra->selector->matchLabels, &g->selector))
+		if (ra->selector == NULL ||
+		    selectors_meet(&ra->selector->matchLabels, &g->selector))
 			return true;
 	}
 	return false;
@@ -186,9 +195,12 @@ static void check_claims(struct check *c, const struct model_virtual_service *vs
 
 		if (slash < 0)
 			continue;
-		g = model_find(c->m, MODEL_KIND_GATEWAY, str_take(key, (size_t)slash), str_skip(key, (size_t)slash + 1));
+		g = model_find(c->m, MODEL_KIND_GATEWAY, str_take(key, (size_t)slash),
+			       str_skip(key, (size_t)slash + 1));
 		if (g != NULL && !tokens_are_checked(c, model_as_gateway(g)))
-			check_add(c, "KVM0149", at, "claims of a token are matched, but no RequestAuthentication is for gateway '%.*s'",
+			check_add(c, "KVM0149", at,
+				  "claims of a token are matched, but no RequestAuthentication is "
+				  "for gateway '%.*s'",
 				  STR_ARG(vs->gateways.v[i]));
 	}
 }

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * check_settings: kvmesh.conf, and every address and port that the node's proxy or a daemon listens on.
- * Layer config.
+ * check_settings: kvmesh.conf, and every address and port that the node's proxy or a daemon
+ * listens on. Layer config.
  */
 #include "base/vec.h"
 #include "config/check_parts.h"
 
-/* ---- listeners ---------------------------------------------------------------------------------------- */
+/* ---- listeners ----------------------------------------------------------------------------- */
 
 struct listener {
 	struct str address;
@@ -37,7 +37,8 @@ static void add(struct listeners *l, struct listener x, struct origin at)
 		if (o->port != x.port || (!o->ours && !x.ours) ||
 		    (!str_eq(o->address, x.address) && !is_any(o->address) && !is_any(x.address)))
 			continue;
-		check_add(l->c, "KVM0202", at.line > 0 ? at : o->at, "%.*s and %.*s both want %.*s:%lld", STR_ARG(o->who), STR_ARG(x.who),
+		check_add(l->c, "KVM0202", at.line > 0 ? at : o->at,
+			  "%.*s and %.*s both want %.*s:%lld", STR_ARG(o->who), STR_ARG(x.who),
 			  STR_ARG(x.address), (long long)x.port);
 		break;
 	}
@@ -62,10 +63,12 @@ static void add_listen(struct listeners *l, const char *group, struct str listen
 	if (listen.n == 0)
 		return;
 	if (!check_host_port(listen, &host, &port))
-		check_add(c, "KVM0309", place(c, group, "listen"), "%s.listen must be ADDRESS:PORT, is '%.*s'", group,
-			  STR_ARG(listen));
+		check_add(c, "KVM0309", place(c, group, "listen"),
+			  "%s.listen must be ADDRESS:PORT, is '%.*s'", group, STR_ARG(listen));
 	else
-		add(l, (struct listener){ host, port, arena_printf(&c->arena, "%s.listen", group), true },
+		add(l,
+		    (struct listener){ host, port, arena_printf(&c->arena, "%s.listen", group),
+				       true },
 		    place(c, group, "listen"));
 }
 
@@ -84,11 +87,14 @@ static void add_node(struct listeners *l)
 		{ "readyPort", n->localBind, n->readyPort },
 	};
 
-	add(l, (struct listener){ n->localBind, l->c->m->mesh.mesh.proxyHttpPort, STR("mesh.proxyHttpPort"), true },
+	add(l,
+	    (struct listener){ n->localBind, l->c->m->mesh.mesh.proxyHttpPort,
+			       STR("mesh.proxyHttpPort"), true },
 	    place(l->c, "mesh", "proxyHttpPort"));
 	for (size_t i = 0; i < sizeof(ports) / sizeof(ports[0]); i++)
-		add(l, (struct listener){ ports[i].address, ports[i].port,
-					  arena_printf(&l->c->arena, "node.%s", ports[i].name), true },
+		add(l,
+		    (struct listener){ ports[i].address, ports[i].port,
+				       arena_printf(&l->c->arena, "node.%s", ports[i].name), true },
 		    place(l->c, "node", ports[i].name));
 }
 
@@ -98,9 +104,13 @@ static void add_service(struct listeners *l, const struct model_service *s)
 		struct str host;
 		int64_t port;
 
-		if (s->ports.v[i].listen.n > 0 && check_host_port(s->ports.v[i].listen, &host, &port))
-			add(l, (struct listener){ host, port,
-						  arena_printf(&l->c->arena, "%s", model_label(&s->r, &l->c->arena).p), true },
+		if (s->ports.v[i].listen.n > 0 &&
+		    check_host_port(s->ports.v[i].listen, &host, &port))
+			add(l,
+			    (struct listener){ host, port,
+					       arena_printf(&l->c->arena, "%s",
+							    model_label(&s->r, &l->c->arena).p),
+					       true },
 			    s->ports.v[i].at);
 	}
 }
@@ -108,7 +118,9 @@ static void add_service(struct listeners *l, const struct model_service *s)
 static void add_workload(struct listeners *l, const struct model_workload *w)
 {
 	for (size_t i = 0; i < w->ports.n; i++)
-		add(l, (struct listener){ w->address, w->ports.v[i].number, model_label(&w->r, &l->c->arena), false },
+		add(l,
+		    (struct listener){ w->address, w->ports.v[i].number,
+				       model_label(&w->r, &l->c->arena), false },
 		    w->ports.v[i].at);
 }
 
@@ -126,12 +138,13 @@ static void check_listeners(struct check *c)
 	model_for_each(c->m, MODEL_KIND_WORKLOAD, r) {
 		check_begin(c, r);
 		/* Only what runs on this node competes for its ports. */
-		if (model_as_workload(r)->node.n == 0 || str_eq(model_as_workload(r)->node, c->m->mesh.node.name))
+		if (model_as_workload(r)->node.n == 0 ||
+		    str_eq(model_as_workload(r)->node, c->m->mesh.node.name))
 			add_workload(&l, model_as_workload(r));
 	}
 }
 
-/* ---- values -------------------------------------------------------------------------------------------- */
+/* ---- values -------------------------------------------------------------------------------- */
 
 static void check_domain(struct check *c, const char *name, struct str domain)
 {
@@ -141,14 +154,16 @@ static void check_domain(struct check *c, const char *name, struct str domain)
 	while (str_split(&rest, '.', &piece))
 		good = good && check_is_label(piece);
 	if (!good)
-		check_add(c, "KVM0395", place(c, "mesh", name), "mesh.%s must be a DNS name in lower case, is '%.*s'", name,
+		check_add(c, "KVM0395", place(c, "mesh", name),
+			  "mesh.%s must be a DNS name in lower case, is '%.*s'", name,
 			  STR_ARG(domain));
 }
 
 static void check_bind(struct check *c, const char *name, struct str address, bool host)
 {
 	if (!names_is_ip(address) && !(host && check_is_fqdn(address)))
-		check_add(c, "KVM0395", place(c, "node", name), "node.%s must be an IP address%s, is '%.*s'", name,
+		check_add(c, "KVM0395", place(c, "node", name),
+			  "node.%s must be an IP address%s, is '%.*s'", name,
 			  host ? " or a host name" : "", STR_ARG(address));
 }
 
@@ -158,8 +173,10 @@ static void check_providers(struct check *c)
 
 	for (size_t i = 0; i < m->extensionProviders.n; i++)
 		for (size_t k = 0; k < i; k++)
-			if (str_eq(m->extensionProviders.v[i].name, m->extensionProviders.v[k].name))
-				check_add(c, "KVM0395", m->extensionProviders.v[i].at, "provider '%.*s' is defined twice",
+			if (str_eq(m->extensionProviders.v[i].name,
+				   m->extensionProviders.v[k].name))
+				check_add(c, "KVM0395", m->extensionProviders.v[i].at,
+					  "provider '%.*s' is defined twice",
 					  STR_ARG(m->extensionProviders.v[i].name));
 }
 
@@ -172,7 +189,8 @@ void check_settings(struct check *c)
 	check_domain(c, "trustDomain", m->mesh.trustDomain);
 	check_domain(c, "domainSuffix", m->mesh.domainSuffix);
 	if (!check_is_label(m->mesh.rootNamespace))
-		check_add(c, "KVM0395", place(c, "mesh", "rootNamespace"), "mesh.rootNamespace must be a DNS label, is '%.*s'",
+		check_add(c, "KVM0395", place(c, "mesh", "rootNamespace"),
+			  "mesh.rootNamespace must be a DNS label, is '%.*s'",
 			  STR_ARG(m->mesh.rootNamespace));
 	check_bind(c, "address", m->node.address, true);
 	check_bind(c, "meshBind", m->node.meshBind, false);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * check_values: the forms of names, hosts, addresses and labels, the same for every kind. Layer config.
+ * check_values: the forms of names, hosts, addresses and labels, the same for every kind. Layer
+ * config.
  */
 #include <arpa/inet.h>
 
@@ -59,7 +60,8 @@ bool check_is_token(struct str s)
 	static const char others[] = "!#$%&'*+-.^_`|~";
 
 	for (size_t i = 0; i < s.n; i++)
-		if (!is_alnum_lower(s.p[i] | 0x20) && (s.p[i] == '\0' || strchr(others, s.p[i]) == NULL))
+		if (!is_alnum_lower(s.p[i] | 0x20) &&
+		    (s.p[i] == '\0' || strchr(others, s.p[i]) == NULL))
 			return false;
 	return s.n > 0;
 }
@@ -92,7 +94,8 @@ bool check_host_port(struct str s, struct str *ret_host, int64_t *ret_port)
 	return names_is_ip(s);
 }
 
-void check_host(struct check *c, struct origin at, const char *field, struct str host, bool allow_ip)
+void check_host(struct check *c, struct origin at, const char *field, struct str host,
+		bool allow_ip)
 {
 	struct str name = host;
 
@@ -101,8 +104,10 @@ void check_host(struct check *c, struct origin at, const char *field, struct str
 	if (str_has_prefix(host, STR("*.")))
 		name = str_skip(host, 2);
 	else if (names_is_wildcard(host)) {
-		check_add(c, "KVM0302", at, "%s '%.*s': a wildcard must be the whole first label, as in *.example.org",
-			  field, STR_ARG(host));
+		check_add(
+			c, "KVM0302", at,
+			"%s '%.*s': a wildcard must be the whole first label, as in *.example.org",
+			field, STR_ARG(host));
 		return;
 	}
 	if (!check_is_fqdn(name))
@@ -119,15 +124,19 @@ void check_export_to(struct check *c, const struct str_list *l, bool allow_none)
 {
 	for (size_t i = 0; i < l->n; i++) {
 		struct str ns = l->v[i];
-		bool word = str_eq(ns, STR("*")) || str_eq(ns, STR(".")) || (allow_none && str_eq(ns, STR("~")));
+		bool word = str_eq(ns, STR("*")) || str_eq(ns, STR(".")) ||
+			    (allow_none && str_eq(ns, STR("~")));
 
 		if (!word && !check_is_label(ns))
-			check_add(c, "KVM0310", c->r->at, "exportTo '%.*s' is no namespace", STR_ARG(ns));
+			check_add(c, "KVM0310", c->r->at, "exportTo '%.*s' is no namespace",
+				  STR_ARG(ns));
 		if (l->n > 1 && (str_eq(ns, STR("*")) || str_eq(ns, STR("~"))))
-			check_add(c, "KVM0310", c->r->at, "exportTo '%.*s' must stand alone", STR_ARG(ns));
+			check_add(c, "KVM0310", c->r->at, "exportTo '%.*s' must stand alone",
+				  STR_ARG(ns));
 		for (size_t j = 0; j < i; j++)
 			if (str_eq(exported_ns(c, ns), exported_ns(c, l->v[j])))
-				check_add(c, "KVM0310", c->r->at, "exportTo names '%.*s' twice", STR_ARG(ns));
+				check_add(c, "KVM0310", c->r->at, "exportTo names '%.*s' twice",
+					  STR_ARG(ns));
 	}
 }
 
@@ -157,10 +166,12 @@ void check_labels(struct check *c, struct origin at, const char *field, const st
 {
 	for (size_t i = 0; i < l->n; i++) {
 		if (!is_label_key(l->v[i].key))
-			check_add(c, "KVM0303", at, "%s: '%.*s' is no label key", field, STR_ARG(l->v[i].key));
+			check_add(c, "KVM0303", at, "%s: '%.*s' is no label key", field,
+				  STR_ARG(l->v[i].key));
 		if (!is_label_value(l->v[i].val))
 			check_add(c, "KVM0303", at,
-				  "%s: the value '%.*s' of '%.*s' must be at most 63 letters, digits, '-', '_' and '.', without wildcards",
+				  "%s: the value '%.*s' of '%.*s' must be at most 63 letters, "
+				  "digits, '-', '_' and '.', without wildcards",
 				  field, STR_ARG(l->v[i].val), STR_ARG(l->v[i].key));
 	}
 }
@@ -169,6 +180,7 @@ void check_cidrs(struct check *c, struct origin at, const char *field, const str
 {
 	for (size_t i = 0; i < l->n; i++)
 		if (!check_is_cidr(l->v[i]))
-			check_add(c, "KVM0309", at, "%s: '%.*s' is neither an IP address nor a CIDR", field,
+			check_add(c, "KVM0309", at,
+				  "%s: '%.*s' is neither an IP address nor a CIDR", field,
 				  STR_ARG(l->v[i]));
 }

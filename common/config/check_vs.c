@@ -23,7 +23,7 @@ static bool is_word(struct str s, const char *const *words)
 	return false;
 }
 
-/* ---- header operations ------------------------------------------------------------------------------- */
+/* ---- header operations --------------------------------------------------------------------- */
 
 static bool has_control(struct str s)
 {
@@ -64,7 +64,8 @@ static void check_header_name(struct check *c, struct origin at, struct str name
 		check_add(c, "KVM0307", at, "'%.*s' is no header name", STR_ARG(name));
 }
 
-static void check_header_values(struct check *c, struct origin at, const struct labels *l, bool settable)
+static void check_header_values(struct check *c, struct origin at, const struct labels *l,
+				bool settable)
 {
 	size_t n_authority = 0;
 
@@ -72,18 +73,21 @@ static void check_header_values(struct check *c, struct origin at, const struct 
 		check_header_name(c, at, l->v[i].key, settable);
 		n_authority += is_authority(l->v[i].key);
 		if (has_control(l->v[i].val))
-			check_add(c, "KVM0307", at, "the value of header '%.*s' has control characters",
+			check_add(c, "KVM0307", at,
+				  "the value of header '%.*s' has control characters",
 				  STR_ARG(l->v[i].key));
 		if (!percents_pair(l->v[i].val))
 			check_add(c, "KVM0307", at,
-				  "the value of header '%.*s' has a single '%%': write '%%%%' or an operator",
+				  "the value of header '%.*s' has a single '%%': write '%%%%' or "
+				  "an operator",
 				  STR_ARG(l->v[i].key));
 	}
 	if (settable && n_authority > 1)
 		check_add(c, "KVM0307", at, "Host is set twice");
 }
 
-static void check_operations(struct check *c, const struct model_header_operations *ops, bool request)
+static void check_operations(struct check *c, const struct model_header_operations *ops,
+			     bool request)
 {
 	if (ops == NULL)
 		return;
@@ -101,14 +105,15 @@ static void check_headers(struct check *c, const struct model_headers *h)
 	check_operations(c, h->response, false);
 }
 
-/* ---- destinations -------------------------------------------------------------------------------------- */
+/* ---- destinations -------------------------------------------------------------------------- */
 
 static void check_destination(struct check *c, const struct model_destination *d)
 {
 	if (d == NULL)
 		return;
 	if (names_is_wildcard(d->host))
-		check_add(c, "KVM0302", d->at, "a destination may not be a wildcard: '%.*s'", STR_ARG(d->host));
+		check_add(c, "KVM0302", d->at, "a destination may not be a wildcard: '%.*s'",
+			  STR_ARG(d->host));
 	else
 		check_host(c, d->at, "destination", d->host, false);
 	if (d->subset.n > 0 && !check_is_label(d->subset))
@@ -120,7 +125,8 @@ static void check_weights(struct check *c, struct origin at, size_t n, int64_t s
 	if (n > 1 && sum == 0)
 		check_add(c, "KVM0330", at, "%zu destinations, and all their weights are 0", n);
 	else if (n > 1 && sum != 100)
-		check_add(c, "KVM0210", at, "weights make %lld, not 100: they count as shares of the sum",
+		check_add(c, "KVM0210", at,
+			  "weights make %lld, not 100: they count as shares of the sum",
 			  (long long)sum);
 }
 
@@ -136,17 +142,20 @@ static void check_http_destinations(struct check *c, const struct model_http_rou
 	check_weights(c, h->at, h->route.n, sum);
 }
 
-/* ---- what an HTTP route does ------------------------------------------------------------------------- */
+/* ---- what an HTTP route does --------------------------------------------------------------- */
 
 static void check_action(struct check *c, const struct model_http_route *h)
 {
-	int n = (h->route.n > 0) + (h->redirect != NULL) + (h->directResponse != NULL) + (h->delegate != NULL);
+	int n = (h->route.n > 0) + (h->redirect != NULL) + (h->directResponse != NULL) +
+		(h->delegate != NULL);
 
 	if (n != 1)
-		check_add(c, "KVM0321", h->at, "a route needs %s of route, redirect, directResponse and delegate",
+		check_add(c, "KVM0321", h->at,
+			  "a route needs %s of route, redirect, directResponse and delegate",
 			  n == 0 ? "one" : "only one");
 	if (h->redirect != NULL && (h->rewrite != NULL || h->fault != NULL))
-		check_add(c, "KVM0322", h->at, "redirect excludes %s", h->rewrite != NULL ? "rewrite" : "fault");
+		check_add(c, "KVM0322", h->at, "redirect excludes %s",
+			  h->rewrite != NULL ? "rewrite" : "fault");
 	if (h->directResponse != NULL && (h->rewrite != NULL || h->fault != NULL))
 		check_add(c, "KVM0322", h->at, "directResponse excludes %s",
 			  h->rewrite != NULL ? "rewrite" : "fault");
@@ -168,15 +177,19 @@ static void check_redirect(struct check *c, const struct model_http_route *h)
 
 	if (r == NULL)
 		return;
-	if (r->uri.p == NULL && r->prefixRewrite.p == NULL && r->authority.p == NULL && r->scheme.p == NULL &&
-	    !r->has_port && !r->has_derivePort)
-		check_add(c, "KVM0323", r->at, "a redirect needs uri, authority, port, derivePort, scheme or prefixRewrite");
+	if (r->uri.p == NULL && r->prefixRewrite.p == NULL && r->authority.p == NULL &&
+	    r->scheme.p == NULL && !r->has_port && !r->has_derivePort)
+		check_add(c, "KVM0323", r->at,
+			  "a redirect needs uri, authority, port, derivePort, scheme or "
+			  "prefixRewrite");
 	if (r->uri.p != NULL && r->prefixRewrite.p != NULL)
 		check_add(c, "KVM0323", r->at, "uri excludes prefixRewrite");
 	if (r->prefixRewrite.p != NULL && !matches_are_prefixes(h))
 		check_add(c, "KVM0323", r->at, "prefixRewrite needs a uri.prefix in every match");
-	if (r->scheme.p != NULL && !str_eq(r->scheme, STR("http")) && !str_eq(r->scheme, STR("https")))
-		check_add(c, "KVM0323", r->at, "scheme must be http or https, is '%.*s'", STR_ARG(r->scheme));
+	if (r->scheme.p != NULL && !str_eq(r->scheme, STR("http")) &&
+	    !str_eq(r->scheme, STR("https")))
+		check_add(c, "KVM0323", r->at, "scheme must be http or https, is '%.*s'",
+			  STR_ARG(r->scheme));
 }
 
 static void check_rewrite(struct check *c, const struct model_http_rewrite *w)
@@ -191,20 +204,33 @@ static void check_rewrite(struct check *c, const struct model_http_rewrite *w)
 
 static void check_retry_on(struct check *c, const struct model_http_retry *r)
 {
-	static const char *const words[] = {
-		"5xx", "gateway-error", "reset", "reset-before-request", "connect-failure", "retriable-4xx",
-		"refused-stream", "retriable-status-codes", "retriable-headers", "envoy-ratelimited",
-		"http3-post-connect-failure", "cancelled", "deadline-exceeded", "internal",
-		"resource-exhausted", "unavailable", NULL
-	};
+	static const char *const words[] = { "5xx",
+					     "gateway-error",
+					     "reset",
+					     "reset-before-request",
+					     "connect-failure",
+					     "retriable-4xx",
+					     "refused-stream",
+					     "retriable-status-codes",
+					     "retriable-headers",
+					     "envoy-ratelimited",
+					     "http3-post-connect-failure",
+					     "cancelled",
+					     "deadline-exceeded",
+					     "internal",
+					     "resource-exhausted",
+					     "unavailable",
+					     NULL };
 	struct str rest = r->retryOn, piece;
 	uint64_t code;
 
 	while (rest.n > 0 && str_split(&rest, ',', &piece)) {
 		piece = str_trim(piece);
-		if (is_word(piece, words) || (str_to_u64(piece, &code) && code >= 100 && code <= 599))
+		if (is_word(piece, words) ||
+		    (str_to_u64(piece, &code) && code >= 100 && code <= 599))
 			continue;
-		check_add(c, "KVM0325", r->at, "retryOn: '%.*s' is neither a condition nor a status code",
+		check_add(c, "KVM0325", r->at,
+			  "retryOn: '%.*s' is neither a condition nor a status code",
 			  STR_ARG(piece));
 	}
 }
@@ -215,17 +241,31 @@ static void check_retries(struct check *c, const struct model_http_retry *r)
 		return;
 	if (r->attempts == 0 && (r->has_perTryTimeout || r->retryOn.n > 0 || r->has_backoff ||
 				 r->has_retryRemoteLocalities || r->has_retryIgnorePreviousHosts))
-		check_add(c, "KVM0325", r->at, "attempts is 0, which turns retries off: the other fields contradict it");
+		check_add(c, "KVM0325", r->at,
+			  "attempts is 0, which turns retries off: the other fields contradict it");
 	check_retry_on(c, r);
 }
 
 static void check_fault(struct check *c, const struct model_http_fault *f)
 {
-	static const char *const grpc[] = {
-		"OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND",
-		"ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED",
-		"OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED", NULL
-	};
+	static const char *const grpc[] = { "OK",
+					    "CANCELLED",
+					    "UNKNOWN",
+					    "INVALID_ARGUMENT",
+					    "DEADLINE_EXCEEDED",
+					    "NOT_FOUND",
+					    "ALREADY_EXISTS",
+					    "PERMISSION_DENIED",
+					    "RESOURCE_EXHAUSTED",
+					    "FAILED_PRECONDITION",
+					    "ABORTED",
+					    "OUT_OF_RANGE",
+					    "UNIMPLEMENTED",
+					    "INTERNAL",
+					    "UNAVAILABLE",
+					    "DATA_LOSS",
+					    "UNAUTHENTICATED",
+					    NULL };
 
 	if (f == NULL)
 		return;
@@ -238,14 +278,16 @@ static void check_fault(struct check *c, const struct model_http_fault *f)
 	if (!f->abort->has_httpStatus && f->abort->grpcStatus.p == NULL)
 		check_add(c, "KVM0326", f->abort->at, "an abort needs httpStatus or grpcStatus");
 	if (f->abort->grpcStatus.p != NULL && !is_word(f->abort->grpcStatus, grpc))
-		check_add(c, "KVM0326", f->abort->at, "grpcStatus '%.*s' is no gRPC status in upper case",
+		check_add(c, "KVM0326", f->abort->at,
+			  "grpcStatus '%.*s' is no gRPC status in upper case",
 			  STR_ARG(f->abort->grpcStatus));
 }
 
 static void check_cors(struct check *c, const struct model_cors_policy *p)
 {
-	static const char *const methods[] = { "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT",
-					       "OPTIONS", "TRACE", "*", NULL };
+	static const char *const methods[] = { "GET",   "HEAD",   "POST",    "PUT",
+					       "PATCH", "DELETE", "CONNECT", "OPTIONS",
+					       "TRACE", "*",      NULL };
 
 	if (p == NULL)
 		return;
@@ -253,7 +295,8 @@ static void check_cors(struct check *c, const struct model_cors_policy *p)
 		const struct model_cors_origin *o = &p->allowOrigins.v[i];
 
 		if (o->exact.n == 0 && o->prefix.n == 0 && o->regex.n == 0)
-			check_add(c, "KVM0327", o->at, "allowOrigins: a matcher needs exact, prefix or regex");
+			check_add(c, "KVM0327", o->at,
+				  "allowOrigins: a matcher needs exact, prefix or regex");
 	}
 	for (size_t i = 0; i < p->allowMethods.n; i++)
 		if (!is_word(p->allowMethods.v[i], methods))
@@ -272,14 +315,16 @@ static void check_direct(struct check *c, const struct model_http_direct_respons
 	if (d == NULL || d->body == NULL)
 		return;
 	if (d->body->text.n > BODY_MAX)
-		check_add(c, "KVM0331", d->at, "the body has %zu bytes; at most %u are allowed", d->body->text.n,
-			  BODY_MAX);
+		check_add(c, "KVM0331", d->at, "the body has %zu bytes; at most %u are allowed",
+			  d->body->text.n, BODY_MAX);
 	else if (d->body->text.n > BODY_LARGE)
-		check_add(c, "KVM0133", d->at, "the body has %zu bytes: every proxy keeps it in memory",
+		check_add(c, "KVM0133", d->at,
+			  "the body has %zu bytes: every proxy keeps it in memory",
 			  d->body->text.n);
 }
 
-static void check_http(struct check *c, const struct model_virtual_service *vs, const struct model_http_route *h)
+static void check_http(struct check *c, const struct model_virtual_service *vs,
+		       const struct model_http_route *h)
 {
 	check_action(c, h);
 	for (size_t i = 0; i < h->match.n; i++)
@@ -297,10 +342,10 @@ static void check_http(struct check *c, const struct model_virtual_service *vs, 
 		check_destination(c, h->mirrors.v[i].destination);
 }
 
-/* ---- tcp, tls -------------------------------------------------------------------------------------------- */
+/* ---- tcp, tls ------------------------------------------------------------------------------ */
 
-static void check_l4_destinations(struct check *c, struct origin at, const struct model_route_destination *v,
-				  size_t n)
+static void check_l4_destinations(struct check *c, struct origin at,
+				  const struct model_route_destination *v, size_t n)
 {
 	int64_t sum = 0;
 
@@ -311,22 +356,27 @@ static void check_l4_destinations(struct check *c, struct origin at, const struc
 	check_weights(c, at, n, sum);
 }
 
-static void check_sni(struct check *c, const struct model_virtual_service *vs, const struct model_tls_match *m)
+static void check_sni(struct check *c, const struct model_virtual_service *vs,
+		      const struct model_tls_match *m)
 {
 	for (size_t i = 0; i < m->sniHosts.n; i++) {
 		struct str sni = m->sniHosts.v[i];
 		bool inside = false;
 
 		if (names_is_ip(sni)) {
-			check_add(c, "KVM0133", m->at, "sniHosts: clients send no server name for an IP address ('%.*s')",
-				  STR_ARG(sni));
+			check_add(
+				c, "KVM0133", m->at,
+				"sniHosts: clients send no server name for an IP address ('%.*s')",
+				STR_ARG(sni));
 			continue;
 		}
 		check_host(c, m->at, "sniHosts", sni, false);
 		for (size_t k = 0; k < vs->hosts.n && !inside; k++)
-			inside = names_subset_of(sni, vs->hosts.v[k]) || names_subset_of(sni, vs->fqdns.v[k]);
+			inside = names_subset_of(sni, vs->hosts.v[k]) ||
+				 names_subset_of(sni, vs->fqdns.v[k]);
 		if (!inside)
-			check_add(c, "KVM0329", m->at, "sniHosts: '%.*s' is not covered by hosts", STR_ARG(sni));
+			check_add(c, "KVM0329", m->at, "sniHosts: '%.*s' is not covered by hosts",
+				  STR_ARG(sni));
 	}
 }
 
@@ -336,21 +386,23 @@ static void check_l4(struct check *c, const struct model_virtual_service *vs)
 		const struct model_tcp_route *t = &vs->tcp.v[i];
 
 		for (size_t k = 0; k < t->match.n; k++)
-			check_cidrs(c, t->match.v[k].at, "destinationSubnets", &t->match.v[k].destinationSubnets);
+			check_cidrs(c, t->match.v[k].at, "destinationSubnets",
+				    &t->match.v[k].destinationSubnets);
 		check_l4_destinations(c, t->at, t->route.v, t->route.n);
 	}
 	for (size_t i = 0; i < vs->tls.n; i++) {
 		const struct model_tls_route *t = &vs->tls.v[i];
 
 		for (size_t k = 0; k < t->match.n; k++) {
-			check_cidrs(c, t->match.v[k].at, "destinationSubnets", &t->match.v[k].destinationSubnets);
+			check_cidrs(c, t->match.v[k].at, "destinationSubnets",
+				    &t->match.v[k].destinationSubnets);
 			check_sni(c, vs, &t->match.v[k]);
 		}
 		check_l4_destinations(c, t->at, t->route.v, t->route.n);
 	}
 }
 
-/* ---- the whole --------------------------------------------------------------------------------------------- */
+/* ---- the whole ----------------------------------------------------------------------------- */
 
 static bool names_mesh(const struct model_virtual_service *vs)
 {
@@ -367,20 +419,25 @@ static void check_hosts(struct check *c, const struct model_virtual_service *vs)
 
 		check_host(c, at, "hosts", vs->hosts.v[i], true);
 		if (str_eq(vs->hosts.v[i], STR("*")) && names_mesh(vs))
-			check_add(c, "KVM0320", at, "host '*' is for gateways only: name the hosts, or list gateways without 'mesh'");
+			check_add(c, "KVM0320", at,
+				  "host '*' is for gateways only: name the hosts, or list gateways "
+				  "without 'mesh'");
 		for (size_t k = 0; k < i; k++)
 			if (names_match(vs->fqdns.v[i], vs->fqdns.v[k]))
-				check_add(c, "KVM0320", at, "hosts '%.*s' and '%.*s' overlap", STR_ARG(vs->hosts.v[k]),
-					  STR_ARG(vs->hosts.v[i]));
+				check_add(c, "KVM0320", at, "hosts '%.*s' and '%.*s' overlap",
+					  STR_ARG(vs->hosts.v[k]), STR_ARG(vs->hosts.v[i]));
 	}
 }
 
 void check_virtual_service(struct check *c, const struct model_virtual_service *vs)
 {
 	if (vs->hosts.n == 0 && (vs->gateways.n > 0 || vs->tls.n > 0 || vs->tcp.n > 0))
-		check_add(c, "KVM0320", vs->r.at, "without hosts it is a delegate, which has neither gateways, tls nor tcp");
+		check_add(
+			c, "KVM0320", vs->r.at,
+			"without hosts it is a delegate, which has neither gateways, tls nor tcp");
 	if (vs->http.n == 0 && vs->tls.n == 0 && vs->tcp.n == 0)
-		check_add(c, "KVM0320", vs->r.at, "it needs at least one route in http, tls or tcp");
+		check_add(c, "KVM0320", vs->r.at,
+			  "it needs at least one route in http, tls or tcp");
 	check_hosts(c, vs);
 	check_export_to(c, &vs->exportTo, false);
 	for (size_t i = 0; i < vs->http.n; i++)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * check_workloads: selectors that select nothing, ports that do not fit, workloads that cannot be told
- * apart. Layer config.
+ * check_workloads: selectors that select nothing, ports that do not fit, workloads that cannot be
+ * told apart. Layer config.
  */
 #include "config/check_parts.h"
 
-/* ---- selectors ---------------------------------------------------------------------------------------- */
+/* ---- selectors ----------------------------------------------------------------------------- */
 
 /* Does a Workload or WorkloadEntry of ns (p == NULL: of any namespace) carry these labels? */
 static bool selects_any(struct check *c, struct str ns, const struct labels *want)
@@ -50,14 +50,16 @@ static void check_selectors(struct check *c, enum model_kind kind)
 			select_one(c, labels_of(model_as_telemetry(r)->selector), true);
 		else if (kind == MODEL_KIND_SERVICE)
 			select_one(c, &model_as_service(r)->selector, false);
-		else if (kind == MODEL_KIND_SIDECAR && model_as_sidecar(r)->workloadSelector != NULL)
+		else if (kind == MODEL_KIND_SIDECAR &&
+			 model_as_sidecar(r)->workloadSelector != NULL)
 			select_one(c, &model_as_sidecar(r)->workloadSelector->labels, false);
-		else if (kind == MODEL_KIND_SERVICE_ENTRY && model_as_se(r)->workloadSelector != NULL)
+		else if (kind == MODEL_KIND_SERVICE_ENTRY &&
+			 model_as_se(r)->workloadSelector != NULL)
 			select_one(c, &model_as_se(r)->workloadSelector->labels, false);
 	}
 }
 
-/* ---- PeerAuthentication's ports (IST0114) --------------------------------------------------------------- */
+/* ---- PeerAuthentication's ports (IST0114) -------------------------------------------------- */
 
 static bool has_port(const struct model_workload *w, int64_t port)
 {
@@ -67,14 +69,16 @@ static bool has_port(const struct model_workload *w, int64_t port)
 	return false;
 }
 
-static void check_pa_port(struct check *c, const struct model_peer_authentication *pa, const struct model_port_mtls *p)
+static void check_pa_port(struct check *c, const struct model_peer_authentication *pa,
+			  const struct model_port_mtls *p)
 {
 	bool any = false, found = false;
 
 	model_for_each(c->m, MODEL_KIND_WORKLOAD, r) {
 		const struct model_workload *w = model_as_workload(r);
 
-		if (!str_eq(r->ns, pa->r.ns) || w->ports.n == 0 || labels_of(pa->selector) == NULL ||
+		if (!str_eq(r->ns, pa->r.ns) || w->ports.n == 0 ||
+		    labels_of(pa->selector) == NULL ||
 		    !labels_is_subset(labels_of(pa->selector), &r->labels))
 			continue;
 		any = true;
@@ -82,11 +86,12 @@ static void check_pa_port(struct check *c, const struct model_peer_authenticatio
 	}
 	if (any && !found)
 		check_add(c, "KVM0114", p->at.line > 0 ? p->at : pa->r.at,
-			  "portLevelMtls: none of the selected workloads has port %lld (it takes workload ports)",
+			  "portLevelMtls: none of the selected workloads has port %lld (it takes "
+			  "workload ports)",
 			  (long long)p->port);
 }
 
-/* ---- services and the workloads behind them ------------------------------------------------------------- */
+/* ---- services and the workloads behind them ------------------------------------------------ */
 
 struct use {                            /* the first service that reaches a workload's port */
 	const struct names_service *s;
@@ -102,7 +107,8 @@ static void use_port(struct uses *u, const struct names_service *s, const struct
 		     const struct model_workload *w, int64_t port)
 {
 	struct check *c = u->c;
-	struct str key = arena_printf(&c->arena, "%.*s/%.*s:%lld", STR_ARG(w->r.ns), STR_ARG(w->r.name), (long long)port);
+	struct str key = arena_printf(&c->arena, "%.*s/%.*s:%lld", STR_ARG(w->r.ns),
+				      STR_ARG(w->r.name), (long long)port);
 	struct use *first = map_get(&u->ports, key);
 
 	if (first == NULL) {
@@ -114,10 +120,13 @@ static void use_port(struct uses *u, const struct names_service *s, const struct
 	if (first->s->res == s->res)
 		return;
 	if (first->p->protocol != p->protocol)
-		check_add(c, "KVM0116", p->at, "port %lld of %s is reached with another protocol through %s", (long long)port,
-			  model_label(&w->r, &c->arena).p, model_label(first->s->res, &c->arena).p);
+		check_add(c, "KVM0116", p->at,
+			  "port %lld of %s is reached with another protocol through %s",
+			  (long long)port, model_label(&w->r, &c->arena).p,
+			  model_label(first->s->res, &c->arena).p);
 	else if (first->p->number != p->number)
-		check_add(c, "KVM0137", p->at, "port %lld of %s is port %lld of %s and port %lld here", (long long)port,
+		check_add(c, "KVM0137", p->at,
+			  "port %lld of %s is port %lld of %s and port %lld here", (long long)port,
 			  model_label(&w->r, &c->arena).p, (long long)first->p->number,
 			  model_label(first->s->res, &c->arena).p, (long long)p->number);
 }
@@ -137,8 +146,10 @@ static void use_service(struct uses *u, const struct names_service *s)
 			int64_t port = names_endpoint_port(&e.v[i], p);
 
 			if (port == 0)
-				check_add(u->c, "KVM0206", p->at, "targetPort '%.*s': %s has no port of that name",
-					  STR_ARG(p->target_name), model_label(&w->r, &u->c->arena).p);
+				check_add(u->c, "KVM0206", p->at,
+					  "targetPort '%.*s': %s has no port of that name",
+					  STR_ARG(p->target_name),
+					  model_label(&w->r, &u->c->arena).p);
 			else
 				use_port(u, s, p, w, port);
 		}
@@ -160,16 +171,18 @@ static void check_uses(struct check *c)
 
 		check_begin(c, r);
 		if (w->ports.n > 0 && !w->gateway && !map_has(&u.selected, r->id))
-			check_add(c, "KVM0117", r->at, "no service selects it: it cannot be called by name");
+			check_add(c, "KVM0117", r->at,
+				  "no service selects it: it cannot be called by name");
 	}
 	map_done(&u.ports);
 	map_done(&u.selected);
 }
 
-/* ---- workloads against each other ----------------------------------------------------------------------- */
+/* ---- workloads against each other ---------------------------------------------------------- */
 
 /* First holder of a key; the second one hears about it. */
-static const struct model_workload *claim(struct map *m, struct str key, const struct model_workload *w)
+static const struct model_workload *claim(struct map *m, struct str key,
+					  const struct model_workload *w)
 {
 	const struct model_workload *first = map_get(m, key);
 
@@ -188,8 +201,10 @@ static void check_identity(struct check *c, struct map *proofs, const struct mod
 		return;
 	first = claim(proofs, key, w);
 	if (first != NULL)
-		check_add(c, "KVM0203", w->r.at, "%s at %s:%u is proved by %.*s as well", model_label(&first->r, &c->arena).p,
-			  first->r.at.file != NULL ? first->r.at.file : "-", first->r.at.line, STR_ARG(key));
+		check_add(c, "KVM0203", w->r.at, "%s at %s:%u is proved by %.*s as well",
+			  model_label(&first->r, &c->arena).p,
+			  first->r.at.file != NULL ? first->r.at.file : "-", first->r.at.line,
+			  STR_ARG(key));
 }
 
 static void check_addresses(struct check *c, struct map *ports, const struct model_workload *w)
@@ -200,8 +215,8 @@ static void check_addresses(struct check *c, struct map *ports, const struct mod
 		const struct model_workload *first = claim(ports, key, w);
 
 		if (first != NULL && first != w)
-			check_add(c, "KVM0205", w->ports.v[i].at, "%.*s belongs to %s as well", STR_ARG(key),
-				  model_label(&first->r, &c->arena).p);
+			check_add(c, "KVM0205", w->ports.v[i].at, "%.*s belongs to %s as well",
+				  STR_ARG(key), model_label(&first->r, &c->arena).p);
 	}
 }
 

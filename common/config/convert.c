@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * convert: see convert.h. A file is split as for loading, each resource is brought into canonical form and
- * written in the other syntax. Layer config.
+ * convert: see convert.h. A file is split as for loading, each resource is brought into canonical
+ * form and written in the other syntax. Layer config.
  */
 #include "config/convert.h"
 
 #include "base/vec.h"
 #include "config/load_split.h"
 
-/* ---- text that grows in an arena --------------------------------------------------------------------- */
+/* ---- text that grows in an arena ----------------------------------------------------------- */
 
 struct text {
 	struct arena *a;
@@ -54,7 +54,7 @@ static void put_indented(struct text *t, struct str s)
 	}
 }
 
-/* ---- one resource ------------------------------------------------------------------------------------ */
+/* ---- one resource -------------------------------------------------------------------------- */
 
 /* Unknown fields, wrong types: what load would say. */
 static int validate(const struct load_raw *raw, struct arena *a, struct err_list *errs)
@@ -63,15 +63,17 @@ static int validate(const struct load_raw *raw, struct arena *a, struct err_list
 	char *obj = arena_zalloc(a, raw->kind->size);
 	int rm, rs;
 
-	rm = bind_read(&model_metadata_table, raw->metadata, arena_printf(a, "%s.metadata", raw->kind->name).p, a,
-		       &md, errs);
-	rs = bind_read(raw->kind->table, raw->spec, raw->kind->name, a, obj + raw->kind->spec_offset, errs);
+	rm = bind_read(&model_metadata_table, raw->metadata,
+		       arena_printf(a, "%s.metadata", raw->kind->name).p, a, &md, errs);
+	rs = bind_read(raw->kind->table, raw->spec, raw->kind->name, a,
+		       obj + raw->kind->spec_offset, errs);
 	return rm < 0 ? rm : rs;
 }
 
 static bool is_flat_metadata(const struct load_raw *raw)
 {
-	static const char *const names[] = { "name", "namespace", "labels", "annotations", "creationTimestamp" };
+	static const char *const names[] = { "name", "namespace", "labels", "annotations",
+					     "creationTimestamp" };
 
 	for (size_t i = 0; i < raw->metadata->n; i++) {
 		struct str key = raw->metadata->v[i]->key;
@@ -131,14 +133,16 @@ static struct doc *envelope_of(const struct load_raw *raw, struct arena *a)
 	struct doc *d = map_of(4, raw->at, a);
 
 	str_split(&versions, ' ', &version);
-	doc_set_str(a, d, "apiVersion", arena_printf(a, "%s%s%.*s", group, group[0] != '\0' ? "/" : "", STR_ARG(version)));
+	doc_set_str(
+		a, d, "apiVersion",
+		arena_printf(a, "%s%s%.*s", group, group[0] != '\0' ? "/" : "", STR_ARG(version)));
 	doc_set_str(a, d, "kind", str_c(raw->kind->name));
 	set(d, named(raw->metadata, "metadata", a));
 	set(d, named(raw->spec, "spec", a));
 	return d;
 }
 
-/* ---- a file ------------------------------------------------------------------------------------------ */
+/* ---- a file -------------------------------------------------------------------------------- */
 
 /* "{ … }" of one resource as native text. */
 static struct str native_body(const struct load_raw *raw, struct arena *a)
@@ -159,7 +163,8 @@ static struct str native_body(const struct load_raw *raw, struct arena *a)
 	return text;
 }
 
-static void write_native_kind(struct text *t, const struct load_found *f, const struct model_kind_info *k, bool marks)
+static void write_native_kind(struct text *t, const struct load_found *f,
+			      const struct model_kind_info *k, bool marks)
 {
 	size_t n = 0, done = 0;
 
@@ -234,7 +239,8 @@ static void write_json(struct text *t, const struct load_found *f, bool pretty)
 }
 
 /* Split, canonical, valid. */
-static int gather(const struct doc_file *f, struct arena *a, struct load_found *ret, struct err_list *errs)
+static int gather(const struct doc_file *f, struct arena *a, struct load_found *ret,
+		  struct err_list *errs)
 {
 	int r = load_split(f, a, ret, errs);
 
@@ -255,13 +261,14 @@ static int gather(const struct doc_file *f, struct arena *a, struct load_found *
 	return r;
 }
 
-static int write_all(const struct load_found *f, const struct convert_opts *opts, struct arena *a, struct str *ret,
-		     struct err_list *errs)
+static int write_all(const struct load_found *f, const struct convert_opts *opts, struct arena *a,
+		     struct str *ret, struct err_list *errs)
 {
 	struct text t = { .a = a };
 
 	if (opts->to != DOC_SYNTAX_NATIVE && f->n_settings > 0)
-		return err_list_add(errs, ERR_LEVEL_ERROR, KV_ERR_SCHEMA, "KVM0007", f->settings[0]->at,
+		return err_list_add(errs, ERR_LEVEL_ERROR, KV_ERR_SCHEMA, "KVM0007",
+				    f->settings[0]->at,
 				    "settings of kvmesh.conf have no form in YAML or JSON");
 	put(&t, STR(""));
 	if (opts->to == DOC_SYNTAX_NATIVE)
@@ -274,8 +281,8 @@ static int write_all(const struct load_found *f, const struct convert_opts *opts
 	return 0;
 }
 
-int convert_file(const struct doc_file *f, const struct convert_opts *opts, struct arena *a, struct str *ret,
-		 struct err_list *errs)
+int convert_file(const struct doc_file *f, const struct convert_opts *opts, struct arena *a,
+		 struct str *ret, struct err_list *errs)
 {
 	struct load_found found = { 0 };
 	int r = gather(f, a, &found, errs);
@@ -283,10 +290,11 @@ int convert_file(const struct doc_file *f, const struct convert_opts *opts, stru
 	return r < 0 ? r : write_all(&found, opts, a, ret, errs);
 }
 
-/* ---- there and back -------------------------------------------------------------------------------------- */
+/* ---- there and back ------------------------------------------------------------------------ */
 
 /* Path of the first difference, p == NULL: none. */
-static struct str difference(const struct doc *x, const struct doc *y, struct str path, struct arena *a)
+static struct str difference(const struct doc *x, const struct doc *y, struct str path,
+			     struct arena *a)
 {
 	if (x == NULL || y == NULL || x->kind != y->kind ||
 	    ((x->kind == DOC_MAP || x->kind == DOC_LIST) && x->n != y->n))
@@ -295,9 +303,11 @@ static struct str difference(const struct doc *x, const struct doc *y, struct st
 		return doc_eq(x, y) ? STR_NULL : path;
 	for (size_t i = 0; i < x->n; i++) {
 		bool map = x->kind == DOC_MAP;
-		struct str below = map ? arena_printf(a, "%.*s.%.*s", STR_ARG(path), STR_ARG(x->v[i]->key)) :
-					 arena_printf(a, "%.*s[%zu]", STR_ARG(path), i);
-		struct str found = difference(x->v[i], map ? doc_get(y, x->v[i]->key) : y->v[i], below, a);
+		struct str below =
+			map ? arena_printf(a, "%.*s.%.*s", STR_ARG(path), STR_ARG(x->v[i]->key))
+			    : arena_printf(a, "%.*s[%zu]", STR_ARG(path), i);
+		struct str found =
+			difference(x->v[i], map ? doc_get(y, x->v[i]->key) : y->v[i], below, a);
 
 		if (found.p != NULL)
 			return found;
@@ -306,7 +316,8 @@ static struct str difference(const struct doc *x, const struct doc *y, struct st
 }
 
 /* The n-th resource of its kind, as it is counted in f. */
-static const struct load_raw *nth_of_kind(const struct load_found *f, const struct model_kind_info *k, size_t n)
+static const struct load_raw *nth_of_kind(const struct load_found *f,
+					  const struct model_kind_info *k, size_t n)
 {
 	for (size_t i = 0; i < f->n_raws; i++)
 		if (f->raws[i].kind == k && n-- == 0)
@@ -314,7 +325,8 @@ static const struct load_raw *nth_of_kind(const struct load_found *f, const stru
 	return NULL;
 }
 
-static int compare(const struct load_found *f, const struct load_found *back, struct arena *a, struct err_list *errs)
+static int compare(const struct load_found *f, const struct load_found *back, struct arena *a,
+		   struct err_list *errs)
 {
 	size_t seen[MODEL_KIND__N] = { 0 };
 	int r = 0;
@@ -324,13 +336,14 @@ static int compare(const struct load_found *f, const struct load_found *back, st
 		const struct load_raw *y = nth_of_kind(back, x->kind, seen[x->kind->kind]++);
 		struct str path;
 
-		path = y == NULL ? STR("") : difference(x->metadata, y->metadata, STR("metadata"), a);
+		path = y == NULL ? STR("")
+				 : difference(x->metadata, y->metadata, STR("metadata"), a);
 		if (y != NULL && path.p == NULL)
 			path = difference(x->spec, y->spec, STR("spec"), a);
 		if (path.p != NULL)
 			r = err_list_add(errs, ERR_LEVEL_ERROR, KV_ERR_CHECK, NULL, x->at,
-					 "%s is not the same after the way there and back: %.*s", x->kind->name,
-					 STR_ARG(path));
+					 "%s is not the same after the way there and back: %.*s",
+					 x->kind->name, STR_ARG(path));
 	}
 	if (r == 0 && f->n_raws != back->n_raws)
 		r = err_list_add(errs, ERR_LEVEL_ERROR, KV_ERR_CHECK, NULL, (struct origin){ 0 },
@@ -338,20 +351,22 @@ static int compare(const struct load_found *f, const struct load_found *back, st
 	return r;
 }
 
-static int compare_settings(const struct load_found *f, const struct load_found *back, struct arena *a,
-			    struct err_list *errs)
+static int compare_settings(const struct load_found *f, const struct load_found *back,
+			    struct arena *a, struct err_list *errs)
 {
 	struct str path = STR_NULL;
 
 	if (f->n_settings == 1)
-		path = difference(f->settings[0], back->n_settings == 1 ? back->settings[0] : NULL, STR("settings"), a);
+		path = difference(f->settings[0], back->n_settings == 1 ? back->settings[0] : NULL,
+				  STR("settings"), a);
 	if (path.p == NULL)
 		return 0;
 	return err_list_add(errs, ERR_LEVEL_ERROR, KV_ERR_CHECK, NULL, f->settings[0]->at,
 			    "not the same after the way there and back: %.*s", STR_ARG(path));
 }
 
-int convert_check(const struct doc_file *f, const struct convert_opts *opts, struct arena *a, struct err_list *errs)
+int convert_check(const struct doc_file *f, const struct convert_opts *opts, struct arena *a,
+		  struct err_list *errs)
 {
 	struct load_found found = { 0 }, back = { 0 };
 	struct doc_file again = { 0 };

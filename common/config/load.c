@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * load: see load.h. Settings first, because names and namespaces depend on them; then every resource is
- * bound by its table, given its defaults and entered under its identity. Layer config.
+ * load: see load.h. Settings first, because names and namespaces depend on them; then every
+ * resource is bound by its table, given its defaults and entered under its identity. Layer config.
  */
 #include "config.h"
 
@@ -13,7 +13,7 @@
 #include "base/vec.h"
 #include "config/load_parts.h"
 
-/* ---- reading ------------------------------------------------------------------------------------- */
+/* ---- reading ------------------------------------------------------------------------------- */
 
 /* Findings since from that carry no rule yet get this one. */
 static void tag(struct load *l, size_t from, const char *rule)
@@ -78,7 +78,7 @@ static int read_dir(struct load *l, const char *dir, bool recurse)
 	return r;
 }
 
-/* ---- binding --------------------------------------------------------------------------------------- */
+/* ---- binding ------------------------------------------------------------------------------- */
 
 static int64_t age_of(struct load *l, const struct load_raw *raw, const struct model_resource *r,
 		      const struct model_metadata *md, int *ret_code)
@@ -89,9 +89,11 @@ static int64_t age_of(struct load *l, const struct load_raw *raw, const struct m
 	if (md->creationTimestamp.n > 0) {
 		if (load_parse_time(md->creationTimestamp, &us))
 			return us;
-		*ret_code = err_list_add(l->errs, ERR_LEVEL_ERROR, KV_ERR_SCHEMA, "KVM0106", raw->at,
-					 "metadata.creationTimestamp must be a time like 2020-12-01T10:00:00Z, is '%.*s'",
-					 STR_ARG(md->creationTimestamp));
+		*ret_code =
+			err_list_add(l->errs, ERR_LEVEL_ERROR, KV_ERR_SCHEMA, "KVM0106", raw->at,
+				     "metadata.creationTimestamp must be a time like "
+				     "2020-12-01T10:00:00Z, is '%.*s'",
+				     STR_ARG(md->creationTimestamp));
 	}
 	if (l->opts->first_seen != NULL)
 		us = l->opts->first_seen(l->opts->first_seen_arg, raw->kind->name, r->ns, r->name);
@@ -109,8 +111,8 @@ static int enter(struct load *l, struct model_resource *r)
 	if (old != NULL)
 		return err_list_add(l->errs, ERR_LEVEL_ERROR, KV_ERR_CHECK, "KVM0005", r->at,
 				    "%s is defined a second time; the first is at %s:%u",
-				    model_label(r, &m->arena).p, old->at.file != NULL ? old->at.file : "-",
-				    old->at.line);
+				    model_label(r, &m->arena).p,
+				    old->at.file != NULL ? old->at.file : "-", old->at.line);
 	map_put(&m->by_id, r->id, r);
 	m->of[r->kind].n++;
 	m->n_resources++;
@@ -128,7 +130,8 @@ static int bind_resource(struct load *l, struct load_raw *raw)
 	code = load_canon(raw, a, l->errs);
 	code = first(code, bind_read(&model_metadata_table, raw->metadata,
 				     arena_printf(a, "%s.metadata", k->name).p, a, &md, l->errs));
-	code = first(code, bind_read(k->table, raw->spec, k->name, a, (char *)r + k->spec_offset, l->errs));
+	code = first(code, bind_read(k->table, raw->spec, k->name, a, (char *)r + k->spec_offset,
+				     l->errs));
 	r->kind = k->kind;
 	r->name = md.name;
 	r->ns = model_ns(l->m, md.namespace);
@@ -151,8 +154,9 @@ static int bind_all(struct load *l)
 
 	for (size_t i = 0; i < l->found.n_raws; i++) {
 		if (i == MODEL_RESOURCES_MAX) {
-			r = err_list_add(l->errs, ERR_LEVEL_ERROR, KV_ERR_LIMIT, "KVM0006", l->found.raws[i].at,
-					 "more than %d resources", MODEL_RESOURCES_MAX);
+			r = err_list_add(l->errs, ERR_LEVEL_ERROR, KV_ERR_LIMIT, "KVM0006",
+					 l->found.raws[i].at, "more than %d resources",
+					 MODEL_RESOURCES_MAX);
 			break;
 		}
 		r = first(r, bind_resource(l, &l->found.raws[i]));
@@ -199,7 +203,7 @@ static int bind_settings(struct load *l)
 	return r;
 }
 
-/* ---- entry points ------------------------------------------------------------------------------------ */
+/* ---- entry points -------------------------------------------------------------------------- */
 
 static void begin(struct load *l, const struct model_load_opts *opts, struct err_list *errs)
 {
@@ -218,8 +222,10 @@ static int refuse_resources(struct load *l)
 	int r = 0;
 
 	for (size_t i = 0; i < l->found.n_raws; i++)
-		r = err_list_add(l->errs, ERR_LEVEL_ERROR, KV_ERR_SCHEMA, "KVM0007", l->found.raws[i].at,
-				 "%s belongs into mesh.d, not into a file of settings", l->found.raws[i].kind->name);
+		r = err_list_add(l->errs, ERR_LEVEL_ERROR, KV_ERR_SCHEMA, "KVM0007",
+				 l->found.raws[i].at,
+				 "%s belongs into mesh.d, not into a file of settings",
+				 l->found.raws[i].kind->name);
 	l->found.n_raws = 0;
 	return r;
 }
@@ -229,7 +235,8 @@ static int refuse_settings(struct load *l)
 	int r = 0;
 
 	for (size_t i = 0; i < l->found.n_settings; i++)
-		r = err_list_add(l->errs, ERR_LEVEL_ERROR, KV_ERR_SCHEMA, "KVM0007", l->found.settings[i]->v[0]->key_at,
+		r = err_list_add(l->errs, ERR_LEVEL_ERROR, KV_ERR_SCHEMA, "KVM0007",
+				 l->found.settings[i]->v[0]->key_at,
 				 "'%.*s' belongs into kvmesh.conf or conf.d",
 				 STR_ARG(l->found.settings[i]->v[0]->key));
 	l->found.n_settings = 0;
@@ -258,9 +265,11 @@ static int open_root(struct load *l, const char *etc)
 
 	if (real == NULL || stat(real, &st) < 0)
 		return err_list_add(l->errs, ERR_LEVEL_ERROR, -errno, "KVM0002", at,
-				    "the configuration directory cannot be read: %s", strerror(errno));
+				    "the configuration directory cannot be read: %s",
+				    strerror(errno));
 	if (!S_ISDIR(st.st_mode))
-		return err_list_add(l->errs, ERR_LEVEL_ERROR, -ENOTDIR, "KVM0002", at, "is not a directory");
+		return err_list_add(l->errs, ERR_LEVEL_ERROR, -ENOTDIR, "KVM0002", at,
+				    "is not a directory");
 	l->root = arena_strdup(&l->m->arena, real);
 	return 0;
 }
@@ -312,8 +321,10 @@ enum doc_syntax load_guess_syntax(struct str text)
 		str_split(&name, '=', &line);
 		line = str_trim(line);
 		/* "Kind = {"; a line of YAML has a colon before any equals sign. */
-		return name.p != NULL && line.n > 0 && str_find(line, ':') < 0 && str_find(line, ' ') < 0 ?
-			       DOC_SYNTAX_NATIVE : DOC_SYNTAX_YAML;
+		return name.p != NULL && line.n > 0 && str_find(line, ':') < 0 &&
+				       str_find(line, ' ') < 0
+			       ? DOC_SYNTAX_NATIVE
+			       : DOC_SYNTAX_YAML;
 	}
 	return DOC_SYNTAX_YAML;
 }

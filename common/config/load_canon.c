@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * load_canon: the canonical form of a resource: what bind_canon does by table, and the few places where a
- * value's type depends on more than its field (maps to numbers, number-or-name). Layer config.
+ * load_canon: the canonical form of a resource: what bind_canon does by table, and the few places
+ * where a value's type depends on more than its field (maps to numbers, number-or-name). Layer
+ * config.
  */
 #include "config/load_split.h"
 
@@ -45,7 +46,8 @@ static struct doc *int_entry(const struct doc *d, struct arena *a)
 			return NULL;
 		e = doc_new_int(a, i);
 		e->key = str_take(d->s, (size_t)eq);
-	} else if (key != NULL && value != NULL && d->n == 2 && key->kind == DOC_STR && is_decimal(value, &i)) {
+	} else if (key != NULL && value != NULL && d->n == 2 && key->kind == DOC_STR &&
+		   is_decimal(value, &i)) {
 		e = doc_new_int(a, i);
 		e->key = key->s;
 	} else {
@@ -104,8 +106,8 @@ int load_canon_locality(const struct doc *locality, struct arena *a, struct err_
 	int r = 0;
 
 	for (size_t i = 0; distribute != NULL && i < distribute->n; i++) {
-		int ri = canon_int_map(doc_get(distribute->v[i], STR("to")), "localityLbSetting.distribute.to",
-				       a, errs);
+		int ri = canon_int_map(doc_get(distribute->v[i], STR("to")),
+				       "localityLbSetting.distribute.to", a, errs);
 
 		r = r < 0 ? r : ri;
 	}
@@ -116,7 +118,8 @@ static int canon_balancer(const struct doc *policy, struct arena *a, struct err_
 {
 	const struct doc *lb = policy != NULL ? doc_get(policy, STR("loadBalancer")) : NULL;
 
-	return load_canon_locality(lb != NULL ? doc_get(lb, STR("localityLbSetting")) : NULL, a, errs);
+	return load_canon_locality(lb != NULL ? doc_get(lb, STR("localityLbSetting")) : NULL, a,
+				   errs);
 }
 
 static int canon_policy(const struct doc *policy, struct arena *a, struct err_list *errs)
@@ -151,7 +154,8 @@ static int canon_service_entry(struct doc *spec, struct arena *a, struct err_lis
 	int r = 0;
 
 	for (size_t i = 0; endpoints != NULL && i < endpoints->n; i++) {
-		int ri = canon_int_map(doc_get(endpoints->v[i], STR("ports")), "endpoints.ports", a, errs);
+		int ri = canon_int_map(doc_get(endpoints->v[i], STR("ports")), "endpoints.ports", a,
+				       errs);
 
 		r = r < 0 ? r : ri;
 	}
@@ -173,7 +177,8 @@ static int canon_service(struct doc *spec, struct arena *a, struct err_list *err
 			become_int(t, number, a);
 		else if (t->kind != DOC_STR || t->s.n == 0)
 			return err_list_add(errs, ERR_LEVEL_ERROR, KV_ERR_SCHEMA, "KVM0106", t->at,
-					    "targetPort must be a port number or the name of a workload's port");
+					    "targetPort must be a port number or the name of a "
+					    "workload's port");
 	}
 	return 0;
 }

@@ -19,7 +19,8 @@
 
 bool load_is_leftover(const char *name)
 {
-	static const char *const suffixes[] = { "~", ".swp", ".swo", ".bak", ".orig", ".rej", ".tmp", ".rpmsave",
+	static const char *const suffixes[] = { "~",       ".swp",     ".swo", ".bak",
+						".orig",   ".rej",     ".tmp", ".rpmsave",
 						".rpmnew", ".rpmorig", NULL };
 	struct str s = str_c(name);
 
@@ -47,7 +48,8 @@ static struct origin file_at(struct load *l, const char *path)
 
 static int refuse(struct load *l, const char *path, const char *why)
 {
-	return err_list_add(l->errs, ERR_LEVEL_ERROR, KV_ERR_REFUSED, "KVM0002", file_at(l, path), "%s", why);
+	return err_list_add(l->errs, ERR_LEVEL_ERROR, KV_ERR_REFUSED, "KVM0002", file_at(l, path),
+			    "%s", why);
 }
 
 /* The place that path leads to is below root. */
@@ -66,7 +68,8 @@ static bool is_below_root(const struct load *l, const char *path)
 static int is_safe(struct load *l, const char *path, const struct stat *st)
 {
 	if (l->root != NULL && !is_below_root(l, path))
-		return refuse(l, path, "refused: the link leads out of the configuration directory");
+		return refuse(l, path,
+			      "refused: the link leads out of the configuration directory");
 	if (l->opts->any_owner)
 		return 0;
 	if (st->st_uid != 0 && st->st_uid != geteuid())
@@ -95,11 +98,12 @@ static int by_path(const void *a, const void *b)
 	return strcmp(*x, *y);
 }
 
-static int scan(struct load *l, const char *dir, bool recurse, unsigned depth, struct load_paths *ret);
+static int scan(struct load *l, const char *dir, bool recurse, unsigned depth,
+		struct load_paths *ret);
 
 /* One directory entry: a file to read, a directory to go into, or nothing of ours. */
-static int scan_entry(struct load *l, const char *dir, const char *name, bool recurse, unsigned depth,
-		      struct load_paths *ret)
+static int scan_entry(struct load *l, const char *dir, const char *name, bool recurse,
+		      unsigned depth, struct load_paths *ret)
 {
 	_cleanup_free_ char *path = kv_asprintf("%s/%s", dir, name);
 	enum doc_syntax syntax;
@@ -115,8 +119,8 @@ static int scan_entry(struct load *l, const char *dir, const char *name, bool re
 	if (!doc_syntax_of(name, &syntax))
 		return 0;
 	if (ret->n >= MODEL_FILES_MAX)
-		return err_list_add(l->errs, ERR_LEVEL_ERROR, KV_ERR_LIMIT, "KVM0006", file_at(l, path),
-				    "more than %d files", MODEL_FILES_MAX);
+		return err_list_add(l->errs, ERR_LEVEL_ERROR, KV_ERR_LIMIT, "KVM0006",
+				    file_at(l, path), "more than %d files", MODEL_FILES_MAX);
 	*vec_push(ret->v, ret->n, ret->cap) = take(&path);
 	return 0;
 }
@@ -134,15 +138,17 @@ static int scan_open(struct load *l, const char *dir, DIR **ret)
 	return is_safe(l, dir, &st);
 }
 
-static int scan(struct load *l, const char *dir, bool recurse, unsigned depth, struct load_paths *ret)
+static int scan(struct load *l, const char *dir, bool recurse, unsigned depth,
+		struct load_paths *ret)
 {
 	DIR *d = NULL;
 	struct dirent *e;
 	int r;
 
 	if (depth > DEPTH_MAX)
-		return err_list_add(l->errs, ERR_LEVEL_ERROR, KV_ERR_LIMIT, "KVM0006", file_at(l, dir),
-				    "directories are nested deeper than %d", DEPTH_MAX);
+		return err_list_add(l->errs, ERR_LEVEL_ERROR, KV_ERR_LIMIT, "KVM0006",
+				    file_at(l, dir), "directories are nested deeper than %d",
+				    DEPTH_MAX);
 	r = scan_open(l, dir, &d);
 	while (r == 0 && d != NULL && (e = readdir(d)) != NULL)
 		r = scan_entry(l, dir, e->d_name, recurse, depth, ret);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * load_fill: members that depend on more than their own field: numbers from maps, defaults from other
- * fields, Istio's annotations, decoded bodies. Layer config.
+ * load_fill: members that depend on more than their own field: numbers from maps, defaults from
+ * other fields, Istio's annotations, decoded bodies. Layer config.
  */
 #include "config/load_parts.h"
 
@@ -9,14 +9,14 @@
 
 static int schema_err(struct load *l, struct origin at, const char *what, struct str value)
 {
-	return err_list_add(l->errs, ERR_LEVEL_ERROR, KV_ERR_SCHEMA, "KVM0106", at, "%s '%.*s'", what,
-			    STR_ARG(value));
+	return err_list_add(l->errs, ERR_LEVEL_ERROR, KV_ERR_SCHEMA, "KVM0106", at, "%s '%.*s'",
+			    what, STR_ARG(value));
 }
 
-/* ---- maps to numbers --------------------------------------------------------------------------- */
+/* ---- maps to numbers ----------------------------------------------------------------------- */
 
-static int fill_ints(struct load *l, const struct doc *d, const char *what, int64_t min, int64_t max,
-		     struct model_int_map *ret)
+static int fill_ints(struct load *l, const struct doc *d, const char *what, int64_t min,
+		     int64_t max, struct model_int_map *ret)
 {
 	int r = 0;
 
@@ -28,8 +28,8 @@ static int fill_ints(struct load *l, const struct doc *d, const char *what, int6
 
 		if (e->kind != DOC_INT || e->i < min || e->i > max) {
 			r = err_list_add(l->errs, ERR_LEVEL_ERROR, KV_ERR_SCHEMA, "KVM0106", e->at,
-					 "%s of '%.*s' must be between %lld and %lld", what, STR_ARG(e->key),
-					 (long long)min, (long long)max);
+					 "%s of '%.*s' must be between %lld and %lld", what,
+					 STR_ARG(e->key), (long long)min, (long long)max);
 			continue;
 		}
 		ret->v[ret->n++] = (struct model_int_entry){ .key = e->key, .value = e->i };
@@ -60,7 +60,8 @@ static int fill_balancer(struct load *l, struct model_load_balancer *lb)
 	int r = 0;
 
 	for (size_t i = 0; loc != NULL && i < loc->distribute.n; i++) {
-		int ri = fill_ints(l, loc->distribute.v[i].to, "weight", 1, 100, &loc->distribute.v[i].toWeights);
+		int ri = fill_ints(l, loc->distribute.v[i].to, "weight", 1, 100,
+				   &loc->distribute.v[i].toWeights);
 
 		r = r < 0 ? r : ri;
 	}
@@ -108,7 +109,7 @@ static int fill_peer_authentication(struct load *l, struct model_peer_authentica
 	return r;
 }
 
-/* ---- Service, Workload ---------------------------------------------------------------------------- */
+/* ---- Service, Workload --------------------------------------------------------------------- */
 
 static int fill_service(struct load *l, struct model_service *s)
 {
@@ -119,7 +120,9 @@ static int fill_service(struct load *l, struct model_service *s)
 
 		if (p->port != 0 && p->number != 0 && p->port != p->number)
 			r = err_list_add(l->errs, ERR_LEVEL_ERROR, KV_ERR_SCHEMA, "KVM0106", p->at,
-					 "Service.ports[%zu]: 'port' and 'number' are the same field and differ", i);
+					 "Service.ports[%zu]: 'port' and 'number' are the same "
+					 "field and differ",
+					 i);
 		if (p->port == 0)
 			p->port = p->number;
 		if (p->port == 0)
@@ -132,8 +135,10 @@ static int fill_service(struct load *l, struct model_service *s)
 		if (p->targetPort->kind == DOC_STR)
 			p->targetName = p->targetPort->s;
 		else if (p->targetNumber < 1 || p->targetNumber > 65535)
-			r = err_list_add(l->errs, ERR_LEVEL_ERROR, KV_ERR_SCHEMA, "KVM0106", p->targetPort->at,
-					 "Service.ports[%zu].targetPort must be between 1 and 65535", i);
+			r = err_list_add(
+				l->errs, ERR_LEVEL_ERROR, KV_ERR_SCHEMA, "KVM0106",
+				p->targetPort->at,
+				"Service.ports[%zu].targetPort must be between 1 and 65535", i);
 	}
 	return r;
 }
@@ -149,7 +154,8 @@ static struct str account_of_unit(struct str unit)
 	return at > 0 ? str_take(unit, (size_t)at) : unit;
 }
 
-static void fill_amount(struct load *l, struct model_workload *w, const char *annotation, bool limit, bool cpu)
+static void fill_amount(struct load *l, struct model_workload *w, const char *annotation,
+			bool limit, bool cpu)
 {
 	struct str value = labels_get(&w->r.annotations, str_c(annotation));
 	struct model_resource_amounts **amounts;
@@ -194,7 +200,7 @@ static int fill_workload(struct load *l, struct model_workload *w)
 	return fill_inject(l, w);
 }
 
-/* ---- VirtualService ------------------------------------------------------------------------------- */
+/* ---- VirtualService ------------------------------------------------------------------------ */
 
 static int base64_value(char c)
 {
@@ -246,14 +252,17 @@ static int fill_virtual_service(struct load *l, struct model_virtual_service *vs
 		if (d == NULL || d->body == NULL)
 			continue;
 		d->body->text = d->body->string;
-		if (d->body->bytes.p != NULL && !base64_decode(d->body->bytes, &l->m->arena, &d->body->text))
-			r = err_list_add(l->errs, ERR_LEVEL_ERROR, KV_ERR_SCHEMA, "KVM0106", d->at,
-					 "VirtualService.http[%zu].directResponse.body.bytes is not base64", i);
+		if (d->body->bytes.p != NULL &&
+		    !base64_decode(d->body->bytes, &l->m->arena, &d->body->text))
+			r = err_list_add(
+				l->errs, ERR_LEVEL_ERROR, KV_ERR_SCHEMA, "KVM0106", d->at,
+				"VirtualService.http[%zu].directResponse.body.bytes is not base64",
+				i);
 	}
 	return r;
 }
 
-/* ---- time ------------------------------------------------------------------------------------------- */
+/* ---- time ---------------------------------------------------------------------------------- */
 
 static bool digits(struct str s, size_t at, size_t n, int *ret)
 {
@@ -273,11 +282,12 @@ bool load_parse_time(struct str s, int64_t *ret_us)
 	if (s.n < 20 || s.p[4] != '-' || s.p[7] != '-' || (s.p[10] != 'T' && s.p[10] != 't') ||
 	    s.p[13] != ':' || s.p[16] != ':' || (s.p[s.n - 1] != 'Z' && s.p[s.n - 1] != 'z'))
 		return false;
-	if (!digits(s, 0, 4, &tm.tm_year) || !digits(s, 5, 2, &tm.tm_mon) || !digits(s, 8, 2, &tm.tm_mday) ||
-	    !digits(s, 11, 2, &tm.tm_hour) || !digits(s, 14, 2, &tm.tm_min) || !digits(s, 17, 2, &tm.tm_sec))
+	if (!digits(s, 0, 4, &tm.tm_year) || !digits(s, 5, 2, &tm.tm_mon) ||
+	    !digits(s, 8, 2, &tm.tm_mday) || !digits(s, 11, 2, &tm.tm_hour) ||
+	    !digits(s, 14, 2, &tm.tm_min) || !digits(s, 17, 2, &tm.tm_sec))
 		return false;
-	if (tm.tm_year < 1970 || tm.tm_mon < 1 || tm.tm_mon > 12 || tm.tm_mday < 1 || tm.tm_mday > 31 ||
-	    tm.tm_hour > 23 || tm.tm_min > 59 || tm.tm_sec > 60)
+	if (tm.tm_year < 1970 || tm.tm_mon < 1 || tm.tm_mon > 12 || tm.tm_mday < 1 ||
+	    tm.tm_mday > 31 || tm.tm_hour > 23 || tm.tm_min > 59 || tm.tm_sec > 60)
 		return false;
 	tm.tm_year -= 1900;
 	tm.tm_mon -= 1;
@@ -291,7 +301,7 @@ bool load_parse_time(struct str s, int64_t *ret_us)
 	return true;
 }
 
-/* ---- all ---------------------------------------------------------------------------------------------- */
+/* ---- all ----------------------------------------------------------------------------------- */
 
 #define SELF(type) ((struct type *)(void *)r)
 

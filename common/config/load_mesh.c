@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * load_mesh: kvmesh.conf and its drop-ins: defaults, merging key by key, binding, and the settings in force
- * as a document with the place of every value. Layer config.
+ * load_mesh: kvmesh.conf and its drop-ins: defaults, merging key by key, binding, and the settings
+ * in force as a document with the place of every value. Layer config.
  */
 #include "config/load_parts.h"
 
@@ -124,13 +124,16 @@ int load_mesh_bind(struct load *l)
 	int r, rl = 0;
 
 	for (size_t i = 0; i < l->found.n_settings; i++)
-		all = load_merge(all, bind_canon(&model_mesh_table, l->found.settings[i], &m->arena), &m->arena);
+		all = load_merge(all,
+				 bind_canon(&model_mesh_table, l->found.settings[i], &m->arena),
+				 &m->arena);
 	if (all == NULL)
 		return 0;
 	m->mesh.doc = all;
 	mesh = doc_get(all, STR("mesh"));
 	if (mesh != NULL && mesh->kind == DOC_MAP)
-		rl = load_canon_locality(doc_get(mesh, STR("localityLbSetting")), &m->arena, l->errs);
+		rl = load_canon_locality(doc_get(mesh, STR("localityLbSetting")), &m->arena,
+					 l->errs);
 	r = bind_read(&model_mesh_table, all, "", &m->arena, &m->mesh, l->errs);
 	settle(&m->mesh);
 	return r < 0 ? r : rl;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * load_resolve: short host names made whole, once for everybody who reads the model (rule 2.1.1). Layer config.
+ * load_resolve: short host names made whole, once for everybody who reads the model (rule 2.1.1).
+ * Layer config.
  */
 #include "config/load_parts.h"
 #include "config/names.h"
@@ -48,7 +49,8 @@ void load_resolve(struct model *m)
 		dr->fqdn = names_fqdn(m, dr->host, r->ns, &m->arena);
 	}
 	model_for_each(m, MODEL_KIND_SIDECAR, r) {
-		struct model_outbound_policy *p = ((struct model_sidecar *)(void *)r)->outboundTrafficPolicy;
+		struct model_outbound_policy *p =
+			((struct model_sidecar *)(void *)r)->outboundTrafficPolicy;
 
 		resolve_destination(m, p != NULL ? p->egressProxy : NULL, r->ns);
 	}

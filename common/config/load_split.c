@@ -7,22 +7,55 @@
 #include "base/vec.h"
 
 /* Kinds of Istio that kvmesh has no counterpart for: silence would be wrong. */
-static const char *const other_istio_kinds[] = {
-	"EnvoyFilter", "WasmPlugin", "WorkloadGroup", "ProxyConfig", "TrafficExtension", "IstioOperator", NULL
-};
+static const char *const other_istio_kinds[] = { "EnvoyFilter", "WasmPlugin",       "WorkloadGroup",
+						 "ProxyConfig", "TrafficExtension", "IstioOperator",
+						 NULL };
 
 /* Kubernetes' kinds that ship in the same files and do not concern a mesh without Kubernetes. */
-static const char *const kubernetes_kinds[] = {
-	"APIService", "ClusterRole", "ClusterRoleBinding", "ConfigMap", "ControllerRevision", "CronJob",
-	"CSIDriver", "CustomResourceDefinition", "DaemonSet", "Deployment", "EndpointSlice", "Endpoints",
-	"Event", "HorizontalPodAutoscaler", "Ingress", "IngressClass", "Job", "Lease", "LimitRange",
-	"MutatingWebhookConfiguration", "Namespace", "NetworkPolicy", "Node", "PersistentVolume",
-	"PersistentVolumeClaim", "Pod", "PodDisruptionBudget", "PodTemplate", "PriorityClass",
-	"ReplicaSet", "ReplicationController", "ResourceQuota", "Role", "RoleBinding", "RuntimeClass",
-	"Secret", "ServiceAccount", "StatefulSet", "StorageClass", "ValidatingWebhookConfiguration", NULL
-};
+static const char *const kubernetes_kinds[] = { "APIService",
+						"ClusterRole",
+						"ClusterRoleBinding",
+						"ConfigMap",
+						"ControllerRevision",
+						"CronJob",
+						"CSIDriver",
+						"CustomResourceDefinition",
+						"DaemonSet",
+						"Deployment",
+						"EndpointSlice",
+						"Endpoints",
+						"Event",
+						"HorizontalPodAutoscaler",
+						"Ingress",
+						"IngressClass",
+						"Job",
+						"Lease",
+						"LimitRange",
+						"MutatingWebhookConfiguration",
+						"Namespace",
+						"NetworkPolicy",
+						"Node",
+						"PersistentVolume",
+						"PersistentVolumeClaim",
+						"Pod",
+						"PodDisruptionBudget",
+						"PodTemplate",
+						"PriorityClass",
+						"ReplicaSet",
+						"ReplicationController",
+						"ResourceQuota",
+						"Role",
+						"RoleBinding",
+						"RuntimeClass",
+						"Secret",
+						"ServiceAccount",
+						"StatefulSet",
+						"StorageClass",
+						"ValidatingWebhookConfiguration",
+						NULL };
 
-static const char *const kubernetes_groups[] = { "", "apps", "batch", "autoscaling", "policy", "extensions", NULL };
+static const char *const kubernetes_groups[] = { "",       "apps",       "batch", "autoscaling",
+						 "policy", "extensions", NULL };
 
 static bool is_one_of(struct str s, const char *const *names)
 {
@@ -32,7 +65,8 @@ static bool is_one_of(struct str s, const char *const *names)
 	return false;
 }
 
-static void nearer(struct str name, const char *candidate, const char **best, unsigned *best_distance)
+static void nearer(struct str name, const char *candidate, const char **best,
+		   unsigned *best_distance)
 {
 	unsigned d = str_distance(name, str_c(candidate), *best_distance);
 
@@ -84,7 +118,8 @@ static struct doc *empty_map(struct arena *a, struct origin at)
 }
 
 /* The member name of d as a map; absent or null: an empty one; another type: an error and NULL. */
-static struct doc *map_member(struct doc *d, const char *name, struct arena *a, struct err_list *errs)
+static struct doc *map_member(struct doc *d, const char *name, struct arena *a,
+			      struct err_list *errs)
 {
 	struct doc *m = doc_get(d, str_c(name));
 
@@ -100,13 +135,16 @@ static struct doc *map_member(struct doc *d, const char *name, struct arena *a, 
 /* Only these names may stand beside metadata and spec. */
 static int check_envelope(const struct doc *d, struct err_list *errs)
 {
-	static const char *const known[] = { "apiVersion", "kind", "metadata", "spec", "status", NULL };
+	static const char *const known[] = { "apiVersion", "kind",   "metadata",
+					     "spec",       "status", NULL };
 	int r = 0;
 
 	for (size_t i = 0; i < d->n; i++)
 		if (!is_one_of(d->v[i]->key, known))
-			r = err_list_add(errs, ERR_LEVEL_ERROR, KV_ERR_SCHEMA, "KVM0106", d->v[i]->key_at,
-					 "unknown field '%.*s' beside metadata and spec", STR_ARG(d->v[i]->key));
+			r = err_list_add(errs, ERR_LEVEL_ERROR, KV_ERR_SCHEMA, "KVM0106",
+					 d->v[i]->key_at,
+					 "unknown field '%.*s' beside metadata and spec",
+					 STR_ARG(d->v[i]->key));
 	return r;
 }
 
@@ -125,7 +163,7 @@ static int add_enveloped(const struct model_kind_info *k, struct doc *d, enum do
 	return 0;
 }
 
-/* ---- Istio's shape: YAML and JSON ------------------------------------------------------------ */
+/* ---- Istio's shape: YAML and JSON ---------------------------------------------------------- */
 
 static void split_api_version(struct str api, struct str *ret_group, struct str *ret_version)
 {
@@ -140,13 +178,17 @@ static bool is_kubernetes_group(struct str group)
 	return is_one_of(group, kubernetes_groups) || str_has_suffix(group, STR(".k8s.io"));
 }
 
-/* A kind that is not ours, or of a group that is not its own: an error unless it is Kubernetes' own affair. */
+/*
+ * A kind that is not ours, or of a group that is not its own: an error unless it is Kubernetes'
+ * own affair.
+ */
 static int foreign_kind(struct str kind, struct str group, const struct doc *at, struct arena *a,
 			struct err_list *errs)
 {
 	if (str_eq(group, STR("gateway.networking.k8s.io")))
 		return err_list_add(errs, ERR_LEVEL_ERROR, KV_ERR_SCHEMA, "KVM0003", at->at,
-				    "kind '%.*s' of the Kubernetes Gateway API is not supported: use Gateway and VirtualService of networking.istio.io",
+				    "kind '%.*s' of the Kubernetes Gateway API is not supported: "
+				    "use Gateway and VirtualService of networking.istio.io",
 				    STR_ARG(kind));
 	if (is_kubernetes_group(group) && is_one_of(kind, kubernetes_kinds)) {
 		err_list_add(errs, ERR_LEVEL_WARNING, 0, "KVM0004", at->at,
@@ -158,10 +200,11 @@ static int foreign_kind(struct str kind, struct str group, const struct doc *at,
 				    "kind '%.*s' of Istio is not supported", STR_ARG(kind));
 	if (kind_exact(kind) != NULL)
 		return err_list_add(errs, ERR_LEVEL_ERROR, KV_ERR_SCHEMA, "KVM0003", at->at,
-				    "kind '%.*s' does not belong to apiVersion '%.*s'", STR_ARG(kind),
-				    STR_ARG(at->s));
-	return err_list_add(errs, ERR_LEVEL_ERROR, KV_ERR_SCHEMA, "KVM0003", at->at, "unknown kind '%.*s'%.*s",
-			    STR_ARG(kind), STR_ARG(kind_hint(kind, false, a)));
+				    "kind '%.*s' does not belong to apiVersion '%.*s'",
+				    STR_ARG(kind), STR_ARG(at->s));
+	return err_list_add(errs, ERR_LEVEL_ERROR, KV_ERR_SCHEMA, "KVM0003", at->at,
+			    "unknown kind '%.*s'%.*s", STR_ARG(kind),
+			    STR_ARG(kind_hint(kind, false, a)));
 }
 
 static bool has_version(const struct model_kind_info *k, struct str version)
@@ -185,8 +228,8 @@ static int split_document(struct doc *d, enum doc_syntax syntax, struct arena *a
 			  struct load_found *ret, struct err_list *errs);
 
 /* kind: List, or any …List with items, as kubectl get -o yaml writes. */
-static int split_items(const struct doc *items, enum doc_syntax syntax, struct arena *a, unsigned depth,
-		       struct load_found *ret, struct err_list *errs)
+static int split_items(const struct doc *items, enum doc_syntax syntax, struct arena *a,
+		       unsigned depth, struct load_found *ret, struct err_list *errs)
 {
 	int r = 0;
 
@@ -211,13 +254,14 @@ static int split_typed(struct doc *d, struct str kind, struct str api, enum doc_
 
 	split_api_version(api, &group, &version);
 	if (k == NULL || !str_eq(group, str_c(k->group)))
-		return foreign_kind(kind, group, doc_get(d, k == NULL ? STR("kind") : STR("apiVersion")), a,
+		return foreign_kind(kind, group,
+				    doc_get(d, k == NULL ? STR("kind") : STR("apiVersion")), a,
 				    errs);
 	if (!has_version(k, version))
 		return err_list_add(errs, ERR_LEVEL_ERROR, KV_ERR_SCHEMA, "KVM0003",
 				    doc_get(d, STR("apiVersion"))->at,
-				    "kind '%s' has no version '%.*s' (known: %s)", k->name, STR_ARG(version),
-				    k->versions);
+				    "kind '%s' has no version '%.*s' (known: %s)", k->name,
+				    STR_ARG(version), k->versions);
 	return add_enveloped(k, d, syntax, a, ret, errs);
 }
 
@@ -236,20 +280,22 @@ static int split_document(struct doc *d, enum doc_syntax syntax, struct arena *a
 	kind = text_of(d, "kind");
 	api = text_of(d, "apiVersion");
 	if (kind.n == 0 || api.n == 0)
-		return err_list_add(errs, ERR_LEVEL_ERROR, KV_ERR_SCHEMA, "KVM0003", d->at,
-				    "'%s' is missing: a resource has apiVersion, kind, metadata and spec",
-				    kind.n == 0 ? "kind" : "apiVersion");
+		return err_list_add(
+			errs, ERR_LEVEL_ERROR, KV_ERR_SCHEMA, "KVM0003", d->at,
+			"'%s' is missing: a resource has apiVersion, kind, metadata and spec",
+			kind.n == 0 ? "kind" : "apiVersion");
 	if (str_has_suffix(kind, STR("List")) && doc_get(d, STR("items")) != NULL && depth < 4)
 		return split_items(doc_get(d, STR("items")), syntax, a, depth, ret, errs);
 	return split_typed(d, kind, api, syntax, a, ret, errs);
 }
 
-/* ---- native shape ------------------------------------------------------------------------------ */
+/* ---- native shape -------------------------------------------------------------------------- */
 
 /* Does this name of a flat resource belong to metadata? WorkloadEntry has labels in its spec. */
 static bool is_metadata_name(const struct model_kind_info *k, struct str name)
 {
-	static const char *const names[] = { "name", "namespace", "labels", "annotations", "creationTimestamp", NULL };
+	static const char *const names[] = { "name",        "namespace",         "labels",
+					     "annotations", "creationTimestamp", NULL };
 
 	return is_one_of(name, names) && bind_find(k->table, name) == NULL;
 }
@@ -286,7 +332,8 @@ static int split_native_one(const struct model_kind_info *k, struct doc *d, stru
 }
 
 /* The value of a top-level name that is a kind: one resource or a list of them. */
-static int split_native_kind(struct doc *d, struct arena *a, struct load_found *ret, struct err_list *errs)
+static int split_native_kind(struct doc *d, struct arena *a, struct load_found *ret,
+			     struct err_list *errs)
 {
 	const struct model_kind_info *k = kind_exact(d->key);
 	int r = 0;
@@ -305,7 +352,8 @@ static int split_native_kind(struct doc *d, struct arena *a, struct load_found *
 	return r;
 }
 
-static int split_native(const struct doc *d, struct arena *a, struct load_found *ret, struct err_list *errs)
+static int split_native(const struct doc *d, struct arena *a, struct load_found *ret,
+			struct err_list *errs)
 {
 	struct doc *settings = map_for(d->n, d->at, a);
 	int r = 0;
@@ -324,7 +372,8 @@ static int split_native(const struct doc *d, struct arena *a, struct load_found 
 	return r;
 }
 
-int load_split(const struct doc_file *f, struct arena *a, struct load_found *ret, struct err_list *errs)
+int load_split(const struct doc_file *f, struct arena *a, struct load_found *ret,
+	       struct err_list *errs)
 {
 	int r = 0;
 

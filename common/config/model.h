@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * model: everything that is configured, as structs with Istio's field names. Layer config.
- * One model is one load of /etc: it lives in its own arena and never changes once loaded; load.h makes
+ * model: everything that is configured, as structs with Istio's field names. Layer config. One
+ * model is one load of /etc: it lives in its own arena and never changes once loaded; load.h makes
  * it, check.h judges it, names.h answers questions about it, compile.h turns it into snapshots.
  *
  * Members of resource structs are named exactly as Istio's fields (camelCase), so that tables and
@@ -17,14 +17,14 @@
 #include "config/model_resource.h"
 #include "config/model_traffic.h"
 
-/* ---- kinds ---------------------------------------------------------------------------------- */
+/* ---- kinds --------------------------------------------------------------------------------- */
 struct model_kind_info {
 	enum model_kind kind;
 	const char *name;               /* "VirtualService" */
 	const char *plural;             /* "virtualservices" */
 	const char *shorts;             /* "vs": short names for the CLI, blank-separated */
 	const char *group;              /* "networking.istio.io", "" core */
-	const char *versions;           /* accepted, blank-separated; the first is the one we write */
+	const char *versions; /* accepted, blank-separated; the first is the one we write */
 	size_t size;                    /* of the resource struct */
 	size_t spec_offset;             /* where the spec's struct begins in it */
 	const struct bind_table *table; /* of the spec, its offsets count from there */
@@ -40,9 +40,9 @@ const char *model_kind_name(enum model_kind kind);
 extern const struct bind_table model_mesh_table;        /* kvmesh.conf, into struct model_mesh */
 extern const struct bind_table model_metadata_table;    /* metadata, for explain */
 
-/* ---- the model --------------------------------------------------------------------------------- */
+/* ---- the model ----------------------------------------------------------------------------- */
 struct model_refs {
-	struct model_resource **v;      /* oldest first: first_seen_us, name, ns (Istio rule 2.1.8) */
+	struct model_resource **v; /* oldest first: first_seen_us, name, ns (Istio rule 2.1.8) */
 	size_t n;
 };
 struct model_source {                   /* a file that was read, for messages that show the line */
@@ -53,13 +53,14 @@ struct model {
 	struct arena arena;
 	struct model_mesh mesh;
 	struct model_refs of[MODEL_KIND__N];
-	struct map by_id;               /* "VirtualService/default/my-app" → struct model_resource * */
+	struct map by_id; /* "VirtualService/default/my-app" → struct model_resource * */
 	MODEL_LIST(struct model_source) sources;
 	size_t n_resources;
 };
 
 void model_free(struct model *m);       /* NULL is fine */
-struct model_resource *model_find(const struct model *m, enum model_kind kind, struct str ns, struct str name);
+struct model_resource *model_find(const struct model *m, enum model_kind kind, struct str ns,
+				  struct str name);
 /* Text of a file that this model was read from, or STR_NULL: the source argument of err_print. */
 struct str model_source_text(const struct model *m, const char *path);
 /* ns, or the root namespace when ns is one of its aliases; "" gives "default". */

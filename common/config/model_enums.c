@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * model_enums: the words of every enum field, in the order of the C enums of the model headers. Layer config.
+ * model_enums: the words of every enum field, in the order of the C enums of the model headers.
+ * Layer config.
  */
 #include "config/model_fields.h"
 

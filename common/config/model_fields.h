@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * model_fields: shared by the files of field tables: how a row is written, the names of enum values, and
- * every table by name, so that their order does not matter. Layer config; private to it.
+ * model_fields: shared by the files of field tables: how a row is written, the names of enum
+ * values, and every table by name, so that their order does not matter. Layer config; private to
+ * it.
  */
 #pragma once
 
@@ -29,7 +30,10 @@
 #define F_TIME(T, m) F_DURATION(T, m), .min = 0, .max = MODEL_TIME_MAX
 
 /* T is the struct of the rows; TABLE_AT: it has a member "struct origin at". */
-#define TABLE(title, rows) { .name = (title), .size = sizeof(T), .origin_offset = -1, .fields = (rows) }
+#define TABLE(title, rows)                                                                         \
+	{                                                                                          \
+		.name = (title), .size = sizeof(T), .origin_offset = -1, .fields = (rows)          \
+	}
 #define TABLE_AT(title, rows) \
 	{ .name = (title), .size = sizeof(T), .origin_offset = offsetof(T, at), .fields = (rows) }
 

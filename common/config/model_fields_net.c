@@ -166,13 +166,12 @@ const struct bind_table model_service_port_table = TABLE_AT("ServicePort", servi
 
 #define T struct model_workload
 static const struct field workload_fields[] = {
-	{ F_STR(T, unit), OURS,
-	  .help = "systemd unit whose processes are this workload" },
+	{ F_STR(T, unit), OURS, .help = "systemd unit whose processes are this workload" },
 	{ F_STR(T, user), OURS,
 	  .help = "User whose processes are this workload; for programs that are no unit" },
 	{ F_STR(T, serviceAccount), OURS,
 	  .help = "Account of its identity (default: the unit's name without suffix and "
-	          "instance)" },
+		  "instance)" },
 	{ F_STR(T, address), OURS,
 	  .help = "Where the application listens: IP or unix:/path (default 127.0.0.1)" },
 	{ F_LIST(T, ports, model_workload_port_table), OURS,
@@ -181,12 +180,13 @@ static const struct field workload_fields[] = {
 	  .help = "Put it into the mesh (default true)" },
 	{ F_ENUM(T, sidecar, model_sidecar_form_names), OURS,
 	  .help = "shared: the node's proxy; dedicated: an own kvmesh-proxy@NAME (default "
-	          "shared)" },
+		  "shared)" },
 	{ F_BOOL(T, gateway), OURS,
 	  .help = "An edge proxy kvmesh-proxy@NAME that serves Gateways whose selector "
-	          "matches" },
+		  "matches" },
 	{ F_PTR(T, capture, model_capture_table), OURS,
-	  NOT_YET("no traffic is redirected yet; callers use mesh.proxyHttpPort or Service.ports.listen"),
+	  NOT_YET("no traffic is redirected yet; callers use mesh.proxyHttpPort or "
+		  "Service.ports.listen"),
 	  .help = "Which traffic is redirected through the proxy" },
 	{ F_PTR(T, resources, model_resources_table), OURS,
 	  NOT_YET("limits of a dedicated proxy are not written into its unit yet"),
@@ -194,17 +194,14 @@ static const struct field workload_fields[] = {
 	{ F_PTR(T, probe, model_probe_table), OURS,
 	  NOT_YET("a unit counts as healthy while it is active"),
 	  .help = "Health check of the application" },
-	{ F_STR(T, locality), OURS,
-	  NOT_YET("all localities are equal for now"),
+	{ F_STR(T, locality), OURS, NOT_YET("all localities are equal for now"),
 	  .help = "region/zone/subzone (default: node.locality)" },
-	{ F_INT(T, weight, 0, UINT32_MAX), OURS,
-	  .help = "Share among the endpoints (default 1)" },
+	{ F_INT(T, weight, 0, UINT32_MAX), OURS, .help = "Share among the endpoints (default 1)" },
 	{ F_ENUM(T, pathAmbiguity, model_path_ambiguity_names), OURS,
 	  NOT_YET("there are no path rules yet"),
 	  .help = "What becomes of ambiguous paths under path rules: refuse or allow (default"
-	          " refuse)" },
-	{ F_STR(T, node), OURS,
-	  NOT_YET("every workload is on this node"),
+		  " refuse)" },
+	{ F_STR(T, node), OURS, NOT_YET("every workload is on this node"),
 	  .help = "Node that it runs on (default: this one)" },
 	F_END
 };

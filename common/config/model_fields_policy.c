@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * model_fields: the field tables of PeerAuthentication, RequestAuthentication, AuthorizationPolicy. Layer config.
- * From them come reading, writing, the manual (explain) and the list of what is not enforced yet.
+ * model_fields: the field tables of PeerAuthentication, RequestAuthentication,
+ * AuthorizationPolicy. Layer config. From them come reading, writing, the manual (explain) and the
+ * list of what is not enforced yet.
  */
 #include "config/model_fields.h"
 

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * model_mesh: kvmesh.conf and its drop-ins: mesh (Istio's MeshConfig), node, ca, metrics, dashboard,
- * limits. Every member holds its effective value: the default where nothing was written. Layer config;
- * included by model.h. Members carry the setting's names (see model_traffic.h).
+ * model_mesh: kvmesh.conf and its drop-ins: mesh (Istio's MeshConfig), node, ca, metrics,
+ * dashboard, limits. Every member holds its effective value: the default where nothing was
+ * written. Layer config; included by model.h. Members carry the setting's names (see
+ * model_traffic.h).
  */
 #pragma once
 
 #include "config/model_net.h"
 #include "config/model_policy.h"
 
-/* ---- mesh = { … } --------------------------------------------------------------------------- */
+/* ---- mesh = { … } -------------------------------------------------------------------------- */
 struct model_mode {
 	int mode;
 };
@@ -19,7 +20,10 @@ enum model_mesh_outbound {              /* MeshConfig.OutboundTrafficPolicy.Mode
 enum model_mesh_inbound { MODEL_INBOUND_PASSTHROUGH, MODEL_INBOUND_LOCALHOST };
 enum model_access_log_encoding { MODEL_LOG_TEXT, MODEL_LOG_JSON };
 enum model_path_normalization {
-	MODEL_PATH_NORM_DEFAULT, MODEL_PATH_NORM_NONE, MODEL_PATH_NORM_BASE, MODEL_PATH_NORM_MERGE_SLASHES,
+	MODEL_PATH_NORM_DEFAULT,
+	MODEL_PATH_NORM_NONE,
+	MODEL_PATH_NORM_BASE,
+	MODEL_PATH_NORM_MERGE_SLASHES,
 	MODEL_PATH_NORM_DECODE_AND_MERGE_SLASHES
 };
 struct model_path_normalization_setting {
@@ -71,7 +75,8 @@ struct model_ext_authz_http {
 	int64_t port, timeout;
 	bool failOpen, clearRouteCache;
 	struct str_list includeHeadersInCheck, includeRequestHeadersInCheck;
-	struct str_list headersToUpstreamOnAllow, headersToDownstreamOnDeny, headersToDownstreamOnAllow;
+	struct str_list headersToUpstreamOnAllow, headersToDownstreamOnDeny,
+		headersToDownstreamOnAllow;
 	struct labels includeAdditionalHeadersInCheck;
 	struct model_check_body *includeRequestBodyInCheck;
 };
@@ -127,7 +132,8 @@ struct model_mesh_config {
 	struct str_list rootNamespaceAliases;   /* ours: [ "istio-system" ] */
 	struct str clusterName;         /* ours: "kvmesh" */
 	int64_t proxyHttpPort;          /* 15080; 0 off */
-	int64_t proxyListenPort, proxyInboundListenPort;        /* 0: see node.outboundPort, node.inboundPort */
+	/* 0: see node.outboundPort, node.inboundPort */
+	int64_t proxyListenPort, proxyInboundListenPort;
 	int64_t connectTimeout;         /* 10s */
 	int64_t protocolDetectionTimeout;       /* 50ms, also the most */
 	struct model_tcp_keepalive *tcpKeepalive;
@@ -140,7 +146,8 @@ struct model_mesh_config {
 	bool enableAutoMtls;            /* true */
 	MODEL_LIST(struct model_ca_certificate) caCertificates;
 	/* n == 0: everywhere */
-	struct str_list defaultServiceExportTo, defaultVirtualServiceExportTo, defaultDestinationRuleExportTo;
+	struct str_list defaultServiceExportTo, defaultVirtualServiceExportTo,
+		defaultDestinationRuleExportTo;
 	struct model_locality_lb *localityLbSetting;
 	int64_t dnsRefreshRate;         /* 60s */
 	int h2UpgradePolicy;            /* 0 DO_NOT_UPGRADE, 1 UPGRADE */
@@ -149,14 +156,14 @@ struct model_mesh_config {
 	MODEL_LIST(struct model_extension_provider) extensionProviders;
 	struct model_default_providers *defaultProviders;
 	struct model_path_normalization_setting pathNormalization;
-	struct model_http_retry *defaultHttpRetryPolicy;        /* NULL: Istio's built-in (rule 2.5.4) */
+	struct model_http_retry *defaultHttpRetryPolicy; /* NULL: Istio's built-in (rule 2.5.4) */
 	struct model_tls_config *meshMTLS, *tlsDefaults;
 	struct model_default_traffic_policy *defaultTrafficPolicy;
 	struct doc *zoneAwareLbSetting, *serviceEntryVisibility;
 	struct doc *unused;             /* what is accepted without a meaning */
 };
 
-/* ---- node, ca, metrics, dashboard, limits, router ---------------------------------------------- */
+/* ---- node, ca, metrics, dashboard, limits, router ------------------------------------------ */
 enum model_unregistered { MODEL_UNREGISTERED_NODE, MODEL_UNREGISTERED_REFUSE };
 enum model_same_node { MODEL_SAME_NODE_MTLS, MODEL_SAME_NODE_LOCAL };
 struct model_node {
@@ -199,5 +206,5 @@ struct model_mesh {
 	struct model_dashboard_settings dashboard;
 	struct model_limits limits;
 	struct model_router_settings router;
-	const struct doc *doc;          /* what was written, merged and canonical, with origins; a map */
+	const struct doc *doc; /* what was written, merged and canonical, with origins; a map */
 };

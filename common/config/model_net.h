@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * model_net: what exists and where: Service, Workload, ServiceEntry, WorkloadEntry, Gateway, Sidecar.
- * Layer config; included by model.h. Members carry the field's names (see model_traffic.h).
+ * model_net: what exists and where: Service, Workload, ServiceEntry, WorkloadEntry, Gateway,
+ * Sidecar. Layer config; included by model.h. Members carry the field's names (see
+ * model_traffic.h).
  */
 #pragma once
 
 #include "config/model_traffic.h"
 
-/* ---- Service (Kubernetes' core fields) ------------------------------------------------------ */
+/* ---- Service (Kubernetes' core fields) ----------------------------------------------------- */
 struct model_service_port {
 	struct origin at;
 	struct str name;                /* p == NULL: not given */
@@ -17,7 +18,7 @@ struct model_service_port {
 	int64_t targetNumber;           /* filled by load: 0 when a name was given; default port */
 	struct str targetName;          /* filled by load: p == NULL when a number */
 	struct str protocol, appProtocol;
-	struct str listen;              /* "127.0.0.1:16379": explicit plain TCP entry on the node proxy */
+	struct str listen; /* "127.0.0.1:16379": explicit plain TCP entry on the node proxy */
 	int64_t nodePort;
 };
 struct model_service {
@@ -25,7 +26,8 @@ struct model_service {
 	MODEL_LIST(struct model_service_port) ports;
 	struct labels selector;         /* n == 0: selects nothing */
 	/* accepted, without meaning on a VPS */
-	struct str clusterIP, type, externalName, sessionAffinity, internalTrafficPolicy, externalTrafficPolicy;
+	struct str clusterIP, type, externalName, sessionAffinity, internalTrafficPolicy,
+		externalTrafficPolicy;
 	struct str ipFamilyPolicy, loadBalancerIP;
 	struct str_list clusterIPs, externalIPs, ipFamilies;
 	bool publishNotReadyAddresses;
@@ -45,7 +47,8 @@ struct model_capture {
 	struct origin at;
 	int mode;                       /* enum model_capture_mode */
 	bool has_mode;
-	struct int_list includeInboundPorts, excludeInboundPorts, includeOutboundPorts, excludeOutboundPorts;
+	struct int_list includeInboundPorts, excludeInboundPorts, includeOutboundPorts,
+		excludeOutboundPorts;
 	struct str_list includeOutboundIPRanges, excludeOutboundIPRanges;
 };
 struct model_resource_amounts {
@@ -75,7 +78,8 @@ struct model_probe_grpc {
 };
 struct model_probe {                    /* WorkloadGroup's ReadinessProbe */
 	struct origin at;
-	int64_t initialDelaySeconds, timeoutSeconds, periodSeconds, successThreshold, failureThreshold;
+	int64_t initialDelaySeconds, timeoutSeconds, periodSeconds, successThreshold,
+		failureThreshold;
 	struct model_probe_http *httpGet;
 	struct model_probe_tcp *tcpSocket;
 	struct model_probe_exec *exec;
@@ -84,14 +88,15 @@ struct model_probe {                    /* WorkloadGroup's ReadinessProbe */
 struct model_workload {
 	struct model_resource r;        /* r.labels are the workload's labels */
 	struct str unit, user;          /* how the kernel proves it */
-	struct str serviceAccount;      /* load fills in the default: unit name, else workload name */
+	struct str serviceAccount; /* load fills in the default: unit name, else workload name */
 	struct str address;             /* load fills in 127.0.0.1; IP or unix:/path */
 	MODEL_LIST(struct model_workload_port) ports;
-	bool inject, has_inject;        /* load: absent is true, or annotation sidecar.istio.io/inject */
+	bool inject, has_inject; /* load: absent is true, or annotation sidecar.istio.io/inject */
 	int sidecar;                    /* enum model_sidecar_form */
 	bool gateway;                   /* an instance kvmesh-proxy@NAME */
 	struct model_capture *capture;
-	struct model_resources *resources;      /* of its proxy; load takes the sidecar.istio.io annotations */
+	/* of its proxy; load takes the sidecar.istio.io annotations */
+	struct model_resources *resources;
 	struct model_probe *probe;
 	struct str locality;
 	int64_t weight;                 /* 0: 1 */
@@ -99,7 +104,7 @@ struct model_workload {
 	struct str node;                /* node it runs on; p == NULL: this one */
 };
 
-/* ---- WorkloadEntry, ServiceEntry ------------------------------------------------------------ */
+/* ---- WorkloadEntry, ServiceEntry ----------------------------------------------------------- */
 struct model_endpoint {                 /* WorkloadEntry's spec, also ServiceEntry.endpoints[] */
 	struct origin at;
 	struct str address;
@@ -136,9 +141,13 @@ struct model_service_entry {
 };
 
 /* ---- Gateway ------------------------------------------------------------------------------- */
-enum model_server_tls_mode {            /* ServerTLSSettings.TLSmode */
-	MODEL_SERVER_TLS_PASSTHROUGH, MODEL_SERVER_TLS_SIMPLE, MODEL_SERVER_TLS_MUTUAL,
-	MODEL_SERVER_TLS_AUTO_PASSTHROUGH, MODEL_SERVER_TLS_ISTIO_MUTUAL, MODEL_SERVER_TLS_OPTIONAL_MUTUAL
+enum model_server_tls_mode { /* ServerTLSSettings.TLSmode */
+			     MODEL_SERVER_TLS_PASSTHROUGH,
+			     MODEL_SERVER_TLS_SIMPLE,
+			     MODEL_SERVER_TLS_MUTUAL,
+			     MODEL_SERVER_TLS_AUTO_PASSTHROUGH,
+			     MODEL_SERVER_TLS_ISTIO_MUTUAL,
+			     MODEL_SERVER_TLS_OPTIONAL_MUTUAL
 };
 enum model_tls_version {                /* ServerTLSSettings.TLSProtocol */
 	MODEL_TLS_AUTO, MODEL_TLS_V1_0, MODEL_TLS_V1_1, MODEL_TLS_V1_2, MODEL_TLS_V1_3
@@ -151,7 +160,8 @@ struct model_server_tls {
 	bool httpsRedirect;
 	int mode;                       /* enum model_server_tls_mode */
 	bool has_mode;
-	struct str serverCertificate, privateKey, caCertificates, credentialName, caCertCredentialName, caCrl;
+	struct str serverCertificate, privateKey, caCertificates, credentialName,
+		caCertCredentialName, caCrl;
 	struct str_list credentialNames;
 	MODEL_LIST(struct model_tls_certificate) tlsCertificates;
 	struct str_list subjectAltNames, verifyCertificateSpki, verifyCertificateHash;
@@ -180,7 +190,11 @@ struct model_gateway {
 };
 
 /* ---- Sidecar ------------------------------------------------------------------------------- */
-enum model_listener_capture { MODEL_LISTENER_DEFAULT, MODEL_LISTENER_IPTABLES, MODEL_LISTENER_NONE };
+enum model_listener_capture {
+	MODEL_LISTENER_DEFAULT,
+	MODEL_LISTENER_IPTABLES,
+	MODEL_LISTENER_NONE
+};
 enum model_outbound_mode { MODEL_OUTBOUND_REGISTRY_ONLY, MODEL_OUTBOUND_ALLOW_ANY };
 struct model_outbound_policy {
 	struct origin at;

@@ -11,8 +11,13 @@ struct model_target_ref {
 	struct str group, kind, name, namespace;
 };
 
-/* ---- PeerAuthentication ---------------------------------------------------------------------- */
-enum model_mtls_mode { MODEL_MTLS_UNSET, MODEL_MTLS_DISABLE, MODEL_MTLS_PERMISSIVE, MODEL_MTLS_STRICT };
+/* ---- PeerAuthentication -------------------------------------------------------------------- */
+enum model_mtls_mode {
+	MODEL_MTLS_UNSET,
+	MODEL_MTLS_DISABLE,
+	MODEL_MTLS_PERMISSIVE,
+	MODEL_MTLS_STRICT
+};
 struct model_mutual_tls {
 	int mode;                       /* enum model_mtls_mode */
 };
@@ -29,7 +34,7 @@ struct model_peer_authentication {
 	MODEL_LIST(struct model_port_mtls) portLevelMtls;
 };
 
-/* ---- RequestAuthentication ------------------------------------------------------------------- */
+/* ---- RequestAuthentication ----------------------------------------------------------------- */
 struct model_jwt_header {
 	struct str name, prefix;
 };
@@ -58,8 +63,13 @@ struct model_request_authentication {
 	MODEL_LIST(struct model_target_ref) targetRefs;
 };
 
-/* ---- AuthorizationPolicy --------------------------------------------------------------------- */
-enum model_authz_action { MODEL_AUTHZ_ALLOW, MODEL_AUTHZ_DENY, MODEL_AUTHZ_AUDIT, MODEL_AUTHZ_CUSTOM };
+/* ---- AuthorizationPolicy ------------------------------------------------------------------- */
+enum model_authz_action {
+	MODEL_AUTHZ_ALLOW,
+	MODEL_AUTHZ_DENY,
+	MODEL_AUTHZ_AUDIT,
+	MODEL_AUTHZ_CUSTOM
+};
 struct model_authz_source {
 	struct origin at;
 	struct str_list principals, notPrincipals, requestPrincipals, notRequestPrincipals;
@@ -103,7 +113,7 @@ struct model_authorization_policy {
 	MODEL_LIST(struct model_target_ref) targetRefs;
 };
 
-/* ---- Telemetry ------------------------------------------------------------------------------- */
+/* ---- Telemetry ----------------------------------------------------------------------------- */
 enum model_workload_mode { MODEL_MODE_CLIENT_AND_SERVER, MODEL_MODE_CLIENT, MODEL_MODE_SERVER };
 struct model_mode_selector {
 	int mode;                       /* enum model_workload_mode */

@@ -43,7 +43,8 @@ struct model_resource {
 	struct str id;                  /* "VirtualService/default/my-app": key of model.by_id */
 	struct labels labels, annotations;      /* of metadata */
 	struct origin at;               /* of the resource */
-	int64_t first_seen_us;          /* age: smaller is older; from MODEL_AGE_UNKNOWN on: order of reading */
+	/* age: smaller is older; from MODEL_AGE_UNKNOWN on: order of reading */
+	int64_t first_seen_us;
 	const struct doc *doc;          /* the spec in canonical form, origins kept */
 	const struct doc *metadata;     /* metadata in canonical form: name, namespace, labels, … */
 	enum doc_syntax syntax;         /* how it was written */

@@ -3,7 +3,8 @@
  * model_traffic: VirtualService and DestinationRule as structs. Layer config; included by model.h.
  * Members are named exactly as Istio's fields (camelCase), so that field tables and structs cannot
  * drift apart; that is the one exception from snake_case. Presence follows doc/bind.h: a str is
- * absent when p == NULL, a pointer when NULL; has_x tells it for scalars. Durations are microseconds.
+ * absent when p == NULL, a pointer when NULL; has_x tells it for scalars. Durations are
+ * microseconds.
  */
 #pragma once
 
@@ -127,7 +128,11 @@ struct model_http_mirror {
 	struct model_destination *destination;
 	struct model_percent *percentage;       /* NULL: 100 */
 };
-enum model_unmatched_preflights { MODEL_PREFLIGHT_UNSPECIFIED, MODEL_PREFLIGHT_FORWARD, MODEL_PREFLIGHT_IGNORE };
+enum model_unmatched_preflights {
+	MODEL_PREFLIGHT_UNSPECIFIED,
+	MODEL_PREFLIGHT_FORWARD,
+	MODEL_PREFLIGHT_IGNORE
+};
 struct model_cors_origin {
 	struct origin at;
 	struct str exact, prefix, regex;
@@ -291,7 +296,11 @@ struct model_tcp_settings {
 	int64_t idleTimeout;
 	bool has_idleTimeout;
 };
-enum model_h2_upgrade { MODEL_H2_UPGRADE_DEFAULT, MODEL_H2_UPGRADE_DO_NOT_UPGRADE, MODEL_H2_UPGRADE_UPGRADE };
+enum model_h2_upgrade {
+	MODEL_H2_UPGRADE_DEFAULT,
+	MODEL_H2_UPGRADE_DO_NOT_UPGRADE,
+	MODEL_H2_UPGRADE_UPGRADE
+};
 struct model_h2_keepalive {
 	int64_t interval, timeout;
 };
@@ -317,7 +326,8 @@ struct model_outlier_detection {
 	bool has_consecutiveErrors;
 	bool splitExternalLocalOriginErrors;
 	int64_t consecutiveLocalOriginFailures, consecutiveGatewayErrors, consecutive5xxErrors;
-	bool has_consecutiveLocalOriginFailures, has_consecutiveGatewayErrors, has_consecutive5xxErrors;
+	bool has_consecutiveLocalOriginFailures, has_consecutiveGatewayErrors,
+		has_consecutive5xxErrors;
 	int64_t interval, baseEjectionTime;
 	bool has_interval, has_baseEjectionTime;
 	int64_t maxEjectionPercent, minHealthPercent;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * names: the registry of services, their ports and the endpoints behind them (semantics 2.4.3, 2.15, 2.16).
- * Layer config.
+ * names: the registry of services, their ports and the endpoints behind them (semantics 2.4.3,
+ * 2.15, 2.16). Layer config.
  */
 #include "config/names.h"
 
 #include "base/vec.h"
 
-/* ---- protocols ------------------------------------------------------------------------------------- */
+/* ---- protocols ----------------------------------------------------------------------------- */
 
 static const struct {
 	const char *word;
@@ -56,13 +56,16 @@ enum snap_protocol names_protocol(struct str name, struct str app_protocol, stru
 
 	if (app_protocol.n > 0)
 		return protocol_of_word(app_protocol, &p) ? p : SNAP_PROTOCOL_AUTO;
-	/* "TCP" is Kubernetes' word for the transport and says nothing about what is spoken over it. */
+	/*
+	 * "TCP" is Kubernetes' word for the transport and says nothing about what is spoken over
+	 * it.
+	 */
 	if (protocol.n > 0 && !str_ieq(protocol, STR("TCP")) && protocol_of_word(protocol, &p))
 		return p;
 	return protocol_of_word(name_prefix(name), &p) ? p : SNAP_PROTOCOL_AUTO;
 }
 
-/* ---- registry ----------------------------------------------------------------------------------------- */
+/* ---- registry ------------------------------------------------------------------------------ */
 
 struct adding {
 	struct names_registry *reg;
@@ -75,11 +78,12 @@ static struct str or_empty(struct str s)
 	return s.p != NULL ? s : STR("");
 }
 
-static struct names_service *add_service(struct adding *add, const struct model_resource *res, struct str host,
-					 struct str name, size_t n_ports)
+static struct names_service *add_service(struct adding *add, const struct model_resource *res,
+					 struct str host, struct str name, size_t n_ports)
 {
 	struct names_registry *reg = add->reg;
-	struct names_service *s = vec_push_arena(add->a, reg->services.v, reg->services.n, add->cap);
+	struct names_service *s =
+		vec_push_arena(add->a, reg->services.v, reg->services.n, add->cap);
 
 	*s = (struct names_service){ .host = host, .name = name, .ns = res->ns, .res = res };
 	s->ports.v = arena_new_n(add->a, struct names_port, n_ports + 1);
@@ -88,9 +92,9 @@ static struct names_service *add_service(struct adding *add, const struct model_
 
 static void add_kubernetes_service(struct adding *add, const struct model_service *svc)
 {
-	struct names_service *s =
-		add_service(add, &svc->r, names_service_fqdn(add->reg->model, svc->r.name, svc->r.ns, add->a),
-			    svc->r.name, svc->ports.n);
+	struct names_service *s = add_service(
+		add, &svc->r, names_service_fqdn(add->reg->model, svc->r.name, svc->r.ns, add->a),
+		svc->r.name, svc->ports.n);
 
 	for (size_t i = 0; i < svc->ports.n; i++) {
 		const struct model_service_port *p = &svc->ports.v[i];
@@ -107,7 +111,8 @@ static void add_kubernetes_service(struct adding *add, const struct model_servic
 	}
 }
 
-static void add_service_entry(struct adding *add, const struct model_service_entry *se, struct str host)
+static void add_service_entry(struct adding *add, const struct model_service_entry *se,
+			      struct str host)
 {
 	struct str fqdn = names_fqdn(add->reg->model, host, se->r.ns, add->a);
 	struct names_service *s;
@@ -153,7 +158,8 @@ void names_registry_done(struct names_registry *reg)
 	map_done(&reg->by_host);
 }
 
-static bool is_visible(const struct names_registry *reg, const struct names_service *s, struct str client_ns)
+static bool is_visible(const struct names_registry *reg, const struct names_service *s,
+		       struct str client_ns)
 {
 	if (s->res->kind != MODEL_KIND_SERVICE_ENTRY)
 		return true;
@@ -198,7 +204,7 @@ const struct names_port *names_destination_port(const struct names_service *s, i
 	return names_port_find(s, listener_port);
 }
 
-/* ---- endpoints ------------------------------------------------------------------------------------------ */
+/* ---- endpoints ----------------------------------------------------------------------------- */
 
 struct labels names_labels(const struct model_resource *r, struct arena *a)
 {
@@ -238,19 +244,31 @@ static void add_endpoint(struct gathering *g, const struct names_endpoint *e)
 
 static void add_workload(struct gathering *g, const struct model_workload *w)
 {
-	add_endpoint(g, &(struct names_endpoint){
-		.workload = w, .ns = w->r.ns, .name = w->r.name, .labels = w->r.labels, .address = w->address,
-		.service_account = w->serviceAccount, .locality = w->locality, .weight = w->weight });
+	add_endpoint(g, &(struct names_endpoint){ .workload = w,
+						  .ns = w->r.ns,
+						  .name = w->r.name,
+						  .labels = w->r.labels,
+						  .address = w->address,
+						  .service_account = w->serviceAccount,
+						  .locality = w->locality,
+						  .weight = w->weight });
 }
 
-static void add_listed(struct gathering *g, const struct model_resource *owner, const struct model_endpoint *e,
-		       struct labels labels)
+static void add_listed(struct gathering *g, const struct model_resource *owner,
+		       const struct model_endpoint *e, struct labels labels)
 {
-	add_endpoint(g, &(struct names_endpoint){
-		.entry = owner->kind == MODEL_KIND_WORKLOAD_ENTRY ? model_as_we(owner) : NULL, .inlined = e,
-		.ns = owner->ns, .name = owner->name, .labels = labels, .address = or_empty(e->address),
-		.service_account = e->serviceAccount, .locality = e->locality, .network = e->network,
-		.weight = e->weight });
+	add_endpoint(g, &(struct names_endpoint){ .entry = owner->kind == MODEL_KIND_WORKLOAD_ENTRY
+								   ? model_as_we(owner)
+								   : NULL,
+						  .inlined = e,
+						  .ns = owner->ns,
+						  .name = owner->name,
+						  .labels = labels,
+						  .address = or_empty(e->address),
+						  .service_account = e->serviceAccount,
+						  .locality = e->locality,
+						  .network = e->network,
+						  .weight = e->weight });
 }
 
 /* Workloads and WorkloadEntries of a namespace that carry every label of want. */
@@ -272,7 +290,8 @@ static void add_selected(struct gathering *g, struct str ns, const struct labels
 	}
 }
 
-struct names_endpoints names_endpoints(const struct model *m, const struct names_service *s, struct arena *a)
+struct names_endpoints names_endpoints(const struct model *m, const struct names_service *s,
+				       struct arena *a)
 {
 	struct names_endpoints ret = { 0 };
 	struct gathering g = { .m = m, .ret = &ret, .a = a };

@@ -10,7 +10,7 @@
 #include "config/model.h"
 #include "snap/snap.h"
 
-/* ---- host names (2.1) --------------------------------------------------------------------------- */
+/* ---- host names (2.1) ---------------------------------------------------------------------- */
 bool names_is_wildcard(struct str host);                /* "*" or "*.suffix" */
 bool names_is_ip(struct str host);                      /* IPv4 or IPv6 literal */
 /* One of both covers the other, wildcards on either side (2.1.3). ASCII case is ignored. */
@@ -20,21 +20,26 @@ bool names_subset_of(struct str a, struct str b);
 /* < 0: a is more specific: exact names, then the longer wildcard, then "*" (2.1.4, 2.1.5). */
 int names_specificity_cmp(struct str a, struct str b);
 /*
- * The FQDN that host means in a resource of namespace ns: a name without dot is ns's own service; NAME.NS
- * of an existing Service and NAME.NS.svc get their suffix; everything else stays. Lower case. In the arena.
+ * The FQDN that host means in a resource of namespace ns: a name without dot is ns's own service;
+ * NAME.NS of an existing Service and NAME.NS.svc get their suffix; everything else stays. Lower
+ * case. In the arena.
  */
 struct str names_fqdn(const struct model *m, struct str host, struct str ns, struct arena *a);
-struct str names_service_fqdn(const struct model *m, struct str name, struct str ns, struct arena *a);
-/* Host headers by which a client in client_ns may call service name.ns, without port (2.1.2). */
-struct str_list names_aliases(const struct model *m, struct str name, struct str ns, struct str client_ns,
+struct str names_service_fqdn(const struct model *m, struct str name, struct str ns,
 			      struct arena *a);
-/* exportTo: "." own, "*" all, "~" none, names; an empty list means dflt, an empty dflt everywhere (2.1.6). */
-bool names_exported(const struct model *m, const struct str_list *export_to, const struct str_list *dflt,
-		    struct str owner_ns, struct str client_ns);
+/* Host headers by which a client in client_ns may call service name.ns, without port (2.1.2). */
+struct str_list names_aliases(const struct model *m, struct str name, struct str ns,
+			      struct str client_ns, struct arena *a);
+/*
+ * exportTo: "." own, "*" all, "~" none, names; an empty list means dflt, an empty dflt everywhere
+ * (2.1.6).
+ */
+bool names_exported(const struct model *m, const struct str_list *export_to,
+		    const struct str_list *dflt, struct str owner_ns, struct str client_ns);
 /* "gw", "ns/gw", "./gw", "gw.ns.svc.…" as a key "ns/gw"; "mesh" stays (2.1.7). */
 struct str names_gateway(const struct model *m, struct str gateway, struct str ns, struct arena *a);
 
-/* ---- services and endpoints --------------------------------------------------------------------- */
+/* ---- services and endpoints ---------------------------------------------------------------- */
 struct names_port {
 	int64_t number;                 /* service port */
 	struct str name;                /* "" none */
@@ -53,16 +58,25 @@ struct names_service {
 };
 struct names_registry {                 /* made once per model, read-only afterwards */
 	const struct model *model;
-	MODEL_LIST(struct names_service) services;      /* Services first, then ServiceEntries, oldest first */
+	/* Services first, then ServiceEntries, oldest first */
+	MODEL_LIST(struct names_service) services;
 	struct map by_host;             /* host → struct names_service *, the oldest */
 };
 void names_registry_init(struct names_registry *reg, const struct model *m, struct arena *a);
 void names_registry_done(struct names_registry *reg);
-/* The service that host (FQDN) means for client_ns: exact, else the most specific wildcard; NULL: unknown. */
-const struct names_service *names_service_find(const struct names_registry *reg, struct str host, struct str client_ns);
+/*
+ * The service that host (FQDN) means for client_ns: exact, else the most specific wildcard; NULL:
+ * unknown.
+ */
+const struct names_service *names_service_find(const struct names_registry *reg, struct str host,
+					       struct str client_ns);
 const struct names_port *names_port_find(const struct names_service *s, int64_t number);
-/* Port of a destination (2.4.3): number when > 0, else the only port, else listener_port; NULL: none fits. */
-const struct names_port *names_destination_port(const struct names_service *s, int64_t number, int64_t listener_port);
+/*
+ * Port of a destination (2.4.3): number when > 0, else the only port, else listener_port; NULL:
+ * none fits.
+ */
+const struct names_port *names_destination_port(const struct names_service *s, int64_t number,
+						int64_t listener_port);
 /* Protocol by appProtocol, then protocol field, then name prefix (2.16); AUTO: to be sniffed. */
 enum snap_protocol names_protocol(struct str name, struct str app_protocol, struct str protocol);
 
@@ -70,8 +84,9 @@ enum snap_protocol names_protocol(struct str name, struct str app_protocol, stru
 struct names_endpoint {
 	const struct model_workload *workload;  /* or NULL */
 	const struct model_workload_entry *entry;       /* or NULL */
-	const struct model_endpoint *inlined;   /* endpoint of entry or of the ServiceEntry; NULL: workload */
-	struct str ns, name;            /* of the workload or entry; the ServiceEntry's for inline ones */
+	/* endpoint of entry or of the ServiceEntry; NULL: workload */
+	const struct model_endpoint *inlined;
+	struct str ns, name; /* of the workload or entry; the ServiceEntry's for inline ones */
 	struct labels labels;           /* by which subsets choose */
 	struct str address, service_account, locality, network;
 	int64_t weight;                 /* >= 1 */
@@ -80,14 +95,18 @@ struct names_endpoints {
 	struct names_endpoint *v;
 	size_t n;
 };
-/* Service: Workloads and WorkloadEntries of its namespace by selector. ServiceEntry: inline or selected. */
-struct names_endpoints names_endpoints(const struct model *m, const struct names_service *s, struct arena *a);
+/*
+ * Service: Workloads and WorkloadEntries of its namespace by selector. ServiceEntry: inline or
+ * selected.
+ */
+struct names_endpoints names_endpoints(const struct model *m, const struct names_service *s,
+				       struct arena *a);
 /* Port of one endpoint behind a service port (2.15.3); 0: the endpoint has no such port. */
 int64_t names_endpoint_port(const struct names_endpoint *e, const struct names_port *p);
 /* Labels of a Workload (metadata) or WorkloadEntry (spec over metadata). */
 struct labels names_labels(const struct model_resource *r, struct arena *a);
 
-/* ---- who decides ------------------------------------------------------------------------------ */
+/* ---- who decides --------------------------------------------------------------------------- */
 struct names_client {                   /* who calls */
 	struct str ns;
 	const struct labels *labels;    /* NULL: none */
@@ -98,7 +117,8 @@ struct names_mtls {
 	enum model_mtls_mode mode;      /* never UNSET */
 	const struct model_peer_authentication *by;
 };
-struct names_mtls names_mtls(const struct model *m, struct str ns, const struct labels *labels, int64_t port);
+struct names_mtls names_mtls(const struct model *m, struct str ns, const struct labels *labels,
+			     int64_t port);
 
 /* DestinationRules in force for (client, service host): equal ones merged (2.7.1–2.7.3). */
 struct names_rules {
@@ -107,8 +127,8 @@ struct names_rules {
 	const struct model_traffic_policy *policy;      /* of the first that has one, or NULL */
 	const struct model_destination_rule *policy_by;
 };
-void names_rules(const struct model *m, const struct names_client *c, struct str host, struct str service_ns,
-		 struct arena *a, struct names_rules *ret);
+void names_rules(const struct model *m, const struct names_client *c, struct str host,
+		 struct str service_ns, struct arena *a, struct names_rules *ret);
 /* ret_by may be NULL. NULL: no such subset. */
 const struct model_subset *names_subset(const struct names_rules *rules, struct str subset,
 					const struct model_destination_rule **ret_by);
@@ -123,12 +143,14 @@ struct names_policy {
 	const struct model_proxy_protocol *proxyProtocol;
 	const struct model_retry_budget *retryBudget;
 };
-void names_policy(const struct names_rules *rules, struct str subset, int64_t port, struct names_policy *ret);
+void names_policy(const struct names_rules *rules, struct str subset, int64_t port,
+		  struct names_policy *ret);
 
 /*
- * The VirtualService that client_ns uses for a mesh host: visible, bound to "mesh", most specific host,
- * oldest among equals (2.1.5, 2.2.1–2.2.3). ret_host (may be NULL): its host that matched, as FQDN.
- * NULL: default route.
+ * The VirtualService that client_ns uses for a mesh host: visible, bound to "mesh", most specific
+ * host, oldest among equals (2.1.5, 2.2.1–2.2.3). ret_host (may be NULL): its host that matched,
+ * as FQDN. NULL: default route.
  */
-const struct model_virtual_service *names_virtual_service(const struct model *m, struct str client_ns,
-							  struct str host, struct str *ret_host);
+const struct model_virtual_service *names_virtual_service(const struct model *m,
+							  struct str client_ns, struct str host,
+							  struct str *ret_host);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * names_host: host names: wildcards, short names, aliases, visibility (semantics 2.1). Layer config.
+ * names_host: host names: wildcards, short names, aliases, visibility (semantics 2.1). Layer
+ * config.
  */
 #include <arpa/inet.h>
 
@@ -63,7 +64,7 @@ int names_specificity_cmp(struct str a, struct str b)
 	return a.n > b.n ? -1 : 1;
 }
 
-/* ---- short names ---------------------------------------------------------------------------------- */
+/* ---- short names --------------------------------------------------------------------------- */
 
 static struct str lower(struct str s, struct arena *a)
 {
@@ -75,14 +76,16 @@ static struct str lower(struct str s, struct arena *a)
 	return str_from(p, s.n);
 }
 
-struct str names_service_fqdn(const struct model *m, struct str name, struct str ns, struct arena *a)
+struct str names_service_fqdn(const struct model *m, struct str name, struct str ns,
+			      struct arena *a)
 {
 	return lower(arena_printf(a, "%.*s.%.*s.svc.%.*s", STR_ARG(name), STR_ARG(ns),
 				  STR_ARG(m->mesh.mesh.domainSuffix)), a);
 }
 
 /* host is NAME.NS.svc or NAME.NS.svc.SUFFIX: true, and its two names. */
-static bool split_service_host(const struct model *m, struct str host, struct str *ret_name, struct str *ret_ns)
+static bool split_service_host(const struct model *m, struct str host, struct str *ret_name,
+			       struct str *ret_ns)
 {
 	struct str suffix = m->mesh.mesh.domainSuffix;
 	ptrdiff_t dot;
@@ -127,8 +130,8 @@ static void add(struct str_list *l, size_t *cap, struct str s, struct arena *a)
 }
 
 /* NAME.NS, NAME.NS.svc, NAME.NS.svc.SUFFIX and the last with a dot behind it. */
-static void add_aliases(const struct model *m, struct str name, struct str ns, struct str_list *l, size_t *cap,
-			struct arena *a)
+static void add_aliases(const struct model *m, struct str name, struct str ns, struct str_list *l,
+			size_t *cap, struct arena *a)
 {
 	struct str full = names_service_fqdn(m, name, ns, a);
 
@@ -138,8 +141,8 @@ static void add_aliases(const struct model *m, struct str name, struct str ns, s
 	add(l, cap, arena_printf(a, "%.*s.", STR_ARG(full)), a);
 }
 
-struct str_list names_aliases(const struct model *m, struct str name, struct str ns, struct str client_ns,
-			      struct arena *a)
+struct str_list names_aliases(const struct model *m, struct str name, struct str ns,
+			      struct str client_ns, struct arena *a)
 {
 	const struct str_list *roots = &m->mesh.mesh.rootNamespaceAliases;
 	struct str_list l = { 0 };
@@ -153,10 +156,10 @@ struct str_list names_aliases(const struct model *m, struct str name, struct str
 	return l;
 }
 
-/* ---- visibility, gateways --------------------------------------------------------------------------- */
+/* ---- visibility, gateways ------------------------------------------------------------------ */
 
-bool names_exported(const struct model *m, const struct str_list *export_to, const struct str_list *dflt,
-		    struct str owner_ns, struct str client_ns)
+bool names_exported(const struct model *m, const struct str_list *export_to,
+		    const struct str_list *dflt, struct str owner_ns, struct str client_ns)
 {
 	const struct str_list *l = export_to->n > 0 ? export_to : dflt;
 

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * names_policy: which PeerAuthentication, DestinationRule and VirtualService decide (semantics 2.2, 2.7,
- * 2.10). Lists of the model are oldest first, so the first that fits is the one. Layer config.
+ * names_policy: which PeerAuthentication, DestinationRule and VirtualService decide (semantics
+ * 2.2, 2.7, 2.10). Lists of the model are oldest first, so the first that fits is the one. Layer
+ * config.
  */
 #include "config/names.h"
 
 #include "base/vec.h"
 
-/* ---- PeerAuthentication ---------------------------------------------------------------------------- */
+/* ---- PeerAuthentication -------------------------------------------------------------------- */
 
 static bool has_selector(const struct model_peer_authentication *pa)
 {
@@ -31,7 +32,8 @@ static const struct model_peer_authentication *oldest_pa(const struct model *m, 
 
 static enum model_mtls_mode mode_of(const struct model_peer_authentication *pa)
 {
-	return pa != NULL && pa->mtls != NULL ? (enum model_mtls_mode)pa->mtls->mode : MODEL_MTLS_UNSET;
+	return pa != NULL && pa->mtls != NULL ? (enum model_mtls_mode)pa->mtls->mode
+					      : MODEL_MTLS_UNSET;
 }
 
 static enum model_mtls_mode port_mode_of(const struct model_peer_authentication *pa, int64_t port)
@@ -42,12 +44,15 @@ static enum model_mtls_mode port_mode_of(const struct model_peer_authentication 
 	return MODEL_MTLS_UNSET;
 }
 
-struct names_mtls names_mtls(const struct model *m, struct str ns, const struct labels *labels, int64_t port)
+struct names_mtls names_mtls(const struct model *m, struct str ns, const struct labels *labels,
+			     int64_t port)
 {
 	static const struct labels none;
-	const struct model_peer_authentication *workload = oldest_pa(m, ns, labels != NULL ? labels : &none);
-	const struct model_peer_authentication *by[] = { workload, oldest_pa(m, ns, NULL),
-							 oldest_pa(m, m->mesh.mesh.rootNamespace, NULL) };
+	const struct model_peer_authentication *workload =
+		oldest_pa(m, ns, labels != NULL ? labels : &none);
+	const struct model_peer_authentication *by[] = {
+		workload, oldest_pa(m, ns, NULL), oldest_pa(m, m->mesh.mesh.rootNamespace, NULL)
+	};
 	enum model_mtls_mode mode = port_mode_of(workload, port);
 
 	if (mode != MODEL_MTLS_UNSET)
@@ -60,7 +65,7 @@ struct names_mtls names_mtls(const struct model *m, struct str ns, const struct 
 	return (struct names_mtls){ .mode = MODEL_MTLS_PERMISSIVE };
 }
 
-/* ---- DestinationRule --------------------------------------------------------------------------------- */
+/* ---- DestinationRule ----------------------------------------------------------------------- */
 
 static bool is_private(const struct model_destination_rule *dr, const struct model *m)
 {
@@ -77,8 +82,8 @@ static bool selects_client(const struct model_destination_rule *dr, const struct
 
 	if (dr->workloadSelector == NULL)
 		return true;
-	return str_eq(dr->r.ns, c->ns) &&
-	       labels_is_subset(&dr->workloadSelector->matchLabels, c->labels != NULL ? c->labels : &none);
+	return str_eq(dr->r.ns, c->ns) && labels_is_subset(&dr->workloadSelector->matchLabels,
+							   c->labels != NULL ? c->labels : &none);
 }
 
 struct lookup {
@@ -95,13 +100,14 @@ static bool is_candidate(const struct lookup *l, const struct model_destination_
 		return false;
 	if (l->private_only && !is_private(dr, l->m))
 		return false;
-	return names_exported(l->m, &dr->exportTo, &l->m->mesh.mesh.defaultDestinationRuleExportTo, dr->r.ns,
-			      l->c->ns) &&
+	return names_exported(l->m, &dr->exportTo, &l->m->mesh.mesh.defaultDestinationRuleExportTo,
+			      dr->r.ns, l->c->ns) &&
 	       selects_client(dr, l->c);
 }
 
 /* a is a better choice than b: more specific host, then the one with a selector, then the older. */
-static bool is_better(const struct model_destination_rule *a, const struct model_destination_rule *b)
+static bool is_better(const struct model_destination_rule *a,
+		      const struct model_destination_rule *b)
 {
 	int c = names_specificity_cmp(a->fqdn, b->fqdn);
 
@@ -121,7 +127,8 @@ static bool lists_eq(const struct str_list *a, const struct str_list *b)
 }
 
 /* Same host, exportTo and selector: one rule in several pieces (2.7.2). */
-static bool is_mergeable(const struct model_destination_rule *a, const struct model_destination_rule *b)
+static bool is_mergeable(const struct model_destination_rule *a,
+			 const struct model_destination_rule *b)
 {
 	if (!str_eq(a->fqdn, b->fqdn) || !lists_eq(&a->exportTo, &b->exportTo) ||
 	    (a->workloadSelector == NULL) != (b->workloadSelector == NULL))
@@ -157,11 +164,13 @@ static bool find_level(const struct lookup *l, struct arena *a, struct names_rul
 	return true;
 }
 
-void names_rules(const struct model *m, const struct names_client *c, struct str host, struct str service_ns,
-		 struct arena *a, struct names_rules *ret)
+void names_rules(const struct model *m, const struct names_client *c, struct str host,
+		 struct str service_ns, struct arena *a, struct names_rules *ret)
 {
 	struct str root = m->mesh.mesh.rootNamespace;
-	struct lookup l = { .m = m, .c = c, .host = host, .ns = c->ns, .private_only = str_eq(c->ns, root) };
+	struct lookup l = {
+		.m = m, .c = c, .host = host, .ns = c->ns, .private_only = str_eq(c->ns, root)
+	};
 
 	*ret = (struct names_rules){ 0 };
 	if (find_level(&l, a, ret))
@@ -188,16 +197,18 @@ const struct model_subset *names_subset(const struct names_rules *rules, struct 
 	return NULL;
 }
 
-static const struct model_port_traffic_policy *port_entry(const struct model_traffic_policy *p, int64_t port)
+static const struct model_port_traffic_policy *port_entry(const struct model_traffic_policy *p,
+							  int64_t port)
 {
 	for (size_t i = 0; p != NULL && i < p->portLevelSettings.n; i++)
-		if (p->portLevelSettings.v[i].port != NULL && p->portLevelSettings.v[i].port->number == port)
+		if (p->portLevelSettings.v[i].port != NULL &&
+		    p->portLevelSettings.v[i].port->number == port)
 			return &p->portLevelSettings.v[i];
 	return NULL;
 }
 
-static void take_port(const struct model_port_traffic_policy *e, const struct model_destination_rule *by,
-		      struct names_policy *ret)
+static void take_port(const struct model_port_traffic_policy *e,
+		      const struct model_destination_rule *by, struct names_policy *ret)
 {
 	ret->loadBalancer = e->loadBalancer;
 	ret->connectionPool = e->connectionPool;
@@ -207,8 +218,8 @@ static void take_port(const struct model_port_traffic_policy *e, const struct mo
 }
 
 /* Every block that p has replaces the one before. */
-static void take_present(const struct model_traffic_policy *p, const struct model_destination_rule *by,
-			 struct names_policy *ret)
+static void take_present(const struct model_traffic_policy *p,
+			 const struct model_destination_rule *by, struct names_policy *ret)
 {
 	if (p->loadBalancer != NULL)
 		ret->loadBalancer = p->loadBalancer;
@@ -228,8 +239,8 @@ static void take_present(const struct model_traffic_policy *p, const struct mode
 		ret->retryBudget = p->retryBudget;
 }
 
-static void take_policy(const struct model_traffic_policy *p, int64_t port, const struct model_destination_rule *by,
-			struct names_policy *ret)
+static void take_policy(const struct model_traffic_policy *p, int64_t port,
+			const struct model_destination_rule *by, struct names_policy *ret)
 {
 	const struct model_port_traffic_policy *e = port_entry(p, port);
 
@@ -239,7 +250,8 @@ static void take_policy(const struct model_traffic_policy *p, int64_t port, cons
 		take_present(p, by, ret);
 }
 
-void names_policy(const struct names_rules *rules, struct str subset, int64_t port, struct names_policy *ret)
+void names_policy(const struct names_rules *rules, struct str subset, int64_t port,
+		  struct names_policy *ret)
 {
 	const struct model_destination_rule *by = NULL;
 	const struct model_subset *s = subset.n > 0 ? names_subset(rules, subset, &by) : NULL;
@@ -250,7 +262,7 @@ void names_policy(const struct names_rules *rules, struct str subset, int64_t po
 		take_policy(s->trafficPolicy, port, by, ret);
 }
 
-/* ---- VirtualService ------------------------------------------------------------------------------------ */
+/* ---- VirtualService ------------------------------------------------------------------------ */
 
 static bool is_for_mesh(const struct model_virtual_service *vs)
 {
@@ -260,8 +272,9 @@ static bool is_for_mesh(const struct model_virtual_service *vs)
 	return vs->gateways.n == 0;
 }
 
-const struct model_virtual_service *names_virtual_service(const struct model *m, struct str client_ns,
-							  struct str host, struct str *ret_host)
+const struct model_virtual_service *names_virtual_service(const struct model *m,
+							  struct str client_ns, struct str host,
+							  struct str *ret_host)
 {
 	const struct model_virtual_service *best = NULL;
 	struct str best_host = STR_NULL;
@@ -270,7 +283,8 @@ const struct model_virtual_service *names_virtual_service(const struct model *m,
 		const struct model_virtual_service *vs = model_as_vs(r);
 
 		if (!is_for_mesh(vs) ||
-		    !names_exported(m, &vs->exportTo, &m->mesh.mesh.defaultVirtualServiceExportTo, r->ns, client_ns))
+		    !names_exported(m, &vs->exportTo, &m->mesh.mesh.defaultVirtualServiceExportTo,
+				    r->ns, client_ns))
 			continue;
 		for (size_t i = 0; i < vs->fqdns.n; i++) {
 			if (!names_subset_of(host, vs->fqdns.v[i]) ||

@@ -5,10 +5,11 @@
  *   etc/                         instead: a configuration directory
  *   model.ok                     the resources as loaded, canonical JSON, keys sorted
  *   snap.PROXY.ok                the snapshot of that proxy instance, for cases with one input
- *   err.ok, INPUT.ok             findings of load and check; the second form where a case has several inputs
- * Without an .ok file the output must be empty (but snapshots: only those that have a file are compared).
- * GOLDEN_UPDATE=1 writes the files instead of comparing; arguments name the cases to run. Every input that loads
- * must also survive bind_write and conversion into each syntax and back; one that passes its check compiles.
+ *   err.ok, INPUT.ok             findings of load and check; INPUT.ok where a case has several
+ * Without an .ok file the output must be empty (but snapshots: only those that have a file are
+ * compared). GOLDEN_UPDATE=1 writes the files instead of comparing; arguments name the cases to
+ * run. Every input that loads must also survive bind_write and conversion into each syntax and
+ * back; one that passes its check compiles.
  */
 #include "config.h"
 
@@ -29,7 +30,7 @@
 static int n_failed, n_cases;
 static bool update;
 
-/* ---- files ------------------------------------------------------------------------------------------- */
+/* ---- files --------------------------------------------------------------------------------- */
 
 static char *slurp(const char *path)
 {
@@ -55,8 +56,8 @@ static void show_difference(const char *want, const char *got)
 
 		if (has_w && has_g && str_eq(wl, gl))
 			continue;
-		printf("  line %d\n  want: %.*s\n  got:  %.*s\n", line, has_w ? (int)wl.n : 5, has_w ? wl.p : "(end)",
-		       has_g ? (int)gl.n : 5, has_g ? gl.p : "(end)");
+		printf("  line %d\n  want: %.*s\n  got:  %.*s\n", line, has_w ? (int)wl.n : 5,
+		       has_w ? wl.p : "(end)", has_g ? (int)gl.n : 5, has_g ? gl.p : "(end)");
 		return;
 	}
 }
@@ -78,7 +79,7 @@ static void expect(const char *name, const char *path, const char *got)
 	}
 }
 
-/* ---- what is compared ---------------------------------------------------------------------------------- */
+/* ---- what is compared ---------------------------------------------------------------------- */
 
 static int by_key(const void *a, const void *b)
 {
@@ -130,7 +131,8 @@ static char *model_text(const struct model *m)
 			model_for_each(m, k, r)
 				doc_add(&a, list, resource_doc(r, &a));
 	}
-	text = all->n > 0 ? kv_asprintf("%s\n", arena_str(&a, doc_to_json(all, &a, true)).p) : kv_strdup("");
+	text = all->n > 0 ? kv_asprintf("%s\n", arena_str(&a, doc_to_json(all, &a, true)).p)
+			  : kv_strdup("");
 	arena_done(&a);
 	return text;
 }
@@ -166,7 +168,7 @@ static char *findings_text(const struct err_list *errs, const struct model *m, c
 	return text;
 }
 
-/* ---- what must hold for every good input ----------------------------------------------------------------- */
+/* ---- what must hold for every good input --------------------------------------------------- */
 
 /* Write a resource from its struct, read that, write again: the same. */
 static void check_rewrite(const char *name, const struct model_resource *r)
@@ -203,7 +205,8 @@ static void check_conversions(const char *name, const char *path)
 
 		arena_init(&a, 0);
 		err_list_init(&errs);
-		if (doc_read_file(path, NULL, &a, &f, &errs) == 0 && convert_check(&f, &opts, &a, &errs) < 0 &&
+		if (doc_read_file(path, NULL, &a, &f, &errs) == 0 &&
+		    convert_check(&f, &opts, &a, &errs) < 0 &&
 		    strcmp(errs.v[errs.n - 1].rule, "KVM0007") != 0) {
 			fail(name, words[to]);
 			printf("  %s\n", errs.v[errs.n - 1].text);
@@ -213,7 +216,7 @@ static void check_conversions(const char *name, const char *path)
 	}
 }
 
-/* ---- snapshots ----------------------------------------------------------------------------------------------- */
+/* ---- snapshots ----------------------------------------------------------------------------- */
 
 /* The snapshot as text, without the directory of the case. */
 static char *snapshot_text(const struct snap *snap, const char *dir)
@@ -231,7 +234,8 @@ static char *snapshot_text(const struct snap *snap, const char *dir)
 	return text;
 }
 
-static void check_snapshot(const char *name, const char *dir, const struct model *m, struct str proxy)
+static void check_snapshot(const char *name, const char *dir, const struct model *m,
+			   struct str proxy)
 {
 	_cleanup_free_ char *path = kv_asprintf("%s/snap.%.*s.ok", dir, STR_ARG(proxy));
 	struct err_list errs;
@@ -261,7 +265,7 @@ static void check_snapshots(const char *name, const char *dir, const struct mode
 	arena_done(&a);
 }
 
-/* ---- cases -------------------------------------------------------------------------------------------------- */
+/* ---- cases --------------------------------------------------------------------------------- */
 
 /* One input, or the configuration directory (path NULL), against the case's files. */
 static void run_input(const char *name, const char *dir, const char *path, bool alone)
@@ -269,7 +273,8 @@ static void run_input(const char *name, const char *dir, const char *path, bool 
 	struct model_load_opts opts = { .node_name = "node-1", .any_owner = true };
 	_cleanup_free_ char *etc = kv_asprintf("%s/etc", dir);
 	_cleanup_free_ char *model_ok = kv_asprintf("%s/model.ok", dir);
-	_cleanup_free_ char *err_ok = alone ? kv_asprintf("%s/err.ok", dir) : kv_asprintf("%s.ok", path);
+	_cleanup_free_ char *err_ok =
+		alone ? kv_asprintf("%s/err.ok", dir) : kv_asprintf("%s.ok", path);
 	struct model *m = NULL;
 	struct err_list errs;
 	int r;
@@ -364,14 +369,15 @@ static void run_case(const char *root, const char *name)
 }
 
 /*
- * Every rule has a case in which it is broken. Two need more than a small text file (a file's mode, a body
- * of 1 MiB) and are broken by the unit tests.
+ * Every rule has a case in which it is broken. Two need more than a small text file (a file's
+ * mode, a body of 1 MiB) and are broken by the unit tests.
  */
 static void check_coverage(const char *root, const struct names *cases)
 {
 	for (const struct check_rule *rule = check_rules; rule->code != NULL; rule++) {
 		_cleanup_free_ char *tag = kv_asprintf("[%s]", rule->code);
-		bool found = strcmp(rule->code, "KVM0002") == 0 || strcmp(rule->code, "KVM0331") == 0;
+		bool found =
+			strcmp(rule->code, "KVM0002") == 0 || strcmp(rule->code, "KVM0331") == 0;
 
 		for (size_t i = 0; i < cases->n && !found; i++) {
 			_cleanup_free_ char *path = kv_asprintf("%s/%s/err.ok", root, cases->v[i]);

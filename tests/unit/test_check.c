@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Tests of config/check: what the golden files cannot say: silence, large inputs, the page against the table. */
+/*
+ * Tests of config/check: what the golden files cannot say: silence, large inputs, the page against
+ * the table.
+ */
 #include <stdlib.h>
 
 #include "base/fs.h"
@@ -36,16 +39,29 @@ END_TEST
 START_TEST(annotations_silence_warnings)
 {
 	ck_assert_uint_eq(findings(DR(""), "KVM0173"), 1);
-	ck_assert_uint_eq(findings(DR("annotations = [ \"kvmesh.io/analyze-suppress=KVM0117, KVM0173\" ];"), "KVM0173"), 0);
-	ck_assert_uint_eq(findings(DR("annotations = [ \"galley.istio.io/analyze-suppress=IST0173\" ];"), "KVM0173"), 0);
-	ck_assert_uint_eq(findings(DR("annotations = [ \"galley.istio.io/analyze-suppress=*\" ];"), NULL), 0);
-	ck_assert_uint_eq(findings(DR("annotations = [ \"galley.istio.io/analyze-suppress=IST0174\" ];"), "KVM0173"), 1);
+	ck_assert_uint_eq(
+		findings(DR("annotations = [ \"kvmesh.io/analyze-suppress=KVM0117, KVM0173\" ];"),
+			 "KVM0173"),
+		0);
+	ck_assert_uint_eq(
+		findings(DR("annotations = [ \"galley.istio.io/analyze-suppress=IST0173\" ];"),
+			 "KVM0173"),
+		0);
+	ck_assert_uint_eq(
+		findings(DR("annotations = [ \"galley.istio.io/analyze-suppress=*\" ];"), NULL), 0);
+	ck_assert_uint_eq(
+		findings(DR("annotations = [ \"galley.istio.io/analyze-suppress=IST0174\" ];"),
+			 "KVM0173"),
+		1);
 }
 END_TEST
 
 START_TEST(errors_cannot_be_silenced)
 {
-	ck_assert_uint_eq(findings("Service = { name = \"a\"; selector = { a = \"b\"; }; annotations = [ \"kvmesh.io/analyze-suppress=*\" ]; };", "KVM0360"), 1);
+	ck_assert_uint_eq(findings("Service = { name = \"a\"; selector = { a = \"b\"; }; "
+				   "annotations = [ \"kvmesh.io/analyze-suppress=*\" ]; };",
+				   "KVM0360"),
+			  1);
 }
 END_TEST
 
@@ -59,8 +75,10 @@ START_TEST(bodies_have_a_limit)
 		_cleanup_free_ char *text = NULL;
 
 		memset(body, 'x', sizes[i]);
-		text = kv_asprintf("VirtualService = { name = \"a\"; hosts = [ \"a.b\" ]; http = ( { directResponse = { status = 200; body = { string = \"%s\"; }; }; } ); };",
-				   body);
+		text = kv_asprintf(
+			"VirtualService = { name = \"a\"; hosts = [ \"a.b\" ]; http = ( { "
+			"directResponse = { status = 200; body = { string = \"%s\"; }; }; } ); };",
+			body);
 		ck_assert_uint_eq(findings(text, rules[i]), rules[i] != NULL);
 	}
 }
@@ -69,14 +87,19 @@ END_TEST
 /* 2.2.2: two VirtualServices collide only where one client sees both. */
 START_TEST(conflicts_respect_export_to)
 {
-#define TWO(a, b) \
-	CONFIG_BASE "VirtualService = (" \
-	" { name = \"a\"; hosts = [ \"web\" ]; " a " http = ( { route = ( { destination = { host = \"web\"; }; } ); } ); }," \
-	" { name = \"b\"; namespace = \"b\"; hosts = [ \"web.default\" ]; " b " http = ( { route = ( { destination = { host = \"web.default\"; }; } ); } ); } );\n"
+#define TWO(a, b)                                                                                  \
+	CONFIG_BASE "VirtualService = ("                                                           \
+		    " { name = \"a\"; hosts = [ \"web\" ]; " a                                     \
+		    " http = ( { route = ( { destination = { host = \"web\"; }; } ); } ); },"      \
+		    " { name = \"b\"; namespace = \"b\"; hosts = [ \"web.default\" ]; " b          \
+		    " http = ( { route = ( { destination = { host = \"web.default\"; }; } ); } "   \
+		    "); } );\n"
 	ck_assert_uint_eq(findings(TWO("", ""), "KVM0109"), 1);
 	ck_assert_uint_eq(findings(TWO("exportTo = [ \".\" ];", ""), "KVM0109"), 1);
-	ck_assert_uint_eq(findings(TWO("exportTo = [ \".\" ];", "exportTo = [ \".\" ];"), "KVM0109"), 0);
-	ck_assert_uint_eq(findings(TWO("exportTo = [ \"b\" ];", "exportTo = [ \".\" ];"), "KVM0109"), 1);
+	ck_assert_uint_eq(
+		findings(TWO("exportTo = [ \".\" ];", "exportTo = [ \".\" ];"), "KVM0109"), 0);
+	ck_assert_uint_eq(
+		findings(TWO("exportTo = [ \"b\" ];", "exportTo = [ \".\" ];"), "KVM0109"), 1);
 	ck_assert_uint_eq(findings(TWO("gateways = [ \"g\" ];", ""), "KVM0109"), 0);
 }
 END_TEST
@@ -92,7 +115,8 @@ static char *many(const char *head, const char *each, int n, const char *tail)
 		const char *rest = each;
 
 		fputs(i > 0 ? ", " : "", out);
-		for (const char *at = strchr(rest, '#'); at != NULL; rest = at + 1, at = strchr(rest, '#'))
+		for (const char *at = strchr(rest, '#'); at != NULL;
+		     rest = at + 1, at = strchr(rest, '#'))
 			fprintf(out, "%.*s%d", (int)(at - rest), rest, i);
 		fputs(rest, out);
 	}
@@ -101,20 +125,39 @@ static char *many(const char *head, const char *each, int n, const char *tail)
 	return text;
 }
 
-/* A configuration of the size that the limits allow is checked in reasonable time (the test's own timeout). */
+/*
+ * A configuration of the size that the limits allow is checked in reasonable time (the test's own
+ * timeout).
+ */
 START_TEST(large_configurations_are_checked)
 {
-	_cleanup_free_ char *services = many("Service = (", "{ name = \"s#\"; selector = { app = \"a#\"; }; ports = ( { name = \"http\"; port = 80; targetPort = 1; } ); }", 1000, ");\n");
-	_cleanup_free_ char *workloads = many("Workload = (", "{ name = \"w#\"; unit = \"w#.service\"; address = \"10.0.0.1\"; labels = { app = \"a#\"; version = \"v1\"; }; ports = ( { number = 2#; } ); }", 1000, ");\n");
-	_cleanup_free_ char *rules = many("DestinationRule = (", "{ name = \"d#\"; host = \"s#\"; trafficPolicy = { tls = { mode = \"ISTIO_MUTUAL\"; }; }; subsets = ( { name = \"v1\"; labels = { version = \"v1\"; }; } ); }", 1000, ");\n");
-	_cleanup_free_ char *routes = many("VirtualService = { name = \"big\"; hosts = [ \"s1\" ]; http = (", "{ match = ( { uri = { exact = \"/#\"; }; } ); route = ( { destination = { host = \"s1\"; subset = \"v1\"; }; } ); }", 2000, "); };\n");
+	_cleanup_free_ char *services =
+		many("Service = (",
+		     "{ name = \"s#\"; selector = { app = \"a#\"; }; ports = ( { name = \"http\"; "
+		     "port = 80; targetPort = 1; } ); }",
+		     1000, ");\n");
+	_cleanup_free_ char *workloads =
+		many("Workload = (",
+		     "{ name = \"w#\"; unit = \"w#.service\"; address = \"10.0.0.1\"; labels = { "
+		     "app = \"a#\"; version = \"v1\"; }; ports = ( { number = 2#; } ); }",
+		     1000, ");\n");
+	_cleanup_free_ char *rules = many("DestinationRule = (",
+					  "{ name = \"d#\"; host = \"s#\"; trafficPolicy = { tls = "
+					  "{ mode = \"ISTIO_MUTUAL\"; }; }; subsets = ( { name = "
+					  "\"v1\"; labels = { version = \"v1\"; }; } ); }",
+					  1000, ");\n");
+	_cleanup_free_ char *routes =
+		many("VirtualService = { name = \"big\"; hosts = [ \"s1\" ]; http = (",
+		     "{ match = ( { uri = { exact = \"/#\"; }; } ); route = ( { destination = { "
+		     "host = \"s1\"; subset = \"v1\"; }; } ); }",
+		     2000, "); };\n");
 	_cleanup_free_ char *text = kv_asprintf("%s%s%s%s", services, workloads, rules, routes);
 
 	ck_assert_uint_eq(findings(text, NULL), 0);
 }
 END_TEST
 
-/* ---- docs/analysis.md against the table ------------------------------------------------------------------ */
+/* ---- docs/analysis.md against the table ---------------------------------------------------- */
 
 static const char *level_name(enum err_level l)
 {
@@ -124,15 +167,17 @@ static const char *level_name(enum err_level l)
 START_TEST(the_page_and_the_table_agree)
 {
 	const char *srcdir = getenv("srcdir");
-	_cleanup_free_ char *path = kv_asprintf("%s/docs/analysis.md", srcdir != NULL ? srcdir : ".");
+	_cleanup_free_ char *path =
+		kv_asprintf("%s/docs/analysis.md", srcdir != NULL ? srcdir : ".");
 	_cleanup_free_ char *page = NULL;
 	struct err e;
 	size_t n, n_rows = 0, n_rules = 0;
 
 	ck_assert_msg(fs_read(path, 1 << 20, &page, &n, &e) == 0, "%s", e.text);
 	for (const struct check_rule *r = check_rules; r->code != NULL; r++, n_rules++) {
-		_cleanup_free_ char *row = kv_asprintf("\n| %s | %s | %s | %s | %s |\n", r->code, level_name(r->level),
-						       r->title, r->istio[0] != '\0' ? r->istio : "–", r->help);
+		_cleanup_free_ char *row =
+			kv_asprintf("\n| %s | %s | %s | %s | %s |\n", r->code, level_name(r->level),
+				    r->title, r->istio[0] != '\0' ? r->istio : "–", r->help);
 
 		ck_assert_msg(strstr(page, row) != NULL, "docs/analysis.md lacks the row%s", row);
 		ck_assert_ptr_eq(check_rule_find(str_c(r->code)), r);
@@ -145,6 +190,6 @@ START_TEST(the_page_and_the_table_agree)
 }
 END_TEST
 
-UNIT_MAIN("check", a_good_configuration_has_no_findings, annotations_silence_warnings, errors_cannot_be_silenced,
-	  bodies_have_a_limit, conflicts_respect_export_to, large_configurations_are_checked,
-	  the_page_and_the_table_agree)
+UNIT_MAIN("check", a_good_configuration_has_no_findings, annotations_silence_warnings,
+	  errors_cannot_be_silenced, bodies_have_a_limit, conflicts_respect_export_to,
+	  large_configurations_are_checked, the_page_and_the_table_agree)

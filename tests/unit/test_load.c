@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Tests of config/load: files and their trust, settings, defaults from other fields, limits, field tables. */
+/*
+ * Tests of config/load: files and their trust, settings, defaults from other fields, limits, field
+ * tables.
+ */
 #include <errno.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -8,7 +11,7 @@
 #include "base/fs.h"
 #include "config_unit.h"
 
-/* ---- a directory of files --------------------------------------------------------------------------- */
+/* ---- a directory of files ------------------------------------------------------------------ */
 
 #define DIR_FORM "/tmp/kvmesh-test-load-XXXXXX"
 static char dir[sizeof(DIR_FORM)];
@@ -51,8 +54,9 @@ static void remove_dir(void)
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 }
 
-#define VS_FOR(name) \
-	"VirtualService = { name = \"" name "\"; hosts = [ \"" name ".example.org\" ]; http = ( { directResponse = { status = 200; }; } ); };\n"
+#define VS_FOR(name)                                                                               \
+	"VirtualService = { name = \"" name "\"; hosts = [ \"" name                                \
+	".example.org\" ]; http = ( { directResponse = { status = 200; }; } ); };\n"
 
 START_TEST(directories_and_leftovers)
 {
@@ -61,7 +65,8 @@ START_TEST(directories_and_leftovers)
 
 	make_dir();
 	put("mesh.d/b.conf", VS_FOR("b"));
-	put("mesh.d/a/deep.yaml", "apiVersion: v1\nkind: Service\nmetadata: { name: s }\nspec: { ports: [ { port: 1, name: http } ] }\n");
+	put("mesh.d/a/deep.yaml", "apiVersion: v1\nkind: Service\nmetadata: { name: s }\nspec: { "
+				  "ports: [ { port: 1, name: http } ] }\n");
 	put("mesh.d/a/deep.yml", "---\n");
 	put("mesh.d/.hidden.conf", "broken = {");
 	put("mesh.d/b.conf~", "broken = {");
@@ -72,7 +77,8 @@ START_TEST(directories_and_leftovers)
 	put("mesh.d/README", "broken = {");
 	put("workloads.d/w.conf", "Workload = { name = \"w\"; unit = \"w.service\"; };\n");
 	put("workloads.d/sub/not-read.conf", "broken = {");
-	put("services.d/s.conf", "Service = { name = \"t\"; ports = ( { port = 1; name = \"http\"; } ); };\n");
+	put("services.d/s.conf",
+	    "Service = { name = \"t\"; ports = ( { port = 1; name = \"http\"; } ); };\n");
 	ck_assert_int_eq(load_opts(&m, &errs, false), 0);
 	ck_assert_uint_eq(errs.n, 0);
 	ck_assert_uint_eq(m->n_resources, 4);
@@ -200,9 +206,11 @@ START_TEST(dropins_are_merged_key_by_key)
 
 	make_dir();
 	arena_init(&a, 0);
-	put("kvmesh.conf", "node = { meshPort = 1; readyPort = 2; };\nmesh = { rootNamespaceAliases = [ \"x\", \"y\" ]; };\n");
+	put("kvmesh.conf", "node = { meshPort = 1; readyPort = 2; };\nmesh = { "
+			   "rootNamespaceAliases = [ \"x\", \"y\" ]; };\n");
 	put("conf.d/20-b.conf", "node = { meshPort = 4; };\n");
-	put("conf.d/10-a.conf", "node = { meshPort = 3; inboundPort = 0; };\nmesh = { rootNamespaceAliases = [ \"z\" ]; };\n");
+	put("conf.d/10-a.conf", "node = { meshPort = 3; inboundPort = 0; };\nmesh = { "
+				"rootNamespaceAliases = [ \"z\" ]; };\n");
 	ck_assert_int_eq(load_opts(&m, &errs, false), 0);
 	ck_assert_int_eq(m->mesh.node.meshPort, 4);
 	ck_assert_int_eq(m->mesh.node.readyPort, 2);
@@ -234,12 +242,14 @@ START_TEST(every_wrong_file_is_told)
 	put("kvmesh.conf", "node = { meshPort = 99999; };\nnodes = { };\n");
 	put("mesh.d/a.conf", "VirtualService = {\n  name = \"a\"; hosts = [ \"a\", ];\n};\n");
 	put("mesh.d/b.yaml", "kind: [\n");
-	put("mesh.d/c.yaml", "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: { name: c }\nspec: { hostz: [ c ] }\n");
+	put("mesh.d/c.yaml", "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: "
+			     "{ name: c }\nspec: { hostz: [ c ] }\n");
 	ck_assert_int_lt(load_opts(&m, &errs, false), 0);
 	err_list_sort(&errs);
 	ck_assert_uint_eq(errs.n_errors, 5);
 	for (size_t i = 0; i < errs.n; i++)
-		ck_assert_msg(model_source_text(m, errs.v[i].file).n > 0, "no source of %s", errs.v[i].file);
+		ck_assert_msg(model_source_text(m, errs.v[i].file).n > 0, "no source of %s",
+			      errs.v[i].file);
 	ck_assert_uint_eq(errs.v[0].line, 1);
 	model_free(m);
 	err_list_done(&errs);
@@ -247,7 +257,7 @@ START_TEST(every_wrong_file_is_told)
 }
 END_TEST
 
-/* ---- single texts ------------------------------------------------------------------------------------ */
+/* ---- single texts -------------------------------------------------------------------------- */
 
 START_TEST(guess_syntax)
 {
@@ -264,7 +274,8 @@ END_TEST
 
 static const struct model_workload *workload(const struct model *m, const char *name)
 {
-	const struct model_resource *r = model_find(m, MODEL_KIND_WORKLOAD, STR("default"), str_c(name));
+	const struct model_resource *r =
+		model_find(m, MODEL_KIND_WORKLOAD, STR("default"), str_c(name));
 
 	ck_assert_ptr_nonnull(r);
 	return model_as_workload(r);
@@ -272,11 +283,14 @@ static const struct model_workload *workload(const struct model *m, const char *
 
 START_TEST(workload_defaults)
 {
-	struct model *m = config_model("Workload = ("
+	struct model *m = config_model(
+		"Workload = ("
 		" { name = \"a\"; unit = \"reviews@2.service\"; },"
 		" { name = \"b\"; user = \"b\"; inject = false; },"
-		" { name = \"c\"; unit = \"c.service\"; serviceAccount = \"acc\"; address = \"10.0.0.1\";"
-		"   annotations = [ \"sidecar.istio.io/inject=false\", \"sidecar.istio.io/proxyCPU=100m\", \"sidecar.istio.io/proxyMemoryLimit=1Gi\" ];"
+		" { name = \"c\"; unit = \"c.service\"; serviceAccount = \"acc\"; address = "
+		"\"10.0.0.1\";"
+		"   annotations = [ \"sidecar.istio.io/inject=false\", "
+		"\"sidecar.istio.io/proxyCPU=100m\", \"sidecar.istio.io/proxyMemoryLimit=1Gi\" ];"
 		"   resources = { requests = { cpu = \"200m\"; }; }; } );\n");
 
 	unit_str_eq(workload(m, "a")->serviceAccount, "reviews");
@@ -295,15 +309,18 @@ END_TEST
 START_TEST(ports_bodies_and_hosts_are_filled_in)
 {
 	struct model *m = config_model(CONFIG_BASE);
-	const struct model_service *s = model_as_service(model_find(m, MODEL_KIND_SERVICE, STR("data"), STR("db")));
+	const struct model_service *s =
+		model_as_service(model_find(m, MODEL_KIND_SERVICE, STR("data"), STR("db")));
 
 	ck_assert_int_eq(s->ports.v[0].targetNumber, 0);
 	unit_str_eq(s->ports.v[0].targetName, "pg");
 	ck_assert_int_eq(s->ports.v[1].targetNumber, 81);
 	ck_assert_ptr_null(s->ports.v[1].targetName.p);
 	model_free(m);
-	m = config_model("VirtualService = { name = \"v\"; namespace = \"x\"; hosts = [ \"web\", \"a.b\" ]; http = ("
-			 " { match = ( { port = 1; } ); directResponse = { status = 200; body = { bytes = \"aGk_Pw==\"; }; }; },"
+	m = config_model("VirtualService = { name = \"v\"; namespace = \"x\"; hosts = [ \"web\", "
+			 "\"a.b\" ]; http = ("
+			 " { match = ( { port = 1; } ); directResponse = { status = 200; body = { "
+			 "bytes = \"aGk_Pw==\"; }; }; },"
 			 " { route = ( { destination = { host = \"web\"; }; } ); } ); };\n");
 	const struct model_virtual_service *vs =
 		model_as_vs(model_find(m, MODEL_KIND_VIRTUAL_SERVICE, STR("x"), STR("v")));
@@ -332,9 +349,13 @@ START_TEST(age_decides_the_order)
 	struct model *m;
 
 	err_list_init(&errs);
-	ck_assert_int_eq(model_load_text(STR("PeerAuthentication = ( { name = \"a\"; }, { name = \"b\"; }, { name = \"c\"; },"
-					     " { name = \"d\"; creationTimestamp = \"1970-01-01T00:00:00.000001Z\"; }, { name = \"e\"; } );"),
-					 "t", DOC_SYNTAX_NATIVE, &opts, &m, &errs), 0);
+	ck_assert_int_eq(
+		model_load_text(STR("PeerAuthentication = ( { name = \"a\"; }, { name = \"b\"; }, "
+				    "{ name = \"c\"; },"
+				    " { name = \"d\"; creationTimestamp = "
+				    "\"1970-01-01T00:00:00.000001Z\"; }, { name = \"e\"; } );"),
+				"t", DOC_SYNTAX_NATIVE, &opts, &m, &errs),
+		0);
 	for (size_t i = 0; i < 5; i++)
 		unit_str_eq(m->of[MODEL_KIND_PEER_AUTHENTICATION].v[i]->name, want[i]);
 	model_free(m);
@@ -348,9 +369,12 @@ START_TEST(json_and_lists_in_lists)
 	struct model *m;
 
 	err_list_init(&errs);
-	m = config_load("{\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[{\"apiVersion\":\"networking.istio.io/v1\",\"kind\":\"SidecarList\",\"items\":["
-			"{\"apiVersion\":\"networking.istio.io/v1\",\"kind\":\"Sidecar\",\"metadata\":{\"name\":\"a\"},\"spec\":{}}]},"
-			"{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"s\"},\"spec\":{\"ports\":[{\"port\":80,\"targetPort\":\"http\"}]}}]}",
+	m = config_load("{\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[{\"apiVersion\":"
+			"\"networking.istio.io/v1\",\"kind\":\"SidecarList\",\"items\":["
+			"{\"apiVersion\":\"networking.istio.io/"
+			"v1\",\"kind\":\"Sidecar\",\"metadata\":{\"name\":\"a\"},\"spec\":{}}]},"
+			"{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"s\"},"
+			"\"spec\":{\"ports\":[{\"port\":80,\"targetPort\":\"http\"}]}}]}",
 			DOC_SYNTAX_JSON, &errs);
 	ck_assert_uint_eq(errs.n, 0);
 	ck_assert_uint_eq(m->n_resources, 2);
@@ -392,12 +416,15 @@ START_TEST(files_stdin_and_the_nodes_settings)
 	make_dir();
 	put("kvmesh.conf", "mesh = { rootNamespace = \"root\"; };\n");
 	put("mesh.d/installed.conf", VS_FOR("installed"));
-	put("draft/x.conf", "PeerAuthentication = { name = \"x\"; namespace = \"istio-system\"; };\n");
+	put("draft/x.conf",
+	    "PeerAuthentication = { name = \"x\"; namespace = \"istio-system\"; };\n");
 	file = kv_asprintf("%s/draft", dir);
 	paths[0] = file;
 	paths[1] = "-";
 	err_list_init(&errs);
-	ck_assert_int_eq(model_load_files(paths, 2, STR("PeerAuthentication = { name = \"y\"; };"), dir, NULL, &m, &errs), 0);
+	ck_assert_int_eq(model_load_files(paths, 2, STR("PeerAuthentication = { name = \"y\"; };"),
+					  dir, NULL, &m, &errs),
+			 0);
 	ck_assert_uint_eq(m->n_resources, 2);
 	ck_assert_ptr_nonnull(model_find(m, MODEL_KIND_PEER_AUTHENTICATION, STR("root"), STR("x")));
 	model_free(m);
@@ -409,19 +436,23 @@ START_TEST(files_stdin_and_the_nodes_settings)
 }
 END_TEST
 
-/* ---- tables -------------------------------------------------------------------------------------------- */
+/* ---- tables -------------------------------------------------------------------------------- */
 
 static void check_table(const struct bind_table *t, unsigned depth)
 {
 	ck_assert_uint_lt(depth, 12);
 	for (const struct field *f = t->fields; f->name != NULL; f++) {
-		ck_assert_msg(f->help != NULL && f->help[0] != '\0', "%s.%s has no help", t->name, f->name);
+		ck_assert_msg(f->help != NULL && f->help[0] != '\0', "%s.%s has no help", t->name,
+			      f->name);
 		ck_assert_msg(f->since != NULL, "%s.%s has no version", t->name, f->name);
-		ck_assert_msg((f->priority > 0) == (f->since[0] != '\0'), "%s.%s: ours or Istio's?", t->name, f->name);
-		ck_assert_msg((f->status == FIELD_WORKS) == (f->note == NULL), "%s.%s: note", t->name, f->name);
+		ck_assert_msg((f->priority > 0) == (f->since[0] != '\0'), "%s.%s: ours or Istio's?",
+			      t->name, f->name);
+		ck_assert_msg((f->status == FIELD_WORKS) == (f->note == NULL), "%s.%s: note",
+			      t->name, f->name);
 		ck_assert_msg(f->offset < t->size, "%s.%s lies outside", t->name, f->name);
 		for (const struct field *g = t->fields; g != f; g++)
-			ck_assert_msg(strcmp(f->name, g->name) != 0, "%s.%s twice", t->name, f->name);
+			ck_assert_msg(strcmp(f->name, g->name) != 0, "%s.%s twice", t->name,
+				      f->name);
 		if (f->sub != NULL)
 			check_table(f->sub, depth + 1);
 	}
@@ -441,12 +472,14 @@ START_TEST(tables_are_complete)
 	}
 	ck_assert_ptr_eq(model_kind_find(STR("VS")), model_kind_info(MODEL_KIND_VIRTUAL_SERVICE));
 	ck_assert_ptr_null(model_kind_find(STR("pod")));
-	ck_assert_ptr_nonnull(bind_find(model_kind_info(MODEL_KIND_VIRTUAL_SERVICE)->table, STR("http.route.weight")));
+	ck_assert_ptr_nonnull(bind_find(model_kind_info(MODEL_KIND_VIRTUAL_SERVICE)->table,
+					STR("http.route.weight")));
 }
 END_TEST
 
-UNIT_MAIN("load", directories_and_leftovers, an_empty_directory_is_a_configuration, writable_files_are_refused,
-	  foreign_owners_are_refused, links_out_of_the_directory_are_refused, dropins_are_merged_key_by_key,
-	  every_wrong_file_is_told, guess_syntax, workload_defaults, ports_bodies_and_hosts_are_filled_in,
-	  age_decides_the_order, json_and_lists_in_lists, too_many_resources, files_stdin_and_the_nodes_settings,
-	  tables_are_complete)
+UNIT_MAIN("load", directories_and_leftovers, an_empty_directory_is_a_configuration,
+	  writable_files_are_refused, foreign_owners_are_refused,
+	  links_out_of_the_directory_are_refused, dropins_are_merged_key_by_key,
+	  every_wrong_file_is_told, guess_syntax, workload_defaults,
+	  ports_bodies_and_hosts_are_filled_in, age_decides_the_order, json_and_lists_in_lists,
+	  too_many_resources, files_stdin_and_the_nodes_settings, tables_are_complete)

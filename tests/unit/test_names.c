@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Tests of config/names: hosts, services, endpoints and who decides; numbers are the semantics' rules. */
+/*
+ * Tests of config/names: hosts, services, endpoints and who decides; numbers are the semantics'
+ * rules.
+ */
 #include "config/names.h"
 #include "config_unit.h"
 
@@ -34,9 +37,12 @@ START_TEST(wildcard_algebra_2_1_3)
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		ck_assert_msg(names_match(str_c(rows[i].a), str_c(rows[i].b)) == rows[i].match, "match %zu", i);
-		ck_assert_msg(names_match(str_c(rows[i].b), str_c(rows[i].a)) == rows[i].match, "match back %zu", i);
-		ck_assert_msg(names_subset_of(str_c(rows[i].a), str_c(rows[i].b)) == rows[i].subset, "subset %zu", i);
+		ck_assert_msg(names_match(str_c(rows[i].a), str_c(rows[i].b)) == rows[i].match,
+			      "match %zu", i);
+		ck_assert_msg(names_match(str_c(rows[i].b), str_c(rows[i].a)) == rows[i].match,
+			      "match back %zu", i);
+		ck_assert_msg(names_subset_of(str_c(rows[i].a), str_c(rows[i].b)) == rows[i].subset,
+			      "subset %zu", i);
 	}
 }
 END_TEST
@@ -60,7 +66,8 @@ START_TEST(short_names_2_1_1)
 	unit_str_eq(names_fqdn(m, STR("db.data"), STR("prod"), &a), FQDN("db", "data"));
 	unit_str_eq(names_fqdn(m, STR("db.other"), STR("prod"), &a), "db.other");
 	unit_str_eq(names_fqdn(m, STR("x.y.svc"), STR("prod"), &a), FQDN("x", "y"));
-	unit_str_eq(names_fqdn(m, STR("x.istio-system.svc.cluster.local."), STR("p"), &a), FQDN("x", "kvmesh-system"));
+	unit_str_eq(names_fqdn(m, STR("x.istio-system.svc.cluster.local."), STR("p"), &a),
+		    FQDN("x", "kvmesh-system"));
 	unit_str_eq(names_fqdn(m, STR("api.Example.org"), STR("prod"), &a), "api.example.org");
 	unit_str_eq(names_fqdn(m, STR("*.example.org"), STR("prod"), &a), "*.example.org");
 	unit_str_eq(names_fqdn(m, STR("10.0.0.1"), STR("prod"), &a), "10.0.0.1");
@@ -100,7 +107,8 @@ START_TEST(visibility_2_1_6)
 {
 	struct model *m = config_model(CONFIG_BASE);
 	struct str words[] = { STR("istio-system"), STR(".") }, star = STR("*"), none = STR("~");
-	struct str_list some = { words, 2 }, all = { &star, 1 }, nobody = { &none, 1 }, empty = { NULL, 0 };
+	struct str_list some = { words, 2 }, all = { &star, 1 }, nobody = { &none, 1 },
+			empty = { NULL, 0 };
 
 	ck_assert(names_exported(m, &empty, NULL, STR("a"), STR("b")));
 	ck_assert(names_exported(m, &all, NULL, STR("a"), STR("b")));
@@ -131,22 +139,28 @@ END_TEST
 START_TEST(protocols_2_16)
 {
 	ck_assert_int_eq(names_protocol(STR("http"), STR_NULL, STR_NULL), SNAP_PROTOCOL_HTTP);
-	ck_assert_int_eq(names_protocol(STR("http2-api"), STR_NULL, STR("TCP")), SNAP_PROTOCOL_HTTP2);
+	ck_assert_int_eq(names_protocol(STR("http2-api"), STR_NULL, STR("TCP")),
+			 SNAP_PROTOCOL_HTTP2);
 	ck_assert_int_eq(names_protocol(STR("grpc-web-x"), STR_NULL, STR_NULL), SNAP_PROTOCOL_GRPC);
 	ck_assert_int_eq(names_protocol(STR("redis"), STR_NULL, STR("TCP")), SNAP_PROTOCOL_TCP);
 	ck_assert_int_eq(names_protocol(STR("main"), STR_NULL, STR("HTTP")), SNAP_PROTOCOL_HTTP);
 	ck_assert_int_eq(names_protocol(STR("main"), STR_NULL, STR("TCP")), SNAP_PROTOCOL_AUTO);
 	ck_assert_int_eq(names_protocol(STR("httpx"), STR_NULL, STR_NULL), SNAP_PROTOCOL_AUTO);
-	ck_assert_int_eq(names_protocol(STR("tcp"), STR("kubernetes.io/h2c"), STR("TCP")), SNAP_PROTOCOL_HTTP2);
+	ck_assert_int_eq(names_protocol(STR("tcp"), STR("kubernetes.io/h2c"), STR("TCP")),
+			 SNAP_PROTOCOL_HTTP2);
 	ck_assert_int_eq(names_protocol(STR("x"), STR("https"), STR_NULL), SNAP_PROTOCOL_TLS);
 }
 END_TEST
 
 START_TEST(registry_and_ports)
 {
-	struct model *m = config_model(CONFIG_BASE
-		"ServiceEntry = ( { name = \"a\"; hosts = [ \"*.Example.org\" ]; exportTo = [ \".\" ]; ports = ( { number = 443; name = \"tls\"; protocol = \"TLS\"; } ); },"
-		" { name = \"b\"; namespace = \"data\"; hosts = [ \"*.org\", \"api.example.org\" ]; ports = ( { number = 80; name = \"http\"; protocol = \"HTTP\"; targetPort = 8080; } ); } );\n");
+	struct model *m = config_model(
+		CONFIG_BASE
+		"ServiceEntry = ( { name = \"a\"; hosts = [ \"*.Example.org\" ]; exportTo = [ "
+		"\".\" ]; ports = ( { number = 443; name = \"tls\"; protocol = \"TLS\"; } ); },"
+		" { name = \"b\"; namespace = \"data\"; hosts = [ \"*.org\", \"api.example.org\" "
+		"]; ports = ( { number = 80; name = \"http\"; protocol = \"HTTP\"; targetPort = "
+		"8080; } ); } );\n");
 	struct names_registry reg;
 	const struct names_service *s;
 
@@ -163,8 +177,10 @@ START_TEST(registry_and_ports)
 	ck_assert_int_eq(names_destination_port(s, 0, 5432)->number, 5432);
 	ck_assert_int_eq(names_destination_port(s, 81, 5432)->number, 81);
 	/* Exact before wildcard, the longer wildcard first, and only what is visible. */
-	unit_str_eq(names_service_find(&reg, STR("api.example.org"), STR("default"))->host, "api.example.org");
-	unit_str_eq(names_service_find(&reg, STR("b.example.org"), STR("default"))->host, "*.example.org");
+	unit_str_eq(names_service_find(&reg, STR("api.example.org"), STR("default"))->host,
+		    "api.example.org");
+	unit_str_eq(names_service_find(&reg, STR("b.example.org"), STR("default"))->host,
+		    "*.example.org");
 	unit_str_eq(names_service_find(&reg, STR("b.example.org"), STR("data"))->host, "*.org");
 	ck_assert_ptr_null(names_service_find(&reg, STR("example.com"), STR("default")));
 	s = names_service_find(&reg, STR("api.example.org"), STR("x"));
@@ -177,13 +193,20 @@ END_TEST
 
 START_TEST(endpoints_2_15)
 {
-	struct model *m = config_model(CONFIG_BASE
-		"WorkloadEntry = { metadata = { name = \"vm\"; labels = { app = \"web\"; tier = \"x\"; }; };"
-		"  spec = { address = \"10.0.0.9\"; ports = { http = 9001; }; labels = { version = \"v3\"; }; serviceAccount = \"web\"; }; };\n"
-		"ServiceEntry = ( { name = \"sel\"; hosts = [ \"sel.internal\" ]; location = \"MESH_INTERNAL\"; resolution = \"STATIC\";"
-		"    ports = ( { number = 80; name = \"http\"; protocol = \"HTTP\"; targetPort = 8080; } ); workloadSelector = { labels = { tier = \"x\"; }; }; },"
-		"  { name = \"inl\"; hosts = [ \"inl.internal\" ]; resolution = \"STATIC\"; ports = ( { number = 80; name = \"http\"; protocol = \"HTTP\"; } );"
-		"    endpoints = ( { address = \"10.0.0.1\"; weight = 7; }, { address = \"unix:///run/x\"; } ); } );\n");
+	struct model *m = config_model(
+		CONFIG_BASE
+		"WorkloadEntry = { metadata = { name = \"vm\"; labels = { app = \"web\"; tier = "
+		"\"x\"; }; };"
+		"  spec = { address = \"10.0.0.9\"; ports = { http = 9001; }; labels = { version = "
+		"\"v3\"; }; serviceAccount = \"web\"; }; };\n"
+		"ServiceEntry = ( { name = \"sel\"; hosts = [ \"sel.internal\" ]; location = "
+		"\"MESH_INTERNAL\"; resolution = \"STATIC\";"
+		"    ports = ( { number = 80; name = \"http\"; protocol = \"HTTP\"; targetPort = "
+		"8080; } ); workloadSelector = { labels = { tier = \"x\"; }; }; },"
+		"  { name = \"inl\"; hosts = [ \"inl.internal\" ]; resolution = \"STATIC\"; ports "
+		"= ( { number = 80; name = \"http\"; protocol = \"HTTP\"; } );"
+		"    endpoints = ( { address = \"10.0.0.1\"; weight = 7; }, { address = "
+		"\"unix:///run/x\"; } ); } );\n");
 	struct names_registry reg;
 	struct names_endpoints e;
 	const struct names_service *s;
@@ -226,7 +249,7 @@ START_TEST(endpoints_2_15)
 }
 END_TEST
 
-/* ---- PeerAuthentication ---------------------------------------------------------------------------- */
+/* ---- PeerAuthentication -------------------------------------------------------------------- */
 
 static void expect_mtls(const struct model *m, const char *ns, struct str version, int64_t port,
 			enum model_mtls_mode mode, const char *by)
@@ -235,24 +258,32 @@ static void expect_mtls(const struct model *m, const char *ns, struct str versio
 	struct labels labels = { l, 2 };
 	struct names_mtls r = names_mtls(m, str_c(ns), &labels, port);
 
-	ck_assert_msg(r.mode == mode, "%s %.*s %d: mode %d", ns, STR_ARG(version), (int)port, r.mode);
+	ck_assert_msg(r.mode == mode, "%s %.*s %d: mode %d", ns, STR_ARG(version), (int)port,
+		      r.mode);
 	unit_str_eq(label_of(r.by != NULL ? &r.by->r : NULL), by);
 }
 
 START_TEST(mtls_scopes_2_10)
 {
-	struct model *m = config_model("PeerAuthentication = ("
-		" { name = \"mesh\"; namespace = \"istio-system\"; mtls = { mode = \"STRICT\"; }; },"
-		" { name = \"root-sel\"; namespace = \"kvmesh-system\"; selector = { matchLabels = { app = \"web\"; }; }; mtls = { mode = \"DISABLE\"; }; },"
+	struct model *m = config_model(
+		"PeerAuthentication = ("
+		" { name = \"mesh\"; namespace = \"istio-system\"; mtls = { mode = \"STRICT\"; }; "
+		"},"
+		" { name = \"root-sel\"; namespace = \"kvmesh-system\"; selector = { matchLabels = "
+		"{ app = \"web\"; }; }; mtls = { mode = \"DISABLE\"; }; },"
 		" { name = \"ns\"; namespace = \"a\"; mtls = { mode = \"DISABLE\"; }; },"
 		" { name = \"ns-late\"; namespace = \"a\"; mtls = { mode = \"STRICT\"; }; },"
-		" { name = \"v1\"; namespace = \"a\"; selector = { matchLabels = { version = \"v1\"; }; };"
-		"   portLevelMtls = ( { port = 80; mode = \"PERMISSIVE\"; }, { port = 81; mode = \"UNSET\"; } ); },"
-		" { name = \"v2\"; namespace = \"a\"; selector = { matchLabels = { version = \"v2\"; }; }; mtls = { mode = \"STRICT\"; };"
+		" { name = \"v1\"; namespace = \"a\"; selector = { matchLabels = { version = "
+		"\"v1\"; }; };"
+		"   portLevelMtls = ( { port = 80; mode = \"PERMISSIVE\"; }, { port = 81; mode = "
+		"\"UNSET\"; } ); },"
+		" { name = \"v2\"; namespace = \"a\"; selector = { matchLabels = { version = "
+		"\"v2\"; }; }; mtls = { mode = \"STRICT\"; };"
 		"   portLevelMtls = ( { port = 81; mode = \"UNSET\"; } ); },"
 		" { name = \"empty\"; namespace = \"b\"; mtls = { mode = \"UNSET\"; }; },"
 		" { name = \"empty-late\"; namespace = \"b\"; mtls = { mode = \"DISABLE\"; }; },"
-		" { name = \"nolabels\"; namespace = \"c\"; selector = { matchLabels = { }; }; mtls = { mode = \"DISABLE\"; }; } );\n");
+		" { name = \"nolabels\"; namespace = \"c\"; selector = { matchLabels = { }; }; "
+		"mtls = { mode = \"DISABLE\"; }; } );\n");
 
 	expect_mtls(m, "x", STR("v1"), 80, MODEL_MTLS_STRICT, "mesh");
 	/* A selector in the root namespace is for workloads of that namespace only. */
@@ -274,20 +305,24 @@ END_TEST
 
 START_TEST(oldest_is_by_first_seen)
 {
-	struct model *m = config_model("PeerAuthentication = ("
-		" { name = \"young\"; creationTimestamp = \"2021-01-01T00:00:00Z\"; mtls = { mode = \"STRICT\"; }; },"
-		" { name = \"unknown\"; mtls = { mode = \"STRICT\"; }; },"
-		" { name = \"old\"; creationTimestamp = \"2020-12-31T23:59:59.5Z\"; mtls = { mode = \"DISABLE\"; }; } );\n");
+	struct model *m =
+		config_model("PeerAuthentication = ("
+			     " { name = \"young\"; creationTimestamp = \"2021-01-01T00:00:00Z\"; "
+			     "mtls = { mode = \"STRICT\"; }; },"
+			     " { name = \"unknown\"; mtls = { mode = \"STRICT\"; }; },"
+			     " { name = \"old\"; creationTimestamp = \"2020-12-31T23:59:59.5Z\"; "
+			     "mtls = { mode = \"DISABLE\"; }; } );\n");
 
 	expect_mtls(m, "default", STR("v1"), 80, MODEL_MTLS_DISABLE, "old");
 	model_free(m);
 }
 END_TEST
 
-/* ---- DestinationRule ------------------------------------------------------------------------------- */
+/* ---- DestinationRule ----------------------------------------------------------------------- */
 
-static struct names_rules rules_for(const struct model *m, const char *ns, const struct labels *labels,
-				    const char *host, const char *service_ns)
+static struct names_rules rules_for(const struct model *m, const char *ns,
+				    const struct labels *labels, const char *host,
+				    const char *service_ns)
 {
 	struct names_client c = { .ns = str_c(ns), .labels = labels };
 	struct names_rules r;
@@ -298,12 +333,19 @@ static struct names_rules rules_for(const struct model *m, const char *ns, const
 
 START_TEST(rule_levels_2_7_1)
 {
-	struct model *m = config_model("DestinationRule = ("
-		" { name = \"client\"; namespace = \"c\"; host = \"*.example.org\"; trafficPolicy = { tls = { mode = \"DISABLE\"; }; }; },"
-		" { name = \"service\"; namespace = \"s\"; host = \"api.example.org\"; trafficPolicy = { tls = { mode = \"SIMPLE\"; }; }; },"
-		" { name = \"service-private\"; namespace = \"s\"; host = \"own.example.org\"; exportTo = [ \".\" ]; trafficPolicy = { tls = { mode = \"SIMPLE\"; }; }; },"
-		" { name = \"root\"; namespace = \"kvmesh-system\"; host = \"*.org\"; trafficPolicy = { tls = { mode = \"ISTIO_MUTUAL\"; }; }; },"
-		" { name = \"root-private\"; namespace = \"kvmesh-system\"; host = \"*.private.org\"; exportTo = [ \".\" ]; trafficPolicy = { tls = { mode = \"DISABLE\"; }; }; } );\n");
+	struct model *m = config_model(
+		"DestinationRule = ("
+		" { name = \"client\"; namespace = \"c\"; host = \"*.example.org\"; trafficPolicy "
+		"= { tls = { mode = \"DISABLE\"; }; }; },"
+		" { name = \"service\"; namespace = \"s\"; host = \"api.example.org\"; "
+		"trafficPolicy = { tls = { mode = \"SIMPLE\"; }; }; },"
+		" { name = \"service-private\"; namespace = \"s\"; host = \"own.example.org\"; "
+		"exportTo = [ \".\" ]; trafficPolicy = { tls = { mode = \"SIMPLE\"; }; }; },"
+		" { name = \"root\"; namespace = \"kvmesh-system\"; host = \"*.org\"; "
+		"trafficPolicy = { tls = { mode = \"ISTIO_MUTUAL\"; }; }; },"
+		" { name = \"root-private\"; namespace = \"kvmesh-system\"; host = "
+		"\"*.private.org\"; exportTo = [ \".\" ]; trafficPolicy = { tls = { mode = "
+		"\"DISABLE\"; }; }; } );\n");
 	struct names_rules r;
 
 	arena_init(&a, 0);
@@ -332,11 +374,16 @@ END_TEST
 
 START_TEST(merged_rules_2_7_2)
 {
-	struct model *m = config_model(CONFIG_BASE "DestinationRule = ("
-		" { name = \"a\"; host = \"web\"; subsets = ( { name = \"v1\"; labels = { version = \"v1\"; }; } ); },"
-		" { name = \"b\"; host = \"web.default.svc.cluster.local\"; trafficPolicy = { tls = { mode = \"DISABLE\"; }; };"
-		"   subsets = ( { name = \"v1\"; labels = { version = \"other\"; }; }, { name = \"v2\"; labels = { version = \"v2\"; }; } ); },"
-		" { name = \"c\"; host = \"web\"; exportTo = [ \".\" ]; subsets = ( { name = \"v3\"; } ); } );\n");
+	struct model *m = config_model(
+		CONFIG_BASE "DestinationRule = ("
+			    " { name = \"a\"; host = \"web\"; subsets = ( { name = \"v1\"; labels "
+			    "= { version = \"v1\"; }; } ); },"
+			    " { name = \"b\"; host = \"web.default.svc.cluster.local\"; "
+			    "trafficPolicy = { tls = { mode = \"DISABLE\"; }; };"
+			    "   subsets = ( { name = \"v1\"; labels = { version = \"other\"; }; }, "
+			    "{ name = \"v2\"; labels = { version = \"v2\"; }; } ); },"
+			    " { name = \"c\"; host = \"web\"; exportTo = [ \".\" ]; subsets = ( { "
+			    "name = \"v3\"; } ); } );\n");
 	const struct model_destination_rule *by = NULL;
 	struct names_rules r;
 
@@ -355,42 +402,60 @@ END_TEST
 
 START_TEST(client_selectors_2_7_3)
 {
-	struct model *m = config_model(CONFIG_BASE "DestinationRule = ("
-		" { name = \"all\"; host = \"web\"; trafficPolicy = { tls = { mode = \"DISABLE\"; }; }; },"
-		" { name = \"some\"; host = \"web\"; workloadSelector = { matchLabels = { app = \"x\"; }; }; trafficPolicy = { tls = { mode = \"SIMPLE\"; }; }; } );\n");
+	struct model *m = config_model(
+		CONFIG_BASE
+		"DestinationRule = ("
+		" { name = \"all\"; host = \"web\"; trafficPolicy = { tls = { mode = \"DISABLE\"; "
+		"}; }; },"
+		" { name = \"some\"; host = \"web\"; workloadSelector = { matchLabels = { app = "
+		"\"x\"; }; }; trafficPolicy = { tls = { mode = \"SIMPLE\"; }; }; } );\n");
 	struct label l = { STR("app"), STR("x") };
 	struct labels labels = { &l, 1 };
 
 	arena_init(&a, 0);
-	unit_str_eq(rules_for(m, "default", &labels, FQDN("web", "default"), "default").v[0]->r.name, "some");
-	unit_str_eq(rules_for(m, "default", NULL, FQDN("web", "default"), "default").v[0]->r.name, "all");
+	unit_str_eq(
+		rules_for(m, "default", &labels, FQDN("web", "default"), "default").v[0]->r.name,
+		"some");
+	unit_str_eq(rules_for(m, "default", NULL, FQDN("web", "default"), "default").v[0]->r.name,
+		    "all");
 	/* Only in its own namespace. */
-	unit_str_eq(rules_for(m, "data", &labels, FQDN("web", "default"), "default").v[0]->r.name, "all");
+	unit_str_eq(rules_for(m, "data", &labels, FQDN("web", "default"), "default").v[0]->r.name,
+		    "all");
 	arena_done(&a);
 	model_free(m);
 }
 END_TEST
 
-static void expect_policy(const struct names_rules *r, const char *subset, int64_t port, int tls, int lb, int64_t pool)
+static void expect_policy(const struct names_rules *r, const char *subset, int64_t port, int tls,
+			  int lb, int64_t pool)
 {
 	struct names_policy p;
 
 	names_policy(r, str_c(subset), port, &p);
 	ck_assert_msg((p.tls != NULL ? p.tls->mode : -1) == tls, "%s:%d tls", subset, (int)port);
-	ck_assert_msg((p.loadBalancer != NULL ? p.loadBalancer->simple : -1) == lb, "%s:%d lb", subset, (int)port);
-	ck_assert_msg((p.connectionPool != NULL ? p.connectionPool->tcp->maxConnections : -1) == pool, "%s:%d pool",
+	ck_assert_msg((p.loadBalancer != NULL ? p.loadBalancer->simple : -1) == lb, "%s:%d lb",
 		      subset, (int)port);
+	ck_assert_msg((p.connectionPool != NULL ? p.connectionPool->tcp->maxConnections : -1) ==
+			      pool,
+		      "%s:%d pool", subset, (int)port);
 	ck_assert((p.tls_by != NULL) == (p.tls != NULL));
 }
 
 START_TEST(policy_levels_2_7_5)
 {
-	struct model *m = config_model(CONFIG_BASE "DestinationRule = { name = \"web\"; host = \"web\";\n"
-		"trafficPolicy = { tls = { mode = \"SIMPLE\"; }; loadBalancer = { simple = \"RANDOM\"; };\n"
-		"  portLevelSettings = ( { port = { number = 81; }; connectionPool = { tcp = { maxConnections = 81; }; }; } ); };\n"
+	struct model *m = config_model(
+		CONFIG_BASE
+		"DestinationRule = { name = \"web\"; host = \"web\";\n"
+		"trafficPolicy = { tls = { mode = \"SIMPLE\"; }; loadBalancer = { simple = "
+		"\"RANDOM\"; };\n"
+		"  portLevelSettings = ( { port = { number = 81; }; connectionPool = { tcp = { "
+		"maxConnections = 81; }; }; } ); };\n"
 		"subsets = ( { name = \"plain\"; },\n"
-		"  { name = \"own\"; trafficPolicy = { loadBalancer = { simple = \"ROUND_ROBIN\"; }; connectionPool = { tcp = { maxConnections = 5; }; }; }; },\n"
-		"  { name = \"port\"; trafficPolicy = { tls = { mode = \"DISABLE\"; }; portLevelSettings = ( { port = { number = 80; }; loadBalancer = { simple = \"PASSTHROUGH\"; }; } ); }; } ); };\n");
+		"  { name = \"own\"; trafficPolicy = { loadBalancer = { simple = \"ROUND_ROBIN\"; "
+		"}; connectionPool = { tcp = { maxConnections = 5; }; }; }; },\n"
+		"  { name = \"port\"; trafficPolicy = { tls = { mode = \"DISABLE\"; }; "
+		"portLevelSettings = ( { port = { number = 80; }; loadBalancer = { simple = "
+		"\"PASSTHROUGH\"; }; } ); }; } ); };\n");
 	struct names_rules r;
 
 	arena_init(&a, 0);
@@ -409,11 +474,12 @@ START_TEST(policy_levels_2_7_5)
 }
 END_TEST
 
-/* ---- VirtualService -------------------------------------------------------------------------------- */
+/* ---- VirtualService ------------------------------------------------------------------------ */
 
 static void expect_vs(const struct model *m, const char *ns, const char *host, const char *name)
 {
-	const struct model_virtual_service *vs = names_virtual_service(m, str_c(ns), str_c(host), NULL);
+	const struct model_virtual_service *vs =
+		names_virtual_service(m, str_c(ns), str_c(host), NULL);
 
 	unit_str_eq(label_of(vs != NULL ? &vs->r : NULL), name);
 }
@@ -421,13 +487,18 @@ static void expect_vs(const struct model *m, const char *ns, const char *host, c
 START_TEST(virtual_service_2_2)
 {
 #define ROUTE "http = ( { route = ( { destination = { host = \"web\"; }; } ); } );"
-	struct model *m = config_model(CONFIG_BASE "VirtualService = ("
+	struct model *m = config_model(
+		CONFIG_BASE
+		"VirtualService = ("
 		" { name = \"wild\"; hosts = [ \"*.default.svc.cluster.local\" ]; " ROUTE " },"
 		" { name = \"first\"; hosts = [ \"web\" ]; " ROUTE " },"
 		" { name = \"second\"; hosts = [ \"web.default\" ]; " ROUTE " },"
-		" { name = \"gateway\"; hosts = [ \"edge.example.org\" ]; gateways = [ \"gw\" ]; " ROUTE " },"
-		" { name = \"both\"; hosts = [ \"both.example.org\" ]; gateways = [ \"gw\", \"mesh\" ]; " ROUTE " },"
-		" { name = \"private\"; namespace = \"data\"; hosts = [ \"private.example.org\" ]; exportTo = [ \".\" ]; " ROUTE " } );\n");
+		" { name = \"gateway\"; hosts = [ \"edge.example.org\" ]; gateways = [ \"gw\" "
+		"]; " ROUTE " },"
+		" { name = \"both\"; hosts = [ \"both.example.org\" ]; gateways = [ \"gw\", "
+		"\"mesh\" ]; " ROUTE " },"
+		" { name = \"private\"; namespace = \"data\"; hosts = [ \"private.example.org\" ]; "
+		"exportTo = [ \".\" ]; " ROUTE " } );\n");
 
 	expect_vs(m, "default", FQDN("web", "default"), "first");
 	expect_vs(m, "data", FQDN("other", "default"), "wild");
@@ -439,7 +510,7 @@ START_TEST(virtual_service_2_2)
 }
 END_TEST
 
-UNIT_MAIN("names", wildcard_algebra_2_1_3, specificity_2_1_4, short_names_2_1_1, aliases_2_1_2, visibility_2_1_6,
-	  gateway_names_2_1_7, protocols_2_16, registry_and_ports, endpoints_2_15, mtls_scopes_2_10,
-	  oldest_is_by_first_seen, rule_levels_2_7_1, merged_rules_2_7_2, client_selectors_2_7_3, policy_levels_2_7_5,
-	  virtual_service_2_2)
+UNIT_MAIN("names", wildcard_algebra_2_1_3, specificity_2_1_4, short_names_2_1_1, aliases_2_1_2,
+	  visibility_2_1_6, gateway_names_2_1_7, protocols_2_16, registry_and_ports, endpoints_2_15,
+	  mtls_scopes_2_10, oldest_is_by_first_seen, rule_levels_2_7_1, merged_rules_2_7_2,
+	  client_selectors_2_7_3, policy_levels_2_7_5, virtual_service_2_2)
