@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * arena: memory that is freed all at once, and the malloc family that aborts. Layer base.
- * Blocks double up to BLOCK_MAX; a request larger than a quarter of the next block gets a block of its
- * own, so that the rest of the current one is not lost. Under AddressSanitizer the unused part of
- * every block is poisoned and allocations are kept apart, so that overruns inside an arena are seen.
+ * Blocks double up to BLOCK_MAX; a request larger than a quarter of the next block gets a block of
+ * its own, so that the rest of the current one is not lost. Under AddressSanitizer the unused part
+ * of every block is poisoned and allocations are kept apart, so that overruns inside an arena are
+ * seen.
  */
 #include "base/arena.h"
 
@@ -38,9 +39,9 @@
 #define BLOCK_MAX (256u * 1024)
 
 struct arena_block {
-	struct arena_block *next;       /* older */
-	size_t size;                    /* of data */
-	bool whole;                     /* serves one large request */
+	struct arena_block *next; /* older */
+	size_t size;              /* of data */
+	bool whole;               /* serves one large request */
 	alignas(max_align_t) char data[];
 };
 

@@ -17,26 +17,27 @@ struct arena_block;
 struct arena {
 	struct arena_block *head;
 	char *pos, *end;
-	size_t total_bytes;     /* asked from malloc so far, for accounting */
-	size_t block_bytes;     /* size of the next block */
+	size_t total_bytes; /* asked from malloc so far, for accounting */
+	size_t block_bytes; /* size of the next block */
 };
 
-void arena_init(struct arena *a, size_t block_bytes);   /* 0: a default of 4 KiB */
+void arena_init(struct arena *a, size_t block_bytes); /* 0: a default of 4 KiB */
 void arena_done(struct arena *a);
 /* Frees all but the first ordinary block; everything handed out before is gone. */
 void arena_clear(struct arena *a);
 
-void *arena_alloc(struct arena *a, size_t n);           /* aligned for any type, not zeroed */
+void *arena_alloc(struct arena *a, size_t n); /* aligned for any type, not zeroed */
 void *arena_zalloc(struct arena *a, size_t n);
 /* n items of that size, zeroed; aborts when the product overflows. */
 void *arena_zalloc_n(struct arena *a, size_t n, size_t item_bytes);
 /* A grown copy: old n_old bytes are copied, the old place stays allocated until the end. */
 void *arena_grow(struct arena *a, const void *old, size_t n_old, size_t n_new);
 
-char *arena_strdup(struct arena *a, const char *s);     /* NULL gives NULL */
+char *arena_strdup(struct arena *a, const char *s); /* NULL gives NULL */
 /* Copy with a NUL behind it that is not counted. */
 struct str arena_str(struct arena *a, struct str s);
-struct str arena_printf(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+struct str arena_printf(struct arena *a, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
 struct str arena_vprintf(struct arena *a, const char *fmt, va_list ap)
 	__attribute__((format(printf, 2, 0)));
 
@@ -59,4 +60,10 @@ static inline void kv_freep(void *pp)
 }
 #define _cleanup_(fn) __attribute__((cleanup(fn)))
 #define _cleanup_free_ _cleanup_(kv_freep)
-#define take(pp) ({ __typeof__(*(pp)) *_pp = (pp); __typeof__(*(pp)) _v = *_pp; *_pp = NULL; _v; })
+#define take(pp)                                                                                   \
+	({                                                                                         \
+		__typeof__(*(pp)) *_pp = (pp);                                                     \
+		__typeof__(*(pp)) _v = *_pp;                                                       \
+		*_pp = NULL;                                                                       \
+		_v;                                                                                \
+	})

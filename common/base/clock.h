@@ -5,9 +5,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-uint64_t clock_mono_us(void);           /* CLOCK_MONOTONIC, for timers and durations */
-uint64_t clock_boot_us(void);           /* CLOCK_BOOTTIME, also counts sleep */
-int64_t clock_real_us(void);            /* CLOCK_REALTIME since 1970, for validity and logs */
+uint64_t clock_mono_us(void); /* CLOCK_MONOTONIC, for timers and durations */
+uint64_t clock_boot_us(void); /* CLOCK_BOOTTIME, also counts sleep */
+int64_t clock_real_us(void);  /* CLOCK_REALTIME since 1970, for validity and logs */
 
 #define CLOCK_RFC3339_MAX 32
 /* "2020-12-01T10:00:00.123Z" into buf; returns buf. */

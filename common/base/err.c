@@ -7,7 +7,7 @@
 
 #include "base/vec.h"
 
-#define SOURCE_LINE_MAX 200             /* bytes of the offending line that are shown */
+#define SOURCE_LINE_MAX 200 /* bytes of the offending line that are shown */
 
 static void copy_cut(char *to, size_t size, const char *from)
 {
@@ -18,8 +18,8 @@ static void copy_cut(char *to, size_t size, const char *from)
 	to[n] = '\0';
 }
 
-__attribute__((format(printf, 4, 0))) static void
-fill(struct err *e, int code, struct origin at, const char *fmt, va_list ap)
+__attribute__((format(printf, 4, 0))) static void fill(struct err *e, int code, struct origin at,
+						       const char *fmt, va_list ap)
 {
 	e->code = code;
 	e->level = ERR_LEVEL_ERROR;
@@ -55,8 +55,8 @@ int err_set_at(struct err *e, int code, struct origin at, const char *fmt, ...)
 const char *err_code_name(int code)
 {
 	static const char *const names[] = {
-		"syntax", "schema", "check", "protocol", "refused", "limit", "not found",
-		"tls", "database", "closed", "timeout",
+		"syntax",    "schema", "check",    "protocol", "refused", "limit",
+		"not found", "tls",    "database", "closed",   "timeout",
 	};
 	size_t own = (size_t)(KV_ERR_SYNTAX - code);
 
@@ -86,7 +86,7 @@ void err_list_push(struct err_list *l, const struct err *e)
 		l->n_dropped++;
 		return;
 	}
-	struct err copy = *e;           /* e may be an entry of this very list, which moves */
+	struct err copy = *e; /* e may be an entry of this very list, which moves */
 	*vec_push(l->v, l->n, l->cap) = copy;
 }
 
@@ -166,7 +166,7 @@ static bool is_continuation(char c)
 	return ((unsigned char)c & 0xc0) == 0x80;
 }
 
-/* What a file or a peer wrote, as a terminal may safely have it: no C0 or C1 controls, only UTF-8. */
+/* What a file or a peer wrote, safe for a terminal: no C0 or C1 controls, only UTF-8. */
 static void print_safe(FILE *out, struct str text)
 {
 	while (text.n > 0) {

@@ -17,16 +17,16 @@
 
 /* Own codes; below -1000 so that they never meet a negative errno. */
 enum kv_err {
-	KV_ERR_SYNTAX = -1000,          /* text that cannot be parsed */
-	KV_ERR_SCHEMA = -1001,          /* unknown field, wrong type, out of range */
-	KV_ERR_CHECK = -1002,           /* a rule across fields or resources is broken */
-	KV_ERR_PROTOCOL = -1003,        /* a peer broke the protocol */
-	KV_ERR_REFUSED = -1004,         /* not permitted */
-	KV_ERR_LIMIT = -1005,           /* a cap was reached */
+	KV_ERR_SYNTAX = -1000,   /* text that cannot be parsed */
+	KV_ERR_SCHEMA = -1001,   /* unknown field, wrong type, out of range */
+	KV_ERR_CHECK = -1002,    /* a rule across fields or resources is broken */
+	KV_ERR_PROTOCOL = -1003, /* a peer broke the protocol */
+	KV_ERR_REFUSED = -1004,  /* not permitted */
+	KV_ERR_LIMIT = -1005,    /* a cap was reached */
 	KV_ERR_NOT_FOUND = -1006,
-	KV_ERR_TLS = -1007,             /* OpenSSL said no */
-	KV_ERR_DB = -1008,              /* SQLite said no */
-	KV_ERR_CLOSED = -1009,          /* the other side went away */
+	KV_ERR_TLS = -1007,    /* OpenSSL said no */
+	KV_ERR_DB = -1008,     /* SQLite said no */
+	KV_ERR_CLOSED = -1009, /* the other side went away */
 	KV_ERR_TIMEOUT = -1010,
 };
 
@@ -34,30 +34,30 @@ enum err_level { ERR_LEVEL_ERROR, ERR_LEVEL_WARNING, ERR_LEVEL_INFO };
 
 /* Where a value came from. line and col count from 1; 0 means unknown. col counts bytes. */
 struct origin {
-	const char *file;               /* borrowed; NULL when there is no file */
+	const char *file; /* borrowed; NULL when there is no file */
 	uint32_t line, col;
 };
 
 struct err {
-	int code;                       /* 0 none, negative errno, or enum kv_err */
+	int code; /* 0 none, negative errno, or enum kv_err */
 	enum err_level level;
-	char rule[12];                  /* "KVM0101", or "" */
+	char rule[12]; /* "KVM0101", or "" */
 	uint32_t line, col;
 	char file[256];
-	char text[512];                 /* a whole sentence fragment, no trailing newline */
+	char text[512]; /* a whole sentence fragment, no trailing newline */
 };
 
 /* Fill *e (may be NULL) and return code, so that "return err_set(...)" reads well. */
 int err_set(struct err *e, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 int err_set_at(struct err *e, int code, struct origin at, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
-const char *err_code_name(int code);    /* "syntax", "refused", strerror for errno values */
+const char *err_code_name(int code); /* "syntax", "refused", strerror for errno values */
 
 struct err_list {
 	struct err *v;
 	size_t n, cap;
-	size_t n_errors;                /* entries of ERR_LEVEL_ERROR, counted past the cap as well */
-	size_t n_dropped;               /* findings beyond ERR_LIST_MAX */
+	size_t n_errors;  /* entries of ERR_LEVEL_ERROR, counted past the cap as well */
+	size_t n_dropped; /* findings beyond ERR_LIST_MAX */
 };
 #define ERR_LIST_MAX 1000
 

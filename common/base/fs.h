@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * fs: whole files, read with a cap and written so that a crash leaves the old or the new one
- * (security-model C1: O_EXCL temporary in the same directory, fsync, rename, fsync of the directory).
- * Layer base.
+ * (security-model C1: O_EXCL temporary in the same directory, fsync, rename, fsync of the
+ * directory). Layer base.
  */
 #pragma once
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * hash: stable hash for consistent hashing, keyed hash (SipHash-2-4) for tables with untrusted keys.
- * Layer base. Both read their input as little-endian words, so that every machine gives one result.
+ * hash: stable hash for consistent hashing, keyed hash (SipHash-2-4) for tables with untrusted
+ * keys. Layer base. Both read their input as little-endian words, so that every machine gives one
+ * result.
  */
 #include "base/hash.h"
 
@@ -36,7 +37,8 @@ uint64_t hash_bytes(const void *data, size_t n, uint64_t seed)
 	uint64_t h = avalanche(seed ^ 0x9e3779b97f4a7c15u) ^ (uint64_t)n;
 
 	for (; n >= 8; p += 8, n -= 8)
-		h = rotl(h ^ avalanche(load_le(p, 8)), 29) * 0x9e3779b97f4a7c15u + 0x632be59bd9b4e019u;
+		h = rotl(h ^ avalanche(load_le(p, 8)), 29) * 0x9e3779b97f4a7c15u +
+		    0x632be59bd9b4e019u;
 	if (n > 0)
 		h = rotl(h ^ avalanche(load_le(p, n)), 29) * 0x9e3779b97f4a7c15u;
 	return avalanche(h);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * hash: stable 64-bit hash, the same on every machine and in every version, so that consistent
- * hashing and snapshot comparison survive upgrades. Layer base. Not for untrusted keys: map.h seeds.
+ * hashing and snapshot comparison survive upgrades. Layer base. Not for untrusted keys: map.h
+ * seeds.
  */
 #pragma once
 

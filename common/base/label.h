@@ -24,4 +24,4 @@ struct str labels_get(const struct labels *l, struct str key);
 /* Every pair of want is in have (the empty want is part of everything). Istio rule 2.7.4. */
 bool labels_is_subset(const struct labels *want, const struct labels *have);
 bool labels_eq(const struct labels *a, const struct labels *b);
-void labels_sort(struct labels *l);     /* by key */
+void labels_sort(struct labels *l); /* by key */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * list: intrusive doubly linked list with a sentinel head. Layer base.
- * A node that is on no list points at itself; list_del leaves it so, hence deleting twice is harmless.
+ * A node that is on no list points at itself; list_del leaves it so, hence deleting twice is
+ * harmless.
  */
 #pragma once
 
@@ -12,13 +13,16 @@ struct list {
 	struct list *next, *prev;
 };
 
-#define LIST_INIT(l) { .next = &(l), .prev = &(l) }
-#define list_entry(node, type, member) \
-	((type *)(void *)((char *)(node) - offsetof(type, member)))
+#define LIST_INIT(l)                                                                               \
+	{                                                                                          \
+		.next = &(l), .prev = &(l)                                                         \
+	}
+#define list_entry(node, type, member) ((type *)(void *)((char *)(node)-offsetof(type, member)))
 #define list_for_each(it, l) for (struct list *it = (l)->next; it != (l); it = it->next)
 /* The body may delete it. */
-#define list_for_each_safe(it, l) \
-	for (struct list *it = (l)->next, *it##_next = it->next; it != (l); it = it##_next, it##_next = it->next)
+#define list_for_each_safe(it, l)                                                                  \
+	for (struct list *it = (l)->next, *it##_next = it->next; it != (l);                        \
+	     it = it##_next, it##_next = it->next)
 
 static inline void list_init(struct list *l)
 {

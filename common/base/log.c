@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * log: one write(2) per line on stderr. Layer base. The level and the program's name are set once at
- * start (level also by a control command) and read by all threads.
+ * log: one write(2) per line on stderr. Layer base. The level and the program's name are set once
+ * at start (level also by a control command) and read by all threads.
  */
 #include "base/log.h"
 
@@ -103,8 +103,8 @@ static size_t escape(char *line, size_t n, size_t max, const char *src)
 static void write_line(int priority, const char *text, uint32_t suppressed)
 {
 	char line[LINE_MAX_BYTES], tail[64] = "\n";
-	int n = to_terminal ? snprintf(line, 128, "%.100s: ", program_name) :
-			      snprintf(line, 128, "<%d>", priority);
+	int n = to_terminal ? snprintf(line, 128, "%.100s: ", program_name)
+			    : snprintf(line, 128, "<%d>", priority);
 
 	if (suppressed > 0)
 		snprintf(tail, sizeof(tail), " (%u like this suppressed)\n", suppressed);

@@ -18,17 +18,18 @@ struct log_site {
 };
 
 void log_init(const char *program);
-void log_set_level(int priority);       /* LOG_DEBUG … LOG_ERR of syslog.h; default LOG_INFO */
+void log_set_level(int priority); /* LOG_DEBUG … LOG_ERR of syslog.h; default LOG_INFO */
 int log_level(void);
-bool log_level_parse(const char *name, int *ret_priority);      /* debug, info, warning, error */
+bool log_level_parse(const char *name, int *ret_priority); /* debug, info, warning, error */
 void log_write(struct log_site *site, int priority, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
-#define log_at(prio, ...) do { \
-	static _Thread_local struct log_site _log_site; \
-	if ((prio) <= log_level()) \
-		log_write(&_log_site, (prio), __VA_ARGS__); \
-} while (0)
+#define log_at(prio, ...)                                                                          \
+	do {                                                                                       \
+		static _Thread_local struct log_site _log_site;                                    \
+		if ((prio) <= log_level())                                                         \
+			log_write(&_log_site, (prio), __VA_ARGS__);                                \
+	} while (0)
 #define log_debug(...) log_at(LOG_DEBUG, __VA_ARGS__)
 #define log_info(...) log_at(LOG_INFO, __VA_ARGS__)
 #define log_warn(...) log_at(LOG_WARNING, __VA_ARGS__)

@@ -19,20 +19,20 @@ struct map_entry {
 };
 
 struct map {
-	struct map_entry *entries;      /* in order of insertion */
+	struct map_entry *entries; /* in order of insertion */
 	size_t n, cap;
-	uint32_t *slots;                /* index + 1 into entries, 0 free */
+	uint32_t *slots; /* index + 1 into entries, 0 free */
 	size_t n_slots;
 };
 
 void map_init(struct map *m);
-void map_done(struct map *m);           /* values are the caller's */
+void map_done(struct map *m); /* values are the caller's */
 void map_clear(struct map *m);
-void *map_get(const struct map *m, struct str key);             /* NULL when absent */
+void *map_get(const struct map *m, struct str key); /* NULL when absent */
 bool map_has(const struct map *m, struct str key);
 /* Insert or replace; returns the value that was there, or NULL. */
 void *map_put(struct map *m, struct str key, void *val);
-void *map_del(struct map *m, struct str key);                   /* returns the value, or NULL */
+void *map_del(struct map *m, struct str key); /* returns the value, or NULL */
 /* for (struct map_entry *e = map_first(m); e; e = map_next(m, e)) */
 static inline struct map_entry *map_first(const struct map *m)
 {

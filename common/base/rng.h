@@ -9,12 +9,12 @@
 #include <stdint.h>
 
 struct rng {
-	uint64_t s[4];          /* xoshiro256** */
+	uint64_t s[4]; /* xoshiro256** */
 };
 
 void rng_init(struct rng *r, uint64_t seed);
-void rng_init_random(struct rng *r);            /* seeded by getrandom(2) */
+void rng_init_random(struct rng *r); /* seeded by getrandom(2) */
 uint64_t rng_next(struct rng *r);
-uint64_t rng_below(struct rng *r, uint64_t n);  /* uniform in [0, n); n > 0 */
-double rng_unit(struct rng *r);                 /* uniform in [0, 1) */
-void rng_secure(void *p, size_t n);             /* getrandom(2); aborts when there is none */
+uint64_t rng_below(struct rng *r, uint64_t n); /* uniform in [0, n); n > 0 */
+double rng_unit(struct rng *r);                /* uniform in [0, 1) */
+void rng_secure(void *p, size_t n);            /* getrandom(2); aborts when there is none */

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define DISTANCE_MAX 64         /* names longer than this are not compared */
+#define DISTANCE_MAX 64 /* names longer than this are not compared */
 #define DOUBLE_MAX_CHARS 400
 
 static unsigned char fold(char c)
@@ -251,8 +251,8 @@ static uint64_t take_unit_ns(struct str *s)
 	} units[] = {
 		{ "ns", 1 },
 		{ "us", 1000 },
-		{ "\xc2\xb5s", 1000 },          /* µ, micro sign */
-		{ "\xce\xbcs", 1000 },          /* μ, Greek letter */
+		{ "\xc2\xb5s", 1000 }, /* µ, micro sign */
+		{ "\xce\xbcs", 1000 }, /* μ, Greek letter */
 		{ "ms", 1000000 },
 		{ "s", 1000000000 },
 		{ "m", 60 * UINT64_C(1000000000) },

@@ -41,14 +41,14 @@ static inline bool str_eq(struct str a, struct str b)
 	return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
 }
 
-bool str_ieq(struct str a, struct str b);       /* ASCII case folded */
-int str_cmp(struct str a, struct str b);        /* bytewise, shorter first on a tie */
+bool str_ieq(struct str a, struct str b); /* ASCII case folded */
+int str_cmp(struct str a, struct str b);  /* bytewise, shorter first on a tie */
 bool str_has_prefix(struct str s, struct str prefix);
 bool str_has_iprefix(struct str s, struct str prefix);
 bool str_has_suffix(struct str s, struct str suffix);
-struct str str_trim(struct str s);              /* without SP and HTAB at both ends */
-struct str str_skip(struct str s, size_t n);    /* without the first min(n, s.n) bytes */
-struct str str_take(struct str s, size_t n);    /* the first min(n, s.n) bytes */
+struct str str_trim(struct str s);           /* without SP and HTAB at both ends */
+struct str str_skip(struct str s, size_t n); /* without the first min(n, s.n) bytes */
+struct str str_take(struct str s, size_t n); /* the first min(n, s.n) bytes */
 
 /* Position of byte c, or -1. */
 ptrdiff_t str_find(struct str s, char c);
@@ -63,16 +63,16 @@ ptrdiff_t str_find_str(struct str s, struct str needle);
 bool str_split(struct str *rest, char sep, struct str *ret_piece);
 
 /*
- * Length in bytes of the UTF-8 character that s starts with, and its code point; 0 when there is none
- * (s empty, cut short, overlong, a surrogate, beyond U+10FFFF). NUL is a character.
+ * Length in bytes of the UTF-8 character that s starts with, and its code point; 0 when there is
+ * none (s empty, cut short, overlong, a surrogate, beyond U+10FFFF). NUL is a character.
  */
 size_t str_utf8(struct str s, uint32_t *ret_code);
 
 /* Whole string is a decimal (or hex) number without sign or space that fits: true. */
 bool str_to_u64(struct str s, uint64_t *ret);
-bool str_to_i64(struct str s, int64_t *ret);    /* one leading '-' allowed */
+bool str_to_i64(struct str s, int64_t *ret); /* one leading '-' allowed */
 bool str_hex_to_u64(struct str s, uint64_t *ret);
-bool str_to_double(struct str s, double *ret);  /* JSON number form, finite */
+bool str_to_double(struct str s, double *ret); /* JSON number form, finite */
 
 /*
  * Go duration ("300ms", "1m30s", "1.5h", "0s"; units ns us ms s m h) to microseconds, or false.

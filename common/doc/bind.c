@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* bind: looking around in field tables: visiting what a doc uses, finding a field, type names. Layer doc. */
+/* bind: visiting what a doc uses, finding a field, names of types. Layer doc. */
 #include "doc/bind.h"
 
 #include <stdio.h>
@@ -13,7 +13,7 @@ struct visitor {
 	struct bind_path path;
 	bind_visit_fn fn;
 	void *arg;
-	struct arena scratch;           /* for the keys of entries */
+	struct arena scratch; /* for the keys of entries */
 };
 
 static void visit_members(struct visitor *v, const struct bind_table *t, const struct doc *d,
@@ -66,8 +66,8 @@ static void visit_members(struct visitor *v, const struct bind_table *t, const s
 	}
 }
 
-void bind_visit(const struct bind_table *t, const struct doc *d, const char *path,
-		bind_visit_fn fn, void *arg)
+void bind_visit(const struct bind_table *t, const struct doc *d, const char *path, bind_visit_fn fn,
+		void *arg)
 {
 	struct visitor v = { .fn = fn, .arg = arg };
 
@@ -115,7 +115,10 @@ const char *field_type_name(const struct field *f)
 
 	if (!f->sub)
 		return names[f->type];
-	snprintf(buf, sizeof(buf), "%s%s%s", f->type == FIELD_MAP ? "map<string, " : "", f->sub->name,
-		 f->type == FIELD_MAP ? ">" : f->type == FIELD_LIST ? "[]" : "");
+	snprintf(buf, sizeof(buf), "%s%s%s", f->type == FIELD_MAP ? "map<string, " : "",
+		 f->sub->name,
+		 f->type == FIELD_MAP    ? ">"
+		 : f->type == FIELD_LIST ? "[]"
+					 : "");
 	return buf;
 }

@@ -17,21 +17,21 @@
 #include "doc/doc.h"
 
 enum field_type {
-	FIELD_BOOL,             /* bool */
-	FIELD_INT,              /* int64_t within min…max */
-	FIELD_REAL,             /* double within min…max (as integers) */
-	FIELD_STR,              /* struct str; an unquoted YAML number is text here */
-	FIELD_ENUM,             /* int: index into names[] */
-	FIELD_DURATION,         /* int64_t microseconds, from "1.5s"; min…max in microseconds */
-	FIELD_STR_LIST,         /* struct str_list */
-	FIELD_INT_LIST,         /* struct int_list, each within min…max */
-	FIELD_LABELS,           /* struct labels: map string → string; also [ "k=v" ] and pair lists */
-	FIELD_STRUCT,           /* embedded struct described by sub */
-	FIELD_PTR,              /* struct *, NULL when absent, described by sub */
-	FIELD_LIST,             /* struct bind_list of structs described by sub */
-	FIELD_MAP,              /* struct bind_list of structs described by sub whose FIRST member is
-	                         * "struct str key"; a map in YAML, a group or pair list in native */
-	FIELD_ANY,              /* struct doc *, borrowed as it is */
+	FIELD_BOOL,     /* bool */
+	FIELD_INT,      /* int64_t within min…max */
+	FIELD_REAL,     /* double within min…max (as integers) */
+	FIELD_STR,      /* struct str; an unquoted YAML number is text here */
+	FIELD_ENUM,     /* int: index into names[] */
+	FIELD_DURATION, /* int64_t microseconds, from "1.5s"; min…max in microseconds */
+	FIELD_STR_LIST, /* struct str_list */
+	FIELD_INT_LIST, /* struct int_list, each within min…max */
+	FIELD_LABELS,   /* struct labels: map string → string; also [ "k=v" ] and pair lists */
+	FIELD_STRUCT,   /* embedded struct described by sub */
+	FIELD_PTR,      /* struct *, NULL when absent, described by sub */
+	FIELD_LIST,     /* struct bind_list of structs described by sub */
+	FIELD_MAP,      /* struct bind_list of structs described by sub whose FIRST member is
+			 * "struct str key"; a map in YAML, a group or pair list in native */
+	FIELD_ANY,      /* struct doc *, borrowed as it is */
 };
 
 struct str_list {
@@ -49,15 +49,15 @@ struct bind_list {
 };
 
 enum field_status {
-	FIELD_WORKS,            /* has its Istio meaning */
-	FIELD_NOT_YET,          /* read and checked; analyze says "not enforced yet" when it is used */
-	FIELD_REFUSED,          /* an error when used; note says why */
-	FIELD_IGNORED,          /* accepted and without meaning here; note says why */
+	FIELD_WORKS,   /* has its Istio meaning */
+	FIELD_NOT_YET, /* read and checked; analyze says "not enforced yet" when it is used */
+	FIELD_REFUSED, /* an error when used; note says why */
+	FIELD_IGNORED, /* accepted and without meaning here; note says why */
 };
 
-#define FIELD_REQUIRED 0x01u    /* absence is an error */
-#define FIELD_SECRET 0x02u      /* never in a message; bind_redact hides it before printing */
-#define FIELD_NONEMPTY 0x04u    /* an empty string or list is an error */
+#define FIELD_REQUIRED 0x01u /* absence is an error */
+#define FIELD_SECRET 0x02u   /* never in a message; bind_redact hides it before printing */
+#define FIELD_NONEMPTY 0x04u /* an empty string or list is an error */
 
 struct bind_table;
 
@@ -65,43 +65,47 @@ struct field {
 	const char *name;
 	enum field_type type;
 	uint8_t flags;
-	uint8_t oneof;                  /* members of one table with the same number > 0 exclude each other */
-	uint8_t priority;               /* P1…P3 of the semantics reference; 0 ours */
+	uint8_t oneof;    /* members of one table with the same number > 0 exclude each other */
+	uint8_t priority; /* P1…P3 of the semantics reference; 0 ours */
 	enum field_status status;
 	size_t offset;
-	ptrdiff_t has_offset;           /* of the bool member that tells presence, or -1 */
+	ptrdiff_t has_offset; /* of the bool member that tells presence, or -1 */
 	const struct bind_table *sub;
-	const char *const *names;       /* FIELD_ENUM: NULL-ended; a NULL-free index is the value */
-	int64_t min, max;               /* both 0: no range */
-	const char *key_name;           /* FIELD_MAP: name of the key in pair lists, default "key" */
-	const char *since;              /* "1.8", "1.15", "" ours */
-	const char *help;               /* one line for explain and the manual */
-	const char *note;               /* why, for a status other than FIELD_WORKS */
+	const char *const *names; /* FIELD_ENUM: NULL-ended; a NULL-free index is the value */
+	int64_t min, max;         /* both 0: no range */
+	const char *key_name;     /* FIELD_MAP: name of the key in pair lists, default "key" */
+	const char *since;        /* "1.8", "1.15", "" ours */
+	const char *help;         /* one line for explain and the manual */
+	const char *note;         /* why, for a status other than FIELD_WORKS */
 };
 
 struct bind_table {
-	const char *name;               /* message name: "HTTPRoute" */
+	const char *name; /* message name: "HTTPRoute" */
 	size_t size;
-	ptrdiff_t origin_offset;        /* of a struct origin member to fill, or -1 */
-	const struct field *fields;     /* ended by .name == NULL */
+	ptrdiff_t origin_offset;    /* of a struct origin member to fill, or -1 */
+	const struct field *fields; /* ended by .name == NULL */
 };
 
 /*
- * Read d (a DOC_MAP) into obj, which must be zeroed or hold defaults (table->size bytes); strings and
- * lists live in the arena. Names are matched as Istio's JSON does: lowerCamelCase or the proto's
- * snake_case. Findings, all of them, go to errs: unknown field (with the nearest known one), wrong
- * type, out of range, missing, two of a oneof, use of a FIELD_REFUSED. A null is an absent field. path is
- * the prefix for messages ("VirtualService.http[0]"). Returns 0 or the first error's code.
- * A duration is never negative unless its min says so. A list element or map entry cannot be null.
+ * Read d (a DOC_MAP) into obj, which must be zeroed or hold defaults (table->size bytes); strings
+ * and lists live in the arena. Names are matched as Istio's JSON does: lowerCamelCase or the
+ * proto's snake_case. Findings, all of them, go to errs: unknown field (with the nearest known
+ * one), wrong type, out of range, missing, two of a oneof, use of a FIELD_REFUSED. A null is an
+ * absent field. path is the prefix for messages ("VirtualService.http[0]"). Returns 0 or the first
+ * error's code. A duration is never negative unless its min says so. A list element or map entry
+ * cannot be null.
  */
 int bind_read(const struct bind_table *t, const struct doc *d, const char *path, struct arena *a,
 	      void *obj, struct err_list *errs);
-/* The doc of an object (durations as "1.5s"); FIELD_ANY without meaning here, absent members and scalars equal to zero without has_offset are left out. */
+/*
+ * The doc of an object (durations as "1.5s"). Left out: absent members, scalars equal to zero
+ * without has_offset, an ignored FIELD_ANY.
+ */
 struct doc *bind_write(const struct bind_table *t, const void *obj, struct arena *a);
 /*
  * The same values in the one canonical form: pair lists and "k=v" lists of map fields become maps,
- * plain scalars get the type of their field, snake_case names become lowerCamelCase. Unknown members
- * stay. Origins are kept. This is what makes YAML ⇄ native conversion lossless.
+ * plain scalars get the type of their field, snake_case names become lowerCamelCase. Unknown
+ * members stay. Origins are kept. This is what makes YAML ⇄ native conversion lossless.
  */
 struct doc *bind_canon(const struct bind_table *t, const struct doc *d, struct arena *a);
 
@@ -109,10 +113,11 @@ struct doc *bind_canon(const struct bind_table *t, const struct doc *d, struct a
 struct doc *bind_redact(const struct bind_table *t, const struct doc *d, struct arena *a);
 
 /* Visit every field that d uses (present in the doc), depth first, with its dotted path. */
-typedef void (*bind_visit_fn)(void *arg, const char *path, const struct field *f, const struct doc *d);
-void bind_visit(const struct bind_table *t, const struct doc *d, const char *path,
-		bind_visit_fn fn, void *arg);
-/* The field at "http.route.weight" below t, or NULL; "http[0].route" finds the same as "http.route". */
+typedef void (*bind_visit_fn)(void *arg, const char *path, const struct field *f,
+			      const struct doc *d);
+void bind_visit(const struct bind_table *t, const struct doc *d, const char *path, bind_visit_fn fn,
+		void *arg);
+/* The field at "http.route.weight" or "http[0].route[1].weight" below t, or NULL. */
 const struct field *bind_find(const struct bind_table *t, struct str dotted);
 /* "duration", "HTTPRoute[]", "map<string, StringMatch>"; valid until this thread's next call. */
 const char *field_type_name(const struct field *f);
@@ -135,8 +140,11 @@ const char *field_type_name(const struct field *f);
 #define F_MAP(T, m, t) F_(T, m, FIELD_MAP), .sub = &(t)
 #define F_ANY(T, m) F_(T, m, FIELD_ANY)
 /*
- * Presence of a scalar in a bool member: F_OPT(struct thing, has_weight). It overrides has_offset, so
- * a file of tables says: #pragma GCC diagnostic ignored "-Woverride-init"
+ * Presence of a scalar in a bool member: F_OPT(struct thing, has_weight). It overrides has_offset,
+ * so a file of tables says: #pragma GCC diagnostic ignored "-Woverride-init"
  */
 #define F_OPT(T, has) .has_offset = offsetof(T, has)
-#define F_END { .name = NULL }
+#define F_END                                                                                      \
+	{                                                                                          \
+		.name = NULL                                                                       \
+	}

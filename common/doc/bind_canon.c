@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * bind_canon: the one form that all ways of writing the same values share. Layer doc. What cannot be
- * read as its field wants it stays as it is: telling so is bind_read's business.
+ * bind_canon: the one form that all ways of writing the same values share. Layer doc. What cannot
+ * be read as its field wants it stays as it is: telling so is bind_read's business.
  */
 #include "base/map.h"
 #include "doc/bind_scalar.h"
@@ -10,7 +10,7 @@
 
 struct canon {
 	struct arena *a;
-	bool hide;                      /* secrets */
+	bool hide; /* secrets */
 };
 
 static struct doc *canon_members(const struct canon *c, const struct bind_table *t,
@@ -94,8 +94,8 @@ static struct doc *canon_entry(const struct canon *c, const struct field *f,
 {
 	if (f->type == FIELD_LABELS)
 		return canon_scalar(c, FIELD_STR, e->val);
-	return e->owner ? canon_members(c, f->sub, e->owner, e->key_name) :
-			  canon_members(c, f->sub, e->val, NULL);
+	return e->owner ? canon_members(c, f->sub, e->owner, e->key_name)
+			: canon_members(c, f->sub, e->val, NULL);
 }
 
 static struct doc *canon_map(const struct canon *c, const struct field *f, const struct doc *d)

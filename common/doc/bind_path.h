@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * bind_path: "VirtualService.http[0].headers[x-canary]" as a walk goes down and up: one buffer, grown at
- * the end and cut back, nothing allocated. What does not fit is left out. Layer doc, private.
+ * bind_path: "VirtualService.http[0].headers[x-canary]" as a walk goes down and up: one buffer,
+ * grown at the end and cut back, nothing allocated. What does not fit is left out. Layer doc,
+ * private.
  */
 #pragma once
 

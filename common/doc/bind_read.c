@@ -14,13 +14,13 @@
 
 #define ONEOF_MAX 16
 #define FIELDS_MAX 256
-#define SHOWN 40                /* bytes of a wrong value in a message */
+#define SHOWN 40 /* bytes of a wrong value in a message */
 
 struct reader {
 	struct arena *a;
 	struct err_list *errs;
 	struct bind_path path;
-	int rc;                         /* code of the first error */
+	int rc; /* code of the first error */
 };
 
 static void read_members(struct reader *r, const struct bind_table *t, const struct doc *d,
@@ -28,8 +28,8 @@ static void read_members(struct reader *r, const struct bind_table *t, const str
 
 /* ---- findings ------------------------------------------------------------------------------- */
 
-__attribute__((format(printf, 3, 4))) static void
-fail(struct reader *r, struct origin at, const char *fmt, ...)
+__attribute__((format(printf, 3, 4))) static void fail(struct reader *r, struct origin at,
+						       const char *fmt, ...)
 {
 	struct err e;
 	va_list ap;
@@ -51,11 +51,15 @@ static const char *describe(const struct doc *d, bool secret, char *buf, size_t 
 	else if (d->kind == DOC_INT && !secret)
 		snprintf(buf, size, "%" PRId64, d->i);
 	else if (d->kind == DOC_REAL && !secret)
-		snprintf(buf, size, fabs(d->r) < 1e9 && (double)(int)d->r == d->r ? "%.1f" : "%g", d->r);
+		snprintf(buf, size, fabs(d->r) < 1e9 && (double)(int)d->r == d->r ? "%.1f" : "%g",
+			 d->r);
 	else if (d->kind == DOC_BOOL)
 		snprintf(buf, size, "%s", d->b ? "true" : "false");
 	else
-		snprintf(buf, size, "%s%s", d->kind == DOC_NULL ? "" : d->kind == DOC_INT ? "an " : "a ",
+		snprintf(buf, size, "%s%s",
+			 d->kind == DOC_NULL  ? ""
+			 : d->kind == DOC_INT ? "an "
+					      : "a ",
 			 doc_kind_name(d->kind));
 	return buf;
 }
@@ -90,8 +94,10 @@ static const char *quotes_hint(const struct doc *d)
 	bool b;
 
 	bare.plain = true;
-	return d->kind == DOC_STR && !d->plain && (bind_to_real(&bare, &r) || bind_to_bool(&bare, &b)) ?
-		       " (remove the quotes)" : "";
+	return d->kind == DOC_STR && !d->plain &&
+			       (bind_to_real(&bare, &r) || bind_to_bool(&bare, &b))
+		       ? " (remove the quotes)"
+		       : "";
 }
 
 static void read_bool(struct reader *r, const struct field *f, const struct doc *d, void *p)
@@ -113,7 +119,8 @@ static bool int_fits(struct reader *r, const struct field *f, const struct doc *
 	if (!has_range(f) || (*ret >= f->min && *ret <= f->max))
 		return true;
 	if (f->max == INT64_MAX)
-		fail(r, d->at, "%s must be at least %" PRId64 ", is %" PRId64, r->path.buf, f->min, *ret);
+		fail(r, d->at, "%s must be at least %" PRId64 ", is %" PRId64, r->path.buf, f->min,
+		     *ret);
 	else
 		fail(r, d->at, "%s must be between %" PRId64 " and %" PRId64 ", is %" PRId64,
 		     r->path.buf, f->min, f->max, *ret);
@@ -135,8 +142,8 @@ static void read_real(struct reader *r, const struct field *f, const struct doc 
 	if (!bind_to_real(d, &v))
 		wrong(r, f, d, "a number", quotes_hint(d));
 	else if (has_range(f) && (v < (double)f->min || v > (double)f->max))
-		fail(r, d->at, "%s must be between %" PRId64 " and %" PRId64 ", is %g", r->path.buf, f->min,
-		     f->max, v);
+		fail(r, d->at, "%s must be between %" PRId64 " and %" PRId64 ", is %g", r->path.buf,
+		     f->min, f->max, v);
 	else
 		memcpy(p, &v, sizeof(v));
 }
@@ -210,8 +217,8 @@ static void read_duration(struct reader *r, const struct field *f, const struct 
 	} else if (us < 0 && f->min >= 0) {
 		fail(r, d->at, "%s must not be negative", r->path.buf);
 	} else if (has_range(f) && (us < f->min || us > f->max)) {
-		fail(r, d->at, "%s must be between %gs and %gs, is %gs", r->path.buf, seconds(f->min),
-		     seconds(f->max), seconds(us));
+		fail(r, d->at, "%s must be between %gs and %gs, is %gs", r->path.buf,
+		     seconds(f->min), seconds(f->max), seconds(us));
 	} else {
 		memcpy(p, &us, sizeof(us));
 	}
@@ -296,10 +303,13 @@ static bool entry_fits(struct reader *r, const struct field *f, const struct bin
 
 	if (!e->key.p) {
 		if (f->type == FIELD_LABELS)
-			fail(r, d->at, "%s: an entry must be \"key=value\" or { key = \"...\"; value = "
-			     "\"...\"; }", r->path.buf);
+			fail(r, d->at,
+			     "%s: an entry must be \"key=value\" or { key = \"...\"; value = "
+			     "\"...\"; }",
+			     r->path.buf);
 		else
-			fail(r, d->at, "%s: an entry must be a map with the member '%s'", r->path.buf, name);
+			fail(r, d->at, "%s: an entry must be a map with the member '%s'",
+			     r->path.buf, name);
 		return false;
 	}
 	if (e->key.n == 0) {
@@ -473,8 +483,8 @@ static bool may_use(struct reader *r, const struct bind_table *t, const struct f
 	}
 	const struct field **other = &used->oneof[f->oneof];
 	if (f->oneof > 0 && *other)
-		fail(r, d->key_at, "'%s' and '%s' in %s exclude each other", (*other)->name, f->name,
-		     r->path.buf);
+		fail(r, d->key_at, "'%s' and '%s' in %s exclude each other", (*other)->name,
+		     f->name, r->path.buf);
 	*other = f;
 	return true;
 }
@@ -483,12 +493,13 @@ static void check_required(struct reader *r, const struct bind_table *t, const s
 			   const struct used *used)
 {
 	for (size_t i = 0; t->fields[i].name; i++) {
-		if ((t->fields[i].flags & FIELD_REQUIRED) != 0 && (used->seen[i / 64] >> (i % 64) & 1) == 0)
+		if ((t->fields[i].flags & FIELD_REQUIRED) != 0 &&
+		    (used->seen[i / 64] >> (i % 64) & 1) == 0)
 			fail(r, d->at, "'%s' is missing in %s", t->fields[i].name, r->path.buf);
 	}
 }
 
-/* d is a map. skip: a member that is not the table's (the key of a flattened map entry), or NULL. */
+/* d is a map. skip: a member that is not the table's (key of a flattened entry), or NULL. */
 static void read_members(struct reader *r, const struct bind_table *t, const struct doc *d,
 			 const char *skip, void *obj)
 {

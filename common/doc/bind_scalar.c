@@ -141,7 +141,8 @@ static bool is_pair(const struct field *f, const struct doc *e, const struct doc
 {
 	if (!val || e->n != 2)
 		return false;
-	return f->type == FIELD_LABELS || val->kind == DOC_MAP || !bind_field_of(f->sub, STR("value"));
+	return f->type == FIELD_LABELS || val->kind == DOC_MAP ||
+	       !bind_field_of(f->sub, STR("value"));
 }
 
 static struct bind_entry entry_of_map(const struct field *f, const struct doc *e, struct arena *a)

@@ -18,11 +18,11 @@ const struct field *bind_field_of(const struct bind_table *t, struct str key);
 
 /* One entry of a FIELD_MAP or FIELD_LABELS, in whichever form it was written. */
 struct bind_entry {
-	struct str key;                 /* p == NULL: it has none */
-	const struct doc *key_doc;      /* that gave the key, for messages and presence */
-	const struct doc *val;          /* the value; NULL: none, or the other members of owner */
-	const struct doc *owner;        /* flattened form: the map that holds the members, else NULL */
-	const char *key_name;           /* flattened form: the member that is not the value's */
+	struct str key;            /* p == NULL: it has none */
+	const struct doc *key_doc; /* that gave the key, for messages and presence */
+	const struct doc *val;     /* the value; NULL: none, or the other members of owner */
+	const struct doc *owner;   /* flattened form: the map that holds the members, else NULL */
+	const char *key_name;      /* flattened form: the member that is not the value's */
 };
 /* Entry i of d (a map, or a list of pairs, of flattened maps or of "k=v"). Key text may go to a. */
 struct bind_entry bind_entry_at(const struct field *f, const struct doc *d, size_t i,

@@ -59,8 +59,9 @@ double doc_get_real(const struct doc *map, const char *key, double dflt)
 const char *doc_kind_name(enum doc_kind kind)
 {
 	static const char *const names[] = {
-		[DOC_NULL] = "null", [DOC_BOOL] = "boolean", [DOC_INT] = "integer",
-		[DOC_REAL] = "number", [DOC_STR] = "string", [DOC_LIST] = "list", [DOC_MAP] = "map",
+		[DOC_NULL] = "null",   [DOC_BOOL] = "boolean", [DOC_INT] = "integer",
+		[DOC_REAL] = "number", [DOC_STR] = "string",   [DOC_LIST] = "list",
+		[DOC_MAP] = "map",
 	};
 
 	return names[kind];
@@ -123,7 +124,7 @@ struct doc *doc_new_null(struct arena *a)
 	return new_kind(a, DOC_NULL);
 }
 
-/* Arrays hold a power of two, at least 4: the capacity is known from n, no member is spent on it. */
+/* Arrays hold a power of two, at least 4, so the capacity is known from n. */
 struct doc *doc_append(struct arena *a, struct doc *box, struct doc *child)
 {
 	size_t n = box->n;

@@ -24,19 +24,21 @@ struct doc {
 	enum doc_kind kind;
 	/*
 	 * A YAML scalar without quotes: its type is decided by the field it is bound to, never by
-	 * guessing ("version: on" stays text). Its kind is DOC_STR, or DOC_NULL for "", "~", "null".
+	 * guessing ("version: on" stays text). Its kind is DOC_STR, or DOC_NULL for "", "~",
+	 * "null".
 	 */
 	bool plain;
-	struct str key;                 /* name inside a DOC_MAP parent, else STR_NULL */
-	struct origin at;               /* of the value */
-	struct origin key_at;           /* of the name, when there is one */
+	struct str key;       /* name inside a DOC_MAP parent, else STR_NULL */
+	struct origin at;     /* of the value */
+	struct origin key_at; /* of the name, when there is one */
 	union {
 		bool b;
 		int64_t i;
 		double r;
 		struct str s;
 		struct {
-			struct doc **v; /* members in order of appearance; keys are unique in a map */
+			struct doc *
+				*v; /* members in order of appearance; keys are unique in a map */
 			size_t n;
 		};
 	};
@@ -45,7 +47,7 @@ struct doc {
 /* Caps on one file, security-model §5.6. */
 #define DOC_FILE_MAX (4u << 20)
 #define DOC_DEPTH_MAX 32
-#define DOC_INCLUDE_MAX 4               /* nested @include of the native syntax */
+#define DOC_INCLUDE_MAX 4 /* nested @include of the native syntax */
 
 /* ---- reading ---------------------------------------------------------------------------- */
 
@@ -66,12 +68,12 @@ bool doc_syntax_of(const char *path, enum doc_syntax *ret);
 
 /*
  * Read and parse. Every finding goes to errs with its place; the return value is 0 or the code of
- * the first error. Duplicate keys, too deep nesting, YAML aliases and anchors beyond the caps, files
- * over DOC_FILE_MAX are errors. @include paths (native) are relative to the including file and must
- * stay below include_root when that is not NULL.
+ * the first error. Duplicate keys, too deep nesting, YAML aliases and anchors beyond the caps,
+ * files over DOC_FILE_MAX are errors. @include paths (native) are relative to the including file
+ * and must stay below include_root when that is not NULL.
  */
-int doc_read_file(const char *path, const char *include_root, struct arena *a,
-		  struct doc_file *ret, struct err_list *errs);
+int doc_read_file(const char *path, const char *include_root, struct arena *a, struct doc_file *ret,
+		  struct err_list *errs);
 /* The same from memory; path is used in messages only and is copied. Includes are refused. */
 int doc_read_text(struct str text, const char *path, enum doc_syntax syntax, struct arena *a,
 		  struct doc_file *ret, struct err_list *errs);
@@ -80,19 +82,19 @@ int doc_read_json(struct str text, struct arena *a, struct doc **ret, struct err
 
 /* ---- looking ---------------------------------------------------------------------------- */
 
-struct doc *doc_get(const struct doc *map, struct str key);     /* NULL when absent or no map */
+struct doc *doc_get(const struct doc *map, struct str key); /* NULL when absent or no map */
 /* Convenience over trusted or already checked docs: default when absent or of another kind. */
 struct str doc_get_str(const struct doc *map, const char *key, struct str dflt);
 int64_t doc_get_int(const struct doc *map, const char *key, int64_t dflt);
 bool doc_get_bool(const struct doc *map, const char *key, bool dflt);
-double doc_get_real(const struct doc *map, const char *key, double dflt);       /* int counts */
-const char *doc_kind_name(enum doc_kind kind);                  /* "map", "string", … for messages */
+double doc_get_real(const struct doc *map, const char *key, double dflt); /* int counts */
+const char *doc_kind_name(enum doc_kind kind); /* "map", "string", … for messages */
 
 /* ---- building --------------------------------------------------------------------------- */
 
 struct doc *doc_new_map(struct arena *a);
 struct doc *doc_new_list(struct arena *a);
-struct doc *doc_new_str(struct arena *a, struct str s);         /* copies */
+struct doc *doc_new_str(struct arena *a, struct str s); /* copies */
 struct doc *doc_new_int(struct arena *a, int64_t i);
 struct doc *doc_new_real(struct arena *a, double r);
 struct doc *doc_new_bool(struct arena *a, bool b);
@@ -104,8 +106,8 @@ struct doc *doc_set_str(struct arena *a, struct doc *map, const char *key, struc
 struct doc *doc_set_int(struct arena *a, struct doc *map, const char *key, int64_t i);
 struct doc *doc_set_bool(struct arena *a, struct doc *map, const char *key, bool b);
 struct doc *doc_set_real(struct arena *a, struct doc *map, const char *key, double r);
-struct doc *doc_copy(struct arena *a, const struct doc *d);     /* deep; origins kept */
-bool doc_eq(const struct doc *x, const struct doc *y);          /* values; origins ignored */
+struct doc *doc_copy(struct arena *a, const struct doc *d); /* deep; origins kept */
+bool doc_eq(const struct doc *x, const struct doc *y);      /* values; origins ignored */
 
 /* ---- writing ---------------------------------------------------------------------------- */
 

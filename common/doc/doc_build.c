@@ -2,7 +2,7 @@
 /* doc_build: open, key, value, close → tree. Layer doc. */
 #include "doc/doc_build.h"
 
-#define INDEX_FROM 16           /* members from which a map is worth an index */
+#define INDEX_FROM 16 /* members from which a map is worth an index */
 
 void doc_builder_init(struct doc_builder *b, struct arena *a, struct err_list *errs,
 		      size_t n_nodes_max)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * doc_build: how a reader makes a tree out of a run of "open, key, value, close". Layer doc, private.
- * It holds what all syntaxes share: the caps on depth and nodes, unique keys, places.
+ * doc_build: how a reader makes a tree out of a run of "open, key, value, close". Layer doc,
+ * private. It holds what all syntaxes share: the caps on depth and nodes, unique keys, places.
  */
 #pragma once
 
@@ -14,16 +14,16 @@
 #define DOC_NODES_MAX_FILE (1u << 19)
 #define DOC_NODES_MAX_MESSAGE (1u << 21)
 
-/* Hang child into a list, or into a map under the key it carries, which must be new there. Returns child. */
+/* Hang child into a list, or into a map under its key, which must be new. Returns child. */
 struct doc *doc_append(struct arena *a, struct doc *box, struct doc *child);
 
 struct doc_frame {
-	struct doc *box;                /* the open map or list */
-	struct str key;                 /* of the member to come */
+	struct doc *box; /* the open map or list */
+	struct str key;  /* of the member to come */
 	struct origin key_at;
-	bool drop;                      /* the member to come has a duplicate key */
+	bool drop; /* the member to come has a duplicate key */
 	bool indexed;
-	struct map index;               /* key → doc, only in maps that grew large */
+	struct map index; /* key → doc, only in maps that grew large */
 };
 
 struct doc_builder {
@@ -50,5 +50,5 @@ int doc_builder_open(struct doc_builder *b, enum doc_kind kind, struct origin at
 void doc_builder_close(struct doc_builder *b);
 /* A map is open and its next event is a name. */
 bool doc_builder_wants_key(const struct doc_builder *b);
-/* Name of the next member of the open map; the bytes live in the arena. A duplicate is a finding. */
+/* Name of the next member; the bytes live in the arena. A duplicate is a finding. */
 void doc_builder_key(struct doc_builder *b, struct str key, struct origin at);

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* doc_emit_json: doc → JSON text. Layer doc. Our own so that order, numbers and bytes are certain. */
+/* doc_emit_json: doc → JSON text. Layer doc. Our own: order, numbers and bytes are certain. */
 #include "doc/doc_out.h"
 
 #define PRETTY_STEP 2
 
 static void emit_string(struct doc_out *o, struct str s)
 {
-	static const char shorts[] = { ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r' };
+	static const char shorts[] = {
+		['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r'
+	};
 	struct str bytes;
 	uint32_t c;
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * doc_emit_native: doc → text of the native syntax (grammar of libconfig 1.5). Layer doc.
- * What fits goes in one line, the rest one member per line, as the samples in the manual. Nulls have no
- * word there and are left out.
+ * What fits goes in one line, the rest one member per line, as the samples in the manual. Nulls
+ * have no word there and are left out.
  */
 #include <inttypes.h>
 
@@ -54,7 +54,7 @@ static void emit_scalar(struct doc_out *o, const struct doc *d, bool wide)
 		doc_out_char(o, 'L');
 }
 
-/* ---- what a list or map is written as ------------------------------------------------------------ */
+/* ---- what a list or map is written as ---------------------------------------------------- */
 
 /* Scalars of one kind: [ ]. *ret_wide: libconfig wants all integers alike, so all get the L. */
 static bool is_array(const struct doc *d, bool *ret_wide)

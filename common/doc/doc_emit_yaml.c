@@ -9,7 +9,7 @@
 #include "doc/doc_plain.h"
 
 #define STEP 2
-#define SIMPLE_KEY_MAX 900      /* YAML allows 1024 characters, escapes included, before ':' */
+#define SIMPLE_KEY_MAX 900 /* YAML allows 1024 characters, escapes included, before ':' */
 
 /* ---- strings --------------------------------------------------------------------------------- */
 

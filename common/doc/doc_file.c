@@ -47,7 +47,8 @@ struct origin doc_cursor_at(struct doc_cursor *c, size_t off)
 			c->line_start = c->off + 1;
 		}
 	}
-	return (struct origin){ .file = c->file, .line = c->line,
+	return (struct origin){ .file = c->file,
+				.line = c->line,
 				.col = (uint32_t)(off - c->line_start) + 1 };
 }
 
@@ -154,8 +155,8 @@ int doc_read_text(struct str text, const char *path, enum doc_syntax syntax, str
 	return parse(ret, &none, a, errs);
 }
 
-int doc_read_file(const char *path, const char *include_root, struct arena *a,
-		  struct doc_file *ret, struct err_list *errs)
+int doc_read_file(const char *path, const char *include_root, struct arena *a, struct doc_file *ret,
+		  struct err_list *errs)
 {
 	struct doc_include inc = { .allowed = true, .root = include_root };
 	_cleanup_free_ char *text = NULL;
@@ -224,7 +225,8 @@ int doc_include_read(const struct doc_include *inc, const struct origin *at, str
 	if (rc < 0)
 		return include_err(errs, at, rc, err.text);
 	if (inc->root && !is_below(path, inc->root))
-		return include_err(errs, at, KV_ERR_REFUSED, "the file is outside of the configuration");
+		return include_err(errs, at, KV_ERR_REFUSED,
+				   "the file is outside of the configuration");
 	struct str s = arena_str(a, str_from(text, n));
 	rc = doc_check_bytes(&s, path, errs);
 	if (rc < 0)

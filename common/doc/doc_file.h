@@ -33,11 +33,11 @@ void doc_parse_yaml(struct doc_file *ret, struct arena *a, struct err_list *errs
 /* How the native reader may follow @include. */
 struct doc_include {
 	bool allowed;
-	const char *root;               /* NULL: anywhere */
+	const char *root; /* NULL: anywhere */
 };
 /*
- * Read the file that an @include names, relative to the file of *at, below the root, with checked bytes.
- * 0, or a code and a finding at *at.
+ * Read the file that an @include names, relative to the file of *at, below the root, with checked
+ * bytes. 0, or a code and a finding at *at.
  */
 int doc_include_read(const struct doc_include *inc, const struct origin *at, struct str name,
 		     struct arena *a, char **ret_path, struct str *ret_text, struct err_list *errs);

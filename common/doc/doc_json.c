@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * doc_json: JSON text → doc; the only file that knows jansson. Layer doc.
- * jansson keeps no places of values. Since it keeps the order of members, a walk over the text beside
- * the walk over its tree gives every value and name its line and column.
+ * jansson keeps no places of values. Since it keeps the order of members, a walk over the text
+ * beside the walk over its tree gives every value and name its line and column.
  */
 #include <jansson.h>
 #include <string.h>
@@ -13,7 +13,7 @@
 struct reader {
 	struct doc_builder b;
 	struct doc_cursor cursor;
-	size_t off;                     /* how far the text was walked */
+	size_t off; /* how far the text was walked */
 };
 
 /* ---- the walk over the text, which jansson has found well-formed --------------------------- */
@@ -66,7 +66,7 @@ static int convert_scalar(struct reader *r, const json_t *j)
 {
 	static const enum doc_kind kinds[] = {
 		[JSON_STRING] = DOC_STR, [JSON_INTEGER] = DOC_INT, [JSON_REAL] = DOC_REAL,
-		[JSON_TRUE] = DOC_BOOL,	 [JSON_FALSE] = DOC_BOOL,  [JSON_NULL] = DOC_NULL,
+		[JSON_TRUE] = DOC_BOOL,  [JSON_FALSE] = DOC_BOOL,  [JSON_NULL] = DOC_NULL,
 	};
 	struct doc *d = doc_builder_node(&r->b, kinds[json_typeof(j)], here(r));
 
@@ -92,15 +92,16 @@ static int convert_object(struct reader *r, json_t *j)
 	const char *key;
 	json_t *val;
 
-	json_object_foreach(j, key, val) {
+	json_object_foreach(j, key, val)
+	{
 		struct origin at = here(r);
 		doc_builder_key(&r->b, arena_str(r->b.a, str_c(key)), at);
 		skip_string(r);
-		skip_mark(r);                   /* : */
+		skip_mark(r); /* : */
 		int rc = convert(r, val);
 		if (rc < 0)
 			return rc;
-		skip_mark(r);                   /* , or } */
+		skip_mark(r); /* , or } */
 	}
 	return 0;
 }
@@ -111,7 +112,7 @@ static int convert_array(struct reader *r, const json_t *j)
 		int rc = convert(r, json_array_get(j, i));
 		if (rc < 0)
 			return rc;
-		skip_mark(r);                   /* , or ] */
+		skip_mark(r); /* , or ] */
 	}
 	return 0;
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * doc_libconfig: native text → doc; the only file that knows libconfig. Layer doc.
- * The pre-scan has found the text well-formed and kept a mark for each value in libconfig's own order,
- * so walking libconfig's tree and the marks side by side gives every value and name its place
- * (libconfig's own line numbers have 16 bits, know no columns and no included file within a group).
+ * The pre-scan has found the text well-formed and kept a mark for each value in libconfig's own
+ * order, so walking libconfig's tree and the marks side by side gives every value and name its
+ * place (libconfig's own line numbers have 16 bits, know no columns and no included file within a
+ * group).
  */
 #include <libconfig.h>
 #include <stdlib.h>
@@ -15,7 +16,7 @@
 struct walker {
 	struct doc_builder b;
 	const struct native_source *src;
-	size_t next;                    /* mark of the next value */
+	size_t next; /* mark of the next value */
 };
 
 static enum doc_kind kind_of(const config_setting_t *s)
@@ -49,7 +50,8 @@ static void check_text(struct walker *w, struct doc *d)
 	while (rest.n > 0) {
 		size_t n = str_utf8(rest, &code);
 		if (n == 0) {
-			doc_syntax_err(w->b.errs, d->at, "with its \\x escapes this text is not UTF-8");
+			doc_syntax_err(w->b.errs, d->at,
+				       "with its \\x escapes this text is not UTF-8");
 			d->s = STR("\xef\xbf\xbd");
 			return;
 		}

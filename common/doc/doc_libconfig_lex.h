@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * doc_libconfig_lex: the native syntax as tokens with places, and what an unquoted word is.
- * Layer doc, private to the native reader. Stricter than libconfig: what it would read otherwise than it
- * looks (octal, wrapped integers, "." as a number) is an error here.
+ * Layer doc, private to the native reader. Stricter than libconfig: what it would read otherwise
+ * than it looks (octal, wrapped integers, "." as a number) is an error here.
  */
 #pragma once
 
@@ -14,21 +14,21 @@
 
 enum native_tok {
 	NATIVE_TOK_END,
-	NATIVE_TOK_WORD,        /* name, number, true, false, or anything else without quotes */
-	NATIVE_TOK_STRING,      /* text: with its quotes */
-	NATIVE_TOK_EQ,          /* = or : */
-	NATIVE_TOK_SEP,         /* ; or , */
-	NATIVE_TOK_OPEN,        /* { ( [ */
-	NATIVE_TOK_CLOSE,       /* } ) ] */
-	NATIVE_TOK_INCLUDE,     /* @include "PATH"; text: the path as written */
-	NATIVE_TOK_BROKEN,      /* told already; nothing after it can be trusted */
+	NATIVE_TOK_WORD,    /* name, number, true, false, or anything else without quotes */
+	NATIVE_TOK_STRING,  /* text: with its quotes */
+	NATIVE_TOK_EQ,      /* = or : */
+	NATIVE_TOK_SEP,     /* ; or , */
+	NATIVE_TOK_OPEN,    /* { ( [ */
+	NATIVE_TOK_CLOSE,   /* } ) ] */
+	NATIVE_TOK_INCLUDE, /* @include "PATH"; text: the path as written */
+	NATIVE_TOK_BROKEN,  /* told already; nothing after it can be trusted */
 };
 
 struct native_token {
 	enum native_tok kind;
-	char c;                         /* the character of EQ, SEP, OPEN, CLOSE */
+	char c; /* the character of EQ, SEP, OPEN, CLOSE */
 	struct str text;
-	size_t off, end;                /* in the file's text */
+	size_t off, end; /* in the file's text */
 	struct origin at;
 	uint32_t end_line;
 };
@@ -46,7 +46,7 @@ void native_lexer_next(struct native_lexer *l, struct native_token *ret);
 /* The first character of the token to come, or NUL. */
 char native_lexer_peek(const struct native_lexer *l);
 
-/* A name of libconfig's grammar: letter or '*', then letters, digits, '_', '-', '*'; not true, false. */
+/* Letter or "*", then letters, digits, "_", "-", "*"; not true or false in any case. */
 bool native_is_name(struct str s);
 
 /* What array elements must share: libconfig keeps 32- and 64-bit integers apart. */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * doc_libconfig_scan: grammar of the native syntax over the tokens, with recovery. Layer doc.
- * One frame per open bracket. After a finding the rest of that setting or element is passed over; after
- * a bracket that does not fit, or a string whose end is doubtful, nothing more can be said and the
- * scan stops.
+ * One frame per open bracket. After a finding the rest of that setting or element is passed over;
+ * after a bracket that does not fit, or a string whose end is doubtful, nothing more can be said
+ * and the scan stops.
  */
 #include "doc/doc_libconfig_scan.h"
 
@@ -16,23 +16,23 @@
 #include "doc/doc_build.h"
 #include "doc/doc_libconfig_lex.h"
 
-#define INCLUDES_MAX 64         /* in one configuration file, nested or not */
+#define INCLUDES_MAX 64 /* in one configuration file, nested or not */
 #define PAIR_HINT "a map with such names is written ( { key = \"...\"; value = ...; } )"
 
 enum want { WANT_NAME, WANT_EQ, WANT_VALUE, WANT_END };
 
 struct frame {
-	char open;                      /* '{' '(' '[', or NUL for the top of the file */
+	char open; /* '{' '(' '[', or NUL for the top of the file */
 	enum want want;
-	bool first;                     /* list: no element yet */
-	bool after_string;              /* the last value is a string, which another may continue */
-	enum native_type type;          /* array: of its elements */
-	struct origin at;               /* of the bracket */
-	struct origin sep_at;           /* list: of the last ',' */
-	struct str key;                 /* group: the setting being read */
+	bool first;            /* list: no element yet */
+	bool after_string;     /* the last value is a string, which another may continue */
+	enum native_type type; /* array: of its elements */
+	struct origin at;      /* of the bracket */
+	struct origin sep_at;  /* list: of the last ',' */
+	struct str key;        /* group: the setting being read */
 	struct origin key_at;
-	uint32_t value_line;            /* where the last value ended */
-	struct map names;               /* group: name → struct origin */
+	uint32_t value_line; /* where the last value ended */
+	struct map names;    /* group: name → struct origin */
 };
 
 struct scan {
@@ -41,11 +41,11 @@ struct scan {
 	const struct doc_include *inc;
 	struct native_source *out;
 	struct frame frames[DOC_DEPTH_MAX];
-	size_t depth;                   /* at least 1 while scanning */
+	size_t depth; /* at least 1 while scanning */
 	unsigned n_includes, nest;
 	bool stop;
-	struct origin long_string;      /* the last string over several lines … */
-	uint32_t long_string_end;       /* … and the line where it ended */
+	struct origin long_string; /* the last string over several lines … */
+	uint32_t long_string_end;  /* … and the line where it ended */
 };
 
 /* One file of the scan: the main one or an included one. */
@@ -53,9 +53,9 @@ struct source {
 	struct scan *s;
 	struct native_lexer lex;
 	struct native_token tok;
-	bool again;                     /* the token is to be seen once more */
-	size_t base_depth;              /* frames of the including file */
-	size_t copied;                  /* text put into the output so far */
+	bool again;        /* the token is to be seen once more */
+	size_t base_depth; /* frames of the including file */
+	size_t copied;     /* text put into the output so far */
 };
 
 static struct frame *top(struct scan *s)
@@ -80,11 +80,11 @@ static void next_token(struct source *f)
 /* ---- findings ------------------------------------------------------------------------------- */
 
 /*
- * A finding. When a string over several lines ended in this line, its closing quote is the suspect and
- * what follows is text turned inside out.
+ * A finding. When a string over several lines ended in this line, its closing quote is the suspect
+ * and what follows is text turned inside out.
  */
-__attribute__((format(printf, 3, 4))) static void
-fail(struct source *f, struct origin at, const char *fmt, ...)
+__attribute__((format(printf, 3, 4))) static void fail(struct source *f, struct origin at,
+						       const char *fmt, ...)
 {
 	struct scan *s = f->s;
 	char text[300], hint[120] = "";
@@ -95,7 +95,8 @@ fail(struct source *f, struct origin at, const char *fmt, ...)
 	va_end(ap);
 	if (s->long_string_end != 0 && s->long_string_end == at.line) {
 		snprintf(hint, sizeof(hint),
-			 " (the string that begins at %u:%u runs to here: is its closing quote missing?)",
+			 " (the string that begins at %u:%u runs to here: is its closing quote "
+			 "missing?)",
 			 s->long_string.line, s->long_string.col);
 		s->stop = true;
 	}
@@ -103,8 +104,8 @@ fail(struct source *f, struct origin at, const char *fmt, ...)
 }
 
 /*
- * Pass over the rest of a setting or element: to its separator, to the bracket that closes what it is
- * in, or, in a group, to a word that begins a line after from_line.
+ * Pass over the rest of a setting or element: to its separator, to the bracket that closes what it
+ * is in, or, in a group, to a word that begins a line after from_line.
  */
 static void recover(struct source *f, uint32_t from_line)
 {
@@ -148,7 +149,9 @@ static void push(struct source *f, char open)
 		s->stop = true;
 		return;
 	}
-	s->frames[s->depth++] = (struct frame){ .open = open, .at = f->tok.at, .first = true,
+	s->frames[s->depth++] = (struct frame){ .open = open,
+						.at = f->tok.at,
+						.first = true,
 						.want = open == '{' ? WANT_NAME : WANT_VALUE };
 	map_init(&top(s)->names);
 }
@@ -217,7 +220,7 @@ static void add_mark(struct source *f, enum doc_kind kind)
 static void check_array(struct source *f, enum native_type type)
 {
 	static const char *const names[] = {
-		[NATIVE_BOOL] = "boolean",	   [NATIVE_INT] = "32-bit integer",
+		[NATIVE_BOOL] = "boolean",         [NATIVE_INT] = "32-bit integer",
 		[NATIVE_INT64] = "64-bit integer", [NATIVE_REAL] = "number with a dot",
 		[NATIVE_STRING] = "string",
 	};
@@ -228,8 +231,10 @@ static void check_array(struct source *f, enum native_type type)
 	if (fr->type == NATIVE_NONE)
 		fr->type = type;
 	else if (fr->type != type)
-		fail(f, f->tok.at, "all elements of [ ] must be of one type: this is a %s, the first "
-		     "is a %s; ( ) may mix them", names[type], names[fr->type]);
+		fail(f, f->tok.at,
+		     "all elements of [ ] must be of one type: this is a %s, the first "
+		     "is a %s; ( ) may mix them",
+		     names[type], names[fr->type]);
 }
 
 static enum doc_kind kind_of(enum native_type type)
@@ -304,7 +309,8 @@ static void on_open_value(struct source *f)
 	char open = f->tok.c;
 
 	if (fr->open == '[') {
-		fail(f, f->tok.at, "[ ] holds plain values only: write ( ) for lists of groups and lists");
+		fail(f, f->tok.at,
+		     "[ ] holds plain values only: write ( ) for lists of groups and lists");
 		fr->first = false;
 		recover(f, f->tok.at.line);
 		return;
@@ -368,8 +374,8 @@ static void on_element_end(struct source *f)
 		return;
 	}
 	/* libconfig would join two strings into one: surely not meant in a list. */
-	fail(f, f->tok.at, "expected ',' or '%c' in the list that begins at %u:%u", closer(fr->open),
-	     fr->at.line, fr->at.col);
+	fail(f, f->tok.at, "expected ',' or '%c' in the list that begins at %u:%u",
+	     closer(fr->open), fr->at.line, fr->at.col);
 	if (f->tok.kind == NATIVE_TOK_STRING || f->tok.kind == NATIVE_TOK_OPEN)
 		f->again = true;
 	else
@@ -408,7 +414,8 @@ static void bad_name(struct source *f)
 	if (t->kind == NATIVE_TOK_WORD && t->text.p[0] == '@')
 		fail(f, t->at, "@include must be the first word of its line, between settings");
 	else if (t->kind == NATIVE_TOK_WORD)
-		fail(f, t->at, "'%.*s' cannot be a name (a letter, then letters, digits, '_', '-'): %s", n,
+		fail(f, t->at,
+		     "'%.*s' cannot be a name (a letter, then letters, digits, '_', '-'): %s", n,
 		     t->text.p, PAIR_HINT);
 	else if (t->kind == NATIVE_TOK_STRING)
 		fail(f, t->at, "a name cannot be in quotes: %s", PAIR_HINT);
@@ -453,11 +460,11 @@ static void on_equals(struct source *f)
 	recover(f, line);
 }
 
-/* Behind a value: a separator, which may be left out, a string that goes on, or the next setting. */
+/* Behind a value: a separator, which is optional, a string that goes on, the next setting. */
 static void on_setting_end(struct source *f)
 {
 	struct frame *fr = top(f->s);
-	/* libconfig would let a setting begin here, but a quote that is missing explains it better. */
+	/* libconfig would let a setting begin here; a missing quote explains it better. */
 	bool torn = fr->after_string && f->s->long_string_end == f->tok.at.line;
 
 	if (f->tok.kind == NATIVE_TOK_SEP) {
@@ -498,8 +505,8 @@ static void on_include(struct source *f)
 	f->copied = f->tok.end;
 	if (s->nest == DOC_INCLUDE_MAX || ++s->n_includes > INCLUDES_MAX) {
 		err_list_add(s->errs, ERR_LEVEL_ERROR, KV_ERR_LIMIT, NULL, f->tok.at,
-			     s->nest == DOC_INCLUDE_MAX ? "includes are nested deeper than %d files" :
-							  "more than %d includes",
+			     s->nest == DOC_INCLUDE_MAX ? "includes are nested deeper than %d files"
+							: "more than %d includes",
 			     s->nest == DOC_INCLUDE_MAX ? DOC_INCLUDE_MAX : INCLUDES_MAX);
 		return;
 	}

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * doc_libconfig_scan: the pre-scan of the native syntax. Layer doc, private to the native reader.
- * It finds everything that libconfig would answer with "syntax error" or read in silence otherwise than
- * meant, several findings per file, and leaves two things behind for a text without findings: the text
- * with its includes put in, and a mark for each value in the order in which libconfig builds them.
+ * It finds everything that libconfig would answer with "syntax error" or read in silence otherwise
+ * than meant, several findings per file, and leaves two things behind for a text without findings:
+ * the text with its includes put in, and a mark for each value in the order in which libconfig
+ * builds them.
  */
 #pragma once
 
@@ -20,9 +21,9 @@ struct native_mark {
 };
 
 struct native_source {
-	char *text;                     /* NUL-ended, malloc'ed */
+	char *text; /* NUL-ended, malloc'ed */
 	size_t n, cap;
-	struct native_mark *marks;      /* malloc'ed */
+	struct native_mark *marks; /* malloc'ed */
 	size_t n_marks, marks_cap;
 };
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* doc_libconfig_word: what an unquoted word of the native syntax is, and what is wrong with it. Layer doc. */
+/* doc_libconfig_word: what an unquoted word is, and what is wrong with it. Layer doc. */
 #include "doc/doc_libconfig_lex.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define WORD_SHOWN 40           /* characters of a word in a message */
+#define WORD_SHOWN 40 /* characters of a word in a message */
 #define REAL_MAX_CHARS 64
 
 static bool is_digit(char c)
@@ -29,7 +29,8 @@ bool native_is_name(struct str s)
 	if (s.n == 0 || is_bool(s) || (!is_letter(s.p[0]) && s.p[0] != '*'))
 		return false;
 	for (size_t i = 1; i < s.n; i++) {
-		if (!is_letter(s.p[i]) && !is_digit(s.p[i]) && (s.p[i] == '\0' || !strchr("_-*", s.p[i])))
+		if (!is_letter(s.p[i]) && !is_digit(s.p[i]) &&
+		    (s.p[i] == '\0' || !strchr("_-*", s.p[i])))
 			return false;
 	}
 	return true;
@@ -93,8 +94,10 @@ static enum native_type int_type(struct str word, struct origin at, struct err_l
 	int64_t v;
 
 	if (digits.n > 1 && digits.p[0] == '0') {
-		doc_syntax_err(errs, at, "%.*s would be read as decimal: leave the zeros out, or put a "
-			       "mode in quotes", shown(word), word.p);
+		doc_syntax_err(errs, at,
+			       "%.*s would be read as decimal: leave the zeros out, or put a "
+			       "mode in quotes",
+			       shown(word), word.p);
 		return NATIVE_NONE;
 	}
 	if (!str_to_i64(s.p[0] == '+' ? digits : s, &v))
@@ -176,10 +179,13 @@ static void explain(struct str word, struct origin at, struct err_list *errs)
 	if (str_ieq(word, STR("null")) || str_eq(word, STR("~")))
 		doc_syntax_err(errs, at, "there is no null: leave the setting out");
 	else if (is_digit(word.p[0]))
-		doc_syntax_err(errs, at, "'%.*s' is no number: put a duration, size or address in "
-			       "quotes", shown(word), word.p);
+		doc_syntax_err(errs, at,
+			       "'%.*s' is no number: put a duration, size or address in "
+			       "quotes",
+			       shown(word), word.p);
 	else
-		doc_syntax_err(errs, at, "'%.*s': text must be in double quotes", shown(word), word.p);
+		doc_syntax_err(errs, at, "'%.*s': text must be in double quotes", shown(word),
+			       word.p);
 }
 
 enum native_type native_word_type(struct str word, struct origin at, struct err_list *errs)

@@ -10,7 +10,7 @@
 #include "doc/doc.h"
 
 struct doc_out {
-	char *p;                        /* malloc'ed */
+	char *p; /* malloc'ed */
 	size_t n, cap;
 };
 

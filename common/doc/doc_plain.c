@@ -63,8 +63,8 @@ static bool is_number_like(struct str s)
 
 bool doc_plain_looks_typed(struct str s)
 {
-	static const char *const words[] = { "y", "n", "yes", "no", "on", "off", "true", "false",
-					     "null", "~", ".inf", ".nan", "=", "<<" };
+	static const char *const words[] = { "y",     "n",    "yes", "no",   "on",   "off", "true",
+					     "false", "null", "~",   ".inf", ".nan", "=",   "<<" };
 
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
 		if (str_ieq(s, str_c(words[i])))

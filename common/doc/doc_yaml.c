@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * doc_yaml: YAML text → docs; the only file that knows libyaml. Layer doc.
- * Anchors, aliases and tags beyond the core ones are refused (security-model §5.6). Findings inside one
- * document do not hide those of the next: after a syntax error reading goes on at the next "---".
+ * Anchors, aliases and tags beyond the core ones are refused (security-model §5.6). Findings inside
+ * one document do not hide those of the next: after a syntax error reading goes on at the next
+ * "---".
  */
 #include <string.h>
 #include <yaml.h>
@@ -21,11 +22,11 @@ struct reader {
 	struct err_list *errs;
 	size_t docs_cap;
 	struct doc_cursor cursor;
-	size_t from;            /* where in the text the parser was started */
-	size_t mark_char;       /* libyaml counts characters: this one … */
-	size_t mark_byte;       /* … is at this byte of the text */
-	bool skip;              /* the rest of this document cannot be made a tree of */
-	bool bad;               /* this document holds what is refused */
+	size_t from;      /* where in the text the parser was started */
+	size_t mark_char; /* libyaml counts characters: this one … */
+	size_t mark_byte; /* … is at this byte of the text */
+	bool skip;        /* the rest of this document cannot be made a tree of */
+	bool bad;         /* this document holds what is refused */
 };
 
 /* ---- places ------------------------------------------------------------------------------- */
@@ -58,11 +59,12 @@ static void refuse_anchor(struct reader *r, const yaml_char_t *anchor, struct or
 	if (!anchor)
 		return;
 	r->bad = true;
-	doc_syntax_err(r->errs, at, "anchors and aliases are refused ('&%.40s'): write the value out",
+	doc_syntax_err(r->errs, at,
+		       "anchors and aliases are refused ('&%.40s'): write the value out",
 		       (const char *)anchor);
 }
 
-/* The part of a core tag behind "tag:yaml.org,2002:", "" for none; NULL and a finding for others. */
+/* A core tag behind "tag:yaml.org,2002:", "" for none; NULL and a finding for others. */
 static const char *core_tag(struct reader *r, const yaml_char_t *tag, const char *const *allowed,
 			    struct origin at)
 {
@@ -125,7 +127,8 @@ static int on_value(struct reader *r, const yaml_event_t *e, struct str s, struc
 		return KV_ERR_LIMIT;
 	if (tag && tag[0] != '\0' && !set_typed(d, tag, s)) {
 		r->bad = true;
-		doc_syntax_err(r->errs, at, "'%.*s' is no !!%s", (int)(s.n < 60 ? s.n : 60), s.p, tag);
+		doc_syntax_err(r->errs, at, "'%.*s' is no !!%s", (int)(s.n < 60 ? s.n : 60), s.p,
+			       tag);
 	}
 	if (tag && tag[0] == '\0')
 		set_untagged(d, s, e->data.scalar.style == YAML_PLAIN_SCALAR_STYLE);
@@ -158,7 +161,8 @@ static int on_alias(struct reader *r, const yaml_event_t *e)
 	struct origin at = place(r, &e->start_mark);
 
 	r->bad = true;
-	doc_syntax_err(r->errs, at, "anchors and aliases are refused ('*%.40s'): write the value out",
+	doc_syntax_err(r->errs, at,
+		       "anchors and aliases are refused ('*%.40s'): write the value out",
 		       (const char *)e->data.alias.anchor);
 	if (doc_builder_wants_key(&r->b)) {
 		r->skip = true;
@@ -248,15 +252,15 @@ static size_t report(struct reader *r)
 	const yaml_parser_t *p = &r->parser;
 	struct str text = r->file->text;
 	const char *problem = p->problem ? p->problem : "not YAML";
-	size_t at = p->error == YAML_READER_ERROR ? r->from + p->problem_offset :
-						    byte_of(r, p->problem_mark.index);
+	size_t at = p->error == YAML_READER_ERROR ? r->from + p->problem_offset
+						  : byte_of(r, p->problem_mark.index);
 	char c = at < text.n ? text.p[at] : '\0';
 	uint32_t since = p->context ? place(r, &p->context_mark).line : 0;
 	struct origin o = doc_cursor_at(&r->cursor, at);
 
 	if (p->context && since < o.line)
-		doc_syntax_err(r->errs, o, "%s %s that began in line %u%s", problem, p->context, since,
-			       advice(problem, c));
+		doc_syntax_err(r->errs, o, "%s %s that began in line %u%s", problem, p->context,
+			       since, advice(problem, c));
 	else if (p->context)
 		doc_syntax_err(r->errs, o, "%s %s%s", problem, p->context, advice(problem, c));
 	else
@@ -273,7 +277,8 @@ static size_t next_document(struct str text, size_t off)
 			break;
 		off += (size_t)eol + 1;
 		struct str rest = str_skip(text, off);
-		if (str_has_prefix(rest, STR("---")) && (rest.n == 3 || strchr(" \t\r\n", rest.p[3])))
+		if (str_has_prefix(rest, STR("---")) &&
+		    (rest.n == 3 || strchr(" \t\r\n", rest.p[3])))
 			return off;
 	}
 	return text.n;

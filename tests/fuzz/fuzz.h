@@ -10,9 +10,10 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* Must hold for every input. Ends the process, so that the fuzzer keeps the input. */
-#define fuzz_assert(x) do { \
-	if (!(x)) { \
-		fprintf(stderr, "%s:%d: %s does not hold\n", __FILE__, __LINE__, #x); \
-		abort(); \
-	} \
-} while (0)
+#define fuzz_assert(x)                                                                             \
+	do {                                                                                       \
+		if (!(x)) {                                                                        \
+			fprintf(stderr, "%s:%d: %s does not hold\n", __FILE__, __LINE__, #x);      \
+			abort();                                                                   \
+		}                                                                                  \
+	} while (0)

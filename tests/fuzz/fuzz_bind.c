@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fuzz_bind: any bytes as YAML or native syntax (the first byte decides), bound to a table that holds
- * every type and itself. What binds must write and bind again to the same; the canonical form must be
- * its own canonical form and bind as the original does.
+ * fuzz_bind: any bytes as YAML or native syntax (the first byte decides), bound to a table that
+ * holds every type and itself. What binds must write and bind again to the same; the canonical form
+ * must be its own canonical form and bind as the original does.
  */
 #include "doc/bind.h"
 
@@ -22,29 +22,30 @@ struct node {
 	struct int_list il;
 	struct labels l;
 	struct node *p;
-	struct { struct node *v; size_t n; } list, map;
+	struct {
+		struct node *v;
+		size_t n;
+	} list, map;
 	const struct doc *any;
 };
 #define T struct node
 static const char *const words[] = { "NONE", "ONE", "TWO", NULL };
 extern const struct bind_table node_table;
-static const struct field node_fields[] = {
-	{ F_BOOL(T, b), F_OPT(T, has_b) },
-	{ F_INT(T, i, 0, 1000) },
-	{ F_DURATION(T, d) },
-	{ F_REAL(T, r, -10, 10) },
-	{ F_STR(T, s), .flags = FIELD_NONEMPTY, .oneof = 1 },
-	{ F_STR(T, t), .flags = FIELD_SECRET, .oneof = 1 },
-	{ F_ENUM(T, e, words) },
-	{ F_STR_LIST(T, sl) },
-	{ F_INT_LIST(T, il, -5, 5) },
-	{ F_LABELS(T, l) },
-	{ F_PTR(T, p, node_table) },
-	{ F_LIST(T, list, node_table) },
-	{ F_MAP(T, map, node_table), .key_name = "port" },
-	{ F_ANY(T, any) },
-	F_END
-};
+static const struct field node_fields[] = { { F_BOOL(T, b), F_OPT(T, has_b) },
+					    { F_INT(T, i, 0, 1000) },
+					    { F_DURATION(T, d) },
+					    { F_REAL(T, r, -10, 10) },
+					    { F_STR(T, s), .flags = FIELD_NONEMPTY, .oneof = 1 },
+					    { F_STR(T, t), .flags = FIELD_SECRET, .oneof = 1 },
+					    { F_ENUM(T, e, words) },
+					    { F_STR_LIST(T, sl) },
+					    { F_INT_LIST(T, il, -5, 5) },
+					    { F_LABELS(T, l) },
+					    { F_PTR(T, p, node_table) },
+					    { F_LIST(T, list, node_table) },
+					    { F_MAP(T, map, node_table), .key_name = "port" },
+					    { F_ANY(T, any) },
+					    F_END };
 const struct bind_table node_table = { "Node", sizeof(struct node), -1, node_fields };
 
 static void count(void *arg, const char *path, const struct field *f, const struct doc *d)

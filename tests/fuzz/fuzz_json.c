@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fuzz_json: any bytes as JSON; what is read must survive being written as JSON, and the YAML and native
- * texts made of it must be readable: this drives all three writers with every shape.
+ * fuzz_json: any bytes as JSON; what is read must survive being written as JSON, and the YAML and
+ * native texts made of it must be readable: this drives all three writers with every shape.
  */
 #include "fuzz_doc.h"
 

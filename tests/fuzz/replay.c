@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * replay: the main function of a fuzz target in a build without libFuzzer: every file of the target's
- * corpus, or every file and folder named as an argument, once. The corpus of fuzz_NAME is
- * $srcdir/tests/fuzz/corpus/NAME. A corpus that is missing or empty is a failure: it proves nothing.
+ * replay: the main function of a fuzz target in a build without libFuzzer: every file of the
+ * target's corpus, or every file and folder named as an argument, once. The corpus of fuzz_NAME is
+ * $srcdir/tests/fuzz/corpus/NAME. A corpus that is missing or empty is a failure: it proves
+ * nothing.
  */
 #include <dirent.h>
 #include <string.h>

@@ -12,26 +12,21 @@
 enum mode { MODE_UNSET, MODE_STRICT, MODE_PERMISSIVE };
 static const char *const mode_names[] = { "UNSET", "STRICT", "PERMISSIVE", NULL };
 
-struct port {                           /* entry of a map */
+struct port { /* entry of a map */
 	struct str key;
 	int mode;
 	struct str value;
 };
-static const struct field port_fields[] = {
-	{ F_ENUM(struct port, mode, mode_names) },
-	F_END
-};
+static const struct field port_fields[] = { { F_ENUM(struct port, mode, mode_names) }, F_END };
 static const struct bind_table port_table = { "PortMtls", sizeof(struct port), -1, port_fields };
 
-struct match {                          /* entry of a map whose members include "value" */
+struct match { /* entry of a map whose members include "value" */
 	struct str key;
 	struct str exact, value;
 };
-static const struct field match_fields[] = {
-	{ F_STR(struct match, exact) },
-	{ F_STR(struct match, value) },
-	F_END
-};
+static const struct field match_fields[] = { { F_STR(struct match, exact) },
+					     { F_STR(struct match, value) },
+					     F_END };
 static const struct bind_table match_table = { "Match", sizeof(struct match), -1, match_fields };
 
 struct dest {
@@ -60,9 +55,18 @@ struct thing {
 	struct labels labels;
 	struct dest first;
 	struct dest *second;
-	struct { struct dest *v; size_t n; } route;
-	struct { struct port *v; size_t n; } ports;
-	struct { struct match *v; size_t n; } headers;
+	struct {
+		struct dest *v;
+		size_t n;
+	} route;
+	struct {
+		struct port *v;
+		size_t n;
+	} ports;
+	struct {
+		struct match *v;
+		size_t n;
+	} headers;
 	const struct doc *any, *ignored;
 	struct str exact, prefix, later, refused;
 };

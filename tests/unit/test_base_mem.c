@@ -54,7 +54,7 @@ START_TEST(arena_clear_keeps_one_block)
 	memset(arena_alloc(&a, 200), 1, 200);
 	ck_assert_uint_eq(a.total_bytes, kept);
 	arena_done(&a);
-	arena_clear(&a);        /* empty, and again */
+	arena_clear(&a); /* empty, and again */
 	arena_done(&a);
 }
 END_TEST
@@ -145,13 +145,11 @@ START_TEST(list_keeps_order_and_forgives)
 	list_push_back(&l, &it[1].node);
 	list_push_back(&l, &it[2].node);
 	list_push_front(&l, &it[0].node);
-	list_for_each(p, &l)
-		ck_assert_int_eq(list_entry(p, struct item, node)->x, want++);
+	list_for_each(p, &l) ck_assert_int_eq(list_entry(p, struct item, node)->x, want++);
 	ck_assert_int_eq(want, 3);
 	list_del(&it[1].node);
 	list_del(&it[1].node);
-	list_for_each_safe(p, &l)
-		list_del(p);
+	list_for_each_safe(p, &l) list_del(p);
 	ck_assert(list_is_empty(&l));
 }
 END_TEST
@@ -209,8 +207,8 @@ START_TEST(map_survives_churn)
 		snprintf(names[i], sizeof(names[i]), "%d", i);
 	for (int step = 0; step < 20000; step++) {
 		size_t i = rng_below(&r, 64);
-		void *old = rng_next(&r) & 1 ? map_put(&m, str_c(names[i]), names[i]) :
-					       map_del(&m, str_c(names[i]));
+		void *old = rng_next(&r) & 1 ? map_put(&m, str_c(names[i]), names[i])
+					     : map_del(&m, str_c(names[i]));
 		ck_assert_ptr_eq(old, in[i] ? names[i] : NULL);
 		in[i] = map_has(&m, str_c(names[i]));
 	}
@@ -324,10 +322,20 @@ END_TEST
 int main(void)
 {
 	const TTest *const tests[] = {
-		arena_hands_out_aligned_and_lasting, arena_clear_keeps_one_block, arena_strings,
-		take_hands_over, vec_grows, vec_grows_in_an_arena, list_keeps_order_and_forgives,
-		map_agrees_with_an_array, map_survives_churn, hash_is_frozen, hash_spreads,
-		keyed_hash_is_siphash_2_4, rng_is_fair_and_repeatable, rng_secure_fills_all,
+		arena_hands_out_aligned_and_lasting,
+		arena_clear_keeps_one_block,
+		arena_strings,
+		take_hands_over,
+		vec_grows,
+		vec_grows_in_an_arena,
+		list_keeps_order_and_forgives,
+		map_agrees_with_an_array,
+		map_survives_churn,
+		hash_is_frozen,
+		hash_spreads,
+		keyed_hash_is_siphash_2_4,
+		rng_is_fair_and_repeatable,
+		rng_secure_fills_all,
 		labels_subset_is_istios,
 	};
 	const TTest *const aborting[] = { arena_product_overflow_aborts };

@@ -10,7 +10,7 @@ START_TEST(compares)
 	ck_assert(str_eq(STR("ab"), str_from("abc", 2)));
 	ck_assert(!str_eq(STR("ab"), STR("ac")));
 	ck_assert(str_ieq(STR("X-Canary"), STR("x-cANARY")));
-	ck_assert(!str_ieq(STR("[x"), STR("{x")));      /* differ in the case bit alone */
+	ck_assert(!str_ieq(STR("[x"), STR("{x"))); /* differ in the case bit alone */
 	ck_assert(!str_ieq(STR("ab"), STR("abc")));
 	ck_assert_int_lt(str_cmp(STR("a"), STR("b")), 0);
 	ck_assert_int_lt(str_cmp(STR("a"), STR("aa")), 0);
@@ -19,7 +19,8 @@ START_TEST(compares)
 	ck_assert(str_has_prefix(STR("abc"), STR("ab")) && str_has_prefix(STR("a"), STR("")));
 	ck_assert(!str_has_prefix(STR("a"), STR("ab")));
 	ck_assert(str_has_iprefix(STR("Bearer x"), STR("bearer ")));
-	ck_assert(str_has_suffix(STR("a.svc"), STR(".svc")) && !str_has_suffix(STR("c"), STR(".c")));
+	ck_assert(str_has_suffix(STR("a.svc"), STR(".svc")) &&
+		  !str_has_suffix(STR("c"), STR(".c")));
 }
 END_TEST
 
@@ -70,9 +71,17 @@ END_TEST
 
 START_TEST(decodes_utf8)
 {
-	static const char *const bad[] = { "", "\x80", "\xc3", "\xc0\x80", "\xe0\x80\x80", "\xed\xa0\x80",
-					   "\xf4\x90\x80\x80", "\xf8\x88\x80\x80\x80", "\xff",
-					   "\xe2\x82", "\xc3z" };
+	static const char *const bad[] = { "",
+					   "\x80",
+					   "\xc3",
+					   "\xc0\x80",
+					   "\xe0\x80\x80",
+					   "\xed\xa0\x80",
+					   "\xf4\x90\x80\x80",
+					   "\xf8\x88\x80\x80\x80",
+					   "\xff",
+					   "\xe2\x82",
+					   "\xc3z" };
 	uint32_t c = 0;
 
 	ck_assert(str_utf8(STR("A"), &c) == 1 && c == 'A');
@@ -94,7 +103,8 @@ START_TEST(integers)
 	ck_assert(str_to_u64(STR("18446744073709551615"), &u) && u == UINT64_MAX);
 	ck_assert(!str_to_u64(STR("18446744073709551616"), &u));
 	ck_assert(!str_to_u64(STR("184467440737095516150"), &u));
-	ck_assert(!str_to_u64(STR(""), &u) && !str_to_u64(STR("-1"), &u) && !str_to_u64(STR("+1"), &u));
+	ck_assert(!str_to_u64(STR(""), &u) && !str_to_u64(STR("-1"), &u) &&
+		  !str_to_u64(STR("+1"), &u));
 	ck_assert(!str_to_u64(STR(" 1"), &u) && !str_to_u64(STR("1a"), &u));
 	ck_assert(str_to_u64(STR("007"), &u) && u == 7);
 	ck_assert(str_to_i64(STR("-9223372036854775808"), &i) && i == INT64_MIN);
@@ -110,8 +120,10 @@ END_TEST
 
 START_TEST(reals)
 {
-	static const char *const bad[] = { "",    "-",   ".5",  "5.",   "01",  "1e",  "1e+", "+1",
-					   "nan", "inf", "0x1", "1e999", " 1", "1 ", "--1", "1.5.2" };
+	static const char *const bad[] = {
+		"",    "-",   ".5",  "5.",    "01", "1e", "1e+", "+1",
+		"nan", "inf", "0x1", "1e999", " 1", "1 ", "--1", "1.5.2"
+	};
 	double d = 0;
 
 	ck_assert(str_to_double(STR("-1.5e2"), &d) && d <= -150 && d >= -150);
@@ -132,9 +144,23 @@ static int64_t us_of(const char *text)
 
 START_TEST(durations)
 {
-	static const char *const bad[] = { "",    "5",  "s",    ".s",  "1.5", "-",  "1s ", "1 s",
-					   "--1s", "+-1s", "1d", "1S",  "s1",  "1e3s", "1s-1s",
-					   "9223372037s", "99999999999999999999s" };
+	static const char *const bad[] = { "",
+					   "5",
+					   "s",
+					   ".s",
+					   "1.5",
+					   "-",
+					   "1s ",
+					   "1 s",
+					   "--1s",
+					   "+-1s",
+					   "1d",
+					   "1S",
+					   "s1",
+					   "1e3s",
+					   "1s-1s",
+					   "9223372037s",
+					   "99999999999999999999s" };
 	int64_t us;
 
 	ck_assert_int_eq(us_of("300ms"), 300000);
@@ -145,7 +171,7 @@ START_TEST(durations)
 	ck_assert_int_eq(us_of("-1.5s"), -1500000);
 	ck_assert_int_eq(us_of(".25s"), 250000);
 	ck_assert_int_eq(us_of("1.s"), 1000000);
-	ck_assert_int_eq(us_of("1500ns"), 2);           /* rounded to the nearest microsecond */
+	ck_assert_int_eq(us_of("1500ns"), 2); /* rounded to the nearest microsecond */
 	ck_assert_int_eq(us_of("499ns"), 0);
 	ck_assert_int_eq(us_of("7us"), 7);
 	ck_assert_int_eq(us_of("7\xc2\xb5s"), 7);
@@ -161,7 +187,7 @@ START_TEST(distances)
 	char longer[101];
 
 	ck_assert_uint_eq(str_distance(STR("weight"), STR("weight"), 9), 0);
-	ck_assert_uint_eq(str_distance(STR("weigth"), STR("weight"), 9), 1);    /* transposition */
+	ck_assert_uint_eq(str_distance(STR("weigth"), STR("weight"), 9), 1); /* transposition */
 	ck_assert_uint_eq(str_distance(STR("weigh"), STR("weight"), 9), 1);
 	ck_assert_uint_eq(str_distance(STR("wait"), STR("weight"), 9), 3);
 	ck_assert_uint_eq(str_distance(STR(""), STR("abc"), 9), 3);

@@ -90,7 +90,7 @@ START_TEST(list_sorts_by_place_and_stays_stable)
 	err_list_sort(&l);
 	for (int i = 0; i < 5; i++)
 		ck_assert_str_eq(l.v[i].text, want[i]);
-	err_list_push(&l, &l.v[0]);     /* still grows */
+	err_list_push(&l, &l.v[0]); /* still grows */
 	ck_assert_uint_eq(l.n, 6);
 	err_list_done(&l);
 }
@@ -209,7 +209,7 @@ START_TEST(log_limits_one_site_and_tells)
 	ck_assert_int_lt(lines, 50);
 	ck_assert_uint_gt(site.suppressed, 0);
 	uint32_t suppressed = site.suppressed;
-	site.window_us -= 2000000;      /* as if two seconds had gone by */
+	site.window_us -= 2000000; /* as if two seconds had gone by */
 	log_write(&site, LOG_INFO, "again");
 	char want[100];
 	snprintf(want, sizeof(want), "<6>again (%u like this suppressed)\n", suppressed);
@@ -291,7 +291,7 @@ START_TEST(fs_writes_and_reads_back)
 	ck_assert_int_eq(stat(in_dir("f"), &st), 0);
 	ck_assert_uint_eq(st.st_mode & 07777, 0640);
 	ck_assert_int_eq(unlink(in_dir("f")), 0);
-	ck_assert_int_eq(rmdir(dir), 0);        /* no temporary file left */
+	ck_assert_int_eq(rmdir(dir), 0); /* no temporary file left */
 }
 END_TEST
 
@@ -344,12 +344,21 @@ END_TEST
 int main(void)
 {
 	const TTest *const tests[] = {
-		err_carries_the_sentence, err_cuts_what_is_too_long, err_codes_have_names,
-		list_counts_past_its_cap, list_sorts_by_place_and_stays_stable,
-		print_shows_line_and_caret, print_copes_with_any_place_and_bytes,
-		log_writes_lines_for_the_journal, log_limits_one_site_and_tells,
-		log_line_has_a_cap, log_levels_parse, clock_formats_rfc3339,
-		fs_writes_and_reads_back, fs_says_what_is_wrong, fs_makes_directories,
+		err_carries_the_sentence,
+		err_cuts_what_is_too_long,
+		err_codes_have_names,
+		list_counts_past_its_cap,
+		list_sorts_by_place_and_stays_stable,
+		print_shows_line_and_caret,
+		print_copes_with_any_place_and_bytes,
+		log_writes_lines_for_the_journal,
+		log_limits_one_site_and_tells,
+		log_line_has_a_cap,
+		log_levels_parse,
+		clock_formats_rfc3339,
+		fs_writes_and_reads_back,
+		fs_says_what_is_wrong,
+		fs_makes_directories,
 	};
 	const TTest *const aborting[] = { assert_aborts };
 	int ok = unit_run("base_sys", tests, sizeof(tests) / sizeof(tests[0]));

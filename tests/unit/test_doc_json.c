@@ -6,10 +6,12 @@
 
 START_TEST(reads_every_kind)
 {
-	const char *text = "{\"s\":\"a\\\"\\\\\\n\\u00e6\",\"i\":-9223372036854775808,\"r\":0.1,\"t\":true,"
-			   "\"f\":false,\"n\":null,\"l\":[],\"m\":{},\"\":1}";
-	const char *out = "{\"s\":\"a\\\"\\\\\\n\xc3\xa6\",\"i\":-9223372036854775808,\"r\":0.1,\"t\":true,"
-			  "\"f\":false,\"n\":null,\"l\":[],\"m\":{},\"\":1}";
+	const char *text =
+		"{\"s\":\"a\\\"\\\\\\n\\u00e6\",\"i\":-9223372036854775808,\"r\":0.1,\"t\":true,"
+		"\"f\":false,\"n\":null,\"l\":[],\"m\":{},\"\":1}";
+	const char *out =
+		"{\"s\":\"a\\\"\\\\\\n\xc3\xa6\",\"i\":-9223372036854775808,\"r\":0.1,\"t\":true,"
+		"\"f\":false,\"n\":null,\"l\":[],\"m\":{},\"\":1}";
 
 	reads(text, JSON, out);
 	reads(" [ 1 , 2 ] \n", JSON, "[1,2]");
@@ -20,7 +22,9 @@ END_TEST
 
 START_TEST(knows_the_place_of_everything)
 {
-	struct doc *d = good("{ \"a\": 1,\n  \"b\\\"}\" : [ true,\n\"x,]\" , { } ,-1e3],\n \"c\":{\"d\":null}}", JSON);
+	struct doc *d = good(
+		"{ \"a\": 1,\n  \"b\\\"}\" : [ true,\n\"x,]\" , { } ,-1e3],\n \"c\":{\"d\":null}}",
+		JSON);
 	struct doc *b = d->v[1], *c = d->v[2];
 
 	ck_assert_uint_eq(d->v[0]->key_at.col, 3);
@@ -64,7 +68,8 @@ START_TEST(reads_messages)
 	arena_init(&ta, 0);
 	ck_assert_int_eq(doc_read_json(STR("{\"method\":\"Stats\"}"), &ta, &d, &err), 0);
 	unit_str_eq(doc_get_str(d, "method", STR("")), "Stats");
-	ck_assert_int_eq(doc_read_json(STR("{\"method\":\"Stats\"}{}"), &ta, &d, &err), KV_ERR_SYNTAX);
+	ck_assert_int_eq(doc_read_json(STR("{\"method\":\"Stats\"}{}"), &ta, &d, &err),
+			 KV_ERR_SYNTAX);
 	ck_assert_ptr_null(d);
 	ck_assert_uint_eq(err.col, 19);
 	ck_assert_int_eq(doc_read_json(STR("{"), &ta, &d, NULL), KV_ERR_SYNTAX);
@@ -87,8 +92,10 @@ START_TEST(writes_what_any_reader_takes)
 	doc_add(&ta, l, doc_new_real(&ta, 1.0 / 3));
 	doc_add(&ta, l, doc_new_real(&ta, 0.0 / 0.0));
 	doc_add(&ta, l, doc_new_int(&ta, INT64_MIN));
-	ck_assert_str_eq(json_of(l), "[\"\xef\xbf\xbd\\u0001\\u007f\\\"\\\\\\b\\f\\n\\r\\t/\xef\xbf\xbd\xef\xbf\xbd\","
-				     "1.0,-1e+300,0.1,0.3333333333333333,null,-9223372036854775808]");
+	ck_assert_str_eq(
+		json_of(l),
+		"[\"\xef\xbf\xbd\\u0001\\u007f\\\"\\\\\\b\\f\\n\\r\\t/\xef\xbf\xbd\xef\xbf\xbd\","
+		"1.0,-1e+300,0.1,0.3333333333333333,null,-9223372036854775808]");
 	ck_assert_int_eq(doc_read_json(doc_to_json(l, &ta, false), &ta, &back, &err), 0);
 	ck_assert(back->v[4]->r >= 1.0 / 3 && back->v[4]->r <= 1.0 / 3);
 }
@@ -98,8 +105,9 @@ START_TEST(writes_pretty)
 {
 	struct doc *d = good("{\"a\":[1,{\"b\":[]}],\"c\":{}}", JSON);
 
-	ck_assert_str_eq(doc_to_json(d, &ta, true).p, "{\n  \"a\": [\n    1,\n    {\n      \"b\": []\n    }\n  ],\n"
-						      "  \"c\": {}\n}\n");
+	ck_assert_str_eq(doc_to_json(d, &ta, true).p,
+			 "{\n  \"a\": [\n    1,\n    {\n      \"b\": []\n    }\n  ],\n"
+			 "  \"c\": {}\n}\n");
 }
 END_TEST
 

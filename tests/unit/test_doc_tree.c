@@ -34,7 +34,8 @@ START_TEST(builds_and_looks)
 	ck_assert_ptr_null(doc_get(NULL, STR("s")));
 	ck_assert_str_eq(doc_kind_name(doc_get(m, STR("l"))->kind), "list");
 	ck_assert_str_eq(json_of(doc_set_int(&ta, m, "l", 1)), "1");
-	ck_assert_str_eq(json_of(m), "{\"s\":\"text\",\"i\":-5,\"b\":true,\"r\":2.5,\"n\":null,\"l\":1}");
+	ck_assert_str_eq(json_of(m),
+			 "{\"s\":\"text\",\"i\":-5,\"b\":true,\"r\":2.5,\"n\":null,\"l\":1}");
 }
 END_TEST
 
@@ -65,7 +66,8 @@ START_TEST(copies_deep_and_compares)
 	ck_assert(!doc_eq(d, c));
 	ck_assert_str_eq(json_of(d), text);
 
-	struct doc *x = good("{\"a\":1,\"b\":2}", DOC_SYNTAX_JSON), *y = good("{\"b\":2,\"a\":1}", DOC_SYNTAX_JSON);
+	struct doc *x = good("{\"a\":1,\"b\":2}", DOC_SYNTAX_JSON),
+		   *y = good("{\"b\":2,\"a\":1}", DOC_SYNTAX_JSON);
 	ck_assert(doc_eq(x, y));
 	y = good("{\"b\":2,\"c\":1}", DOC_SYNTAX_JSON);
 	ck_assert(!doc_eq(x, y));
@@ -96,7 +98,10 @@ START_TEST(refuses_bytes_that_are_no_text)
 		bad("\xc3\xa6\x1b", all[i], "1:3 a control character\n");
 		struct doc_file f;
 		err_list_done(&terrs);
-		doc_read_text(str_from("\xef\xbb\xbf" "a\0b", 6), "test", all[i], &ta, &f, &terrs);
+		doc_read_text(str_from("\xef\xbb\xbf"
+				       "a\0b",
+				       6),
+			      "test", all[i], &ta, &f, &terrs);
 		ck_assert_str_eq(findings(), "1:2 a NUL byte (is the file text in UTF-8?)\n");
 	}
 }
@@ -138,11 +143,14 @@ START_TEST(caps_the_depth)
 {
 	arena_init(&ta, 0);
 	good(nested("[", "1", "]", DOC_DEPTH_MAX), DOC_SYNTAX_JSON);
-	bad_with(nested("[", "1", "]", DOC_DEPTH_MAX + 1), DOC_SYNTAX_JSON, "1:33 nested deeper than 32");
+	bad_with(nested("[", "1", "]", DOC_DEPTH_MAX + 1), DOC_SYNTAX_JSON,
+		 "1:33 nested deeper than 32");
 	good(nested("[", "1", "]", DOC_DEPTH_MAX), DOC_SYNTAX_YAML);
-	bad_with(nested("[", "1", "]", DOC_DEPTH_MAX + 1), DOC_SYNTAX_YAML, "1:33 nested deeper than 32");
+	bad_with(nested("[", "1", "]", DOC_DEPTH_MAX + 1), DOC_SYNTAX_YAML,
+		 "1:33 nested deeper than 32");
 	good(nested("a={", "", "};", DOC_DEPTH_MAX - 1), DOC_SYNTAX_NATIVE);
-	bad_with(nested("a={", "", "};", DOC_DEPTH_MAX), DOC_SYNTAX_NATIVE, "nested deeper than 32");
+	bad_with(nested("a={", "", "};", DOC_DEPTH_MAX), DOC_SYNTAX_NATIVE,
+		 "nested deeper than 32");
 	ck_assert_int_eq(terrs.v[0].code, KV_ERR_LIMIT);
 	/* Absurd depth is a finding, too, not a crash. */
 	bad_with(nested("[", "", "", 20000), DOC_SYNTAX_JSON, "1:");

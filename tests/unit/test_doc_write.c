@@ -9,14 +9,17 @@ static struct doc *json(const char *text)
 
 START_TEST(writes_yaml_in_istios_style)
 {
-	struct doc *d = json("{\"kind\":\"VirtualService\",\"spec\":{\"hosts\":[\"my-app\"],\"http\":[{\"route\":[{\"weight\":95,"
-			     "\"destination\":{\"host\":\"my-app\"}}],\"timeout\":\"3s\"}],\"a\":{},\"b\":[],\"c\":null,"
+	struct doc *d = json("{\"kind\":\"VirtualService\",\"spec\":{\"hosts\":[\"my-app\"],"
+			     "\"http\":[{\"route\":[{\"weight\":95,"
+			     "\"destination\":{\"host\":\"my-app\"}}],\"timeout\":\"3s\"}],\"a\":{}"
+			     ",\"b\":[],\"c\":null,"
 			     "\"d\":[[1,[2]],{\"e\":true}]}}");
 
-	ck_assert_str_eq(doc_to_yaml(d, &ta).p,
-			 "kind: VirtualService\nspec:\n  hosts:\n  - my-app\n  http:\n  - route:\n    - weight: 95\n"
-			 "      destination:\n        host: my-app\n    timeout: 3s\n  a: {}\n  b: []\n  c: null\n  d:\n"
-			 "  - - 1\n    - - 2\n  - e: true\n");
+	ck_assert_str_eq(doc_to_yaml(d, &ta).p, "kind: VirtualService\nspec:\n  hosts:\n  - "
+						"my-app\n  http:\n  - route:\n    - weight: 95\n"
+						"      destination:\n        host: my-app\n    "
+						"timeout: 3s\n  a: {}\n  b: []\n  c: null\n  d:\n"
+						"  - - 1\n    - - 2\n  - e: true\n");
 	ck_assert_str_eq(doc_to_yaml(json("{}"), &ta).p, "{}\n");
 	ck_assert_str_eq(doc_to_yaml(json("\"x\""), &ta).p, "x\n");
 	ck_assert_str_eq(doc_to_yaml(json("[1,\"2\"]"), &ta).p, "- 1\n- \"2\"\n");
@@ -86,7 +89,8 @@ START_TEST(keeps_plain_plain)
 {
 	struct doc *d = good("a: 5\nb: \"5\"\nc: on\nd: -5\ne: ~\nf: +.5e3\n", DOC_SYNTAX_YAML);
 
-	ck_assert_str_eq(doc_to_yaml(d, &ta).p, "a: 5\nb: \"5\"\nc: on\nd: -5\ne: null\nf: +.5e3\n");
+	ck_assert_str_eq(doc_to_yaml(d, &ta).p,
+			 "a: 5\nb: \"5\"\nc: on\nd: -5\ne: null\nf: +.5e3\n");
 }
 END_TEST
 
@@ -105,39 +109,46 @@ START_TEST(yaml_survives_odd_shapes)
 	char longer[1300];
 
 	arena_init(&ta, 0);
-	round_trip_yaml("{\"\":\"\",\":authority\":\"x\",\"a b\":{\"-\":\"-\"},\"?\":[[],{},[[]],[{}]],\"true\":\"x\"}");
+	round_trip_yaml("{\"\":\"\",\":authority\":\"x\",\"a "
+			"b\":{\"-\":\"-\"},\"?\":[[],{},[[]],[{}]],\"true\":\"x\"}");
 	round_trip_yaml("[[[\"a\"],{\"b\":[{\"c\":[\"d\"]}]}],[{\"e\":{\"f\":\"g\"}}]]");
 	round_trip_yaml("\"\"");
 	round_trip_yaml("[]");
 	memset(longer, 'k', sizeof(longer) - 1);
 	longer[sizeof(longer) - 1] = '\0';
-	round_trip_yaml(arena_printf(&ta, "{\"%s\":{\"a\":[\"b\"]},\"%s2\":[\"c\",\"d\"],\"%s3\":\"e\",\"f\":{\"%s\":{}}}",
-				     longer, longer, longer, longer).p);
+	round_trip_yaml(arena_printf(&ta,
+				     "{\"%s\":{\"a\":[\"b\"]},\"%s2\":[\"c\",\"d\"],\"%s3\":\"e\","
+				     "\"f\":{\"%s\":{}}}",
+				     longer, longer, longer, longer)
+				.p);
 }
 END_TEST
 
 START_TEST(writes_native_in_the_manuals_style)
 {
-	struct doc *d = json("{\"VirtualService\":{\"name\":\"my-app\",\"hosts\":[\"my-app\"],\"http\":[{\"route\":[{\"destination\":"
-			     "{\"host\":\"my-app\",\"subset\":\"v1\"},\"weight\":95},{\"destination\":{\"host\":\"my-app\",\"subset\":"
+	struct doc *d = json("{\"VirtualService\":{\"name\":\"my-app\",\"hosts\":[\"my-app\"],"
+			     "\"http\":[{\"route\":[{\"destination\":"
+			     "{\"host\":\"my-app\",\"subset\":\"v1\"},\"weight\":95},{"
+			     "\"destination\":{\"host\":\"my-app\",\"subset\":"
 			     "\"v2\"},\"weight\":5}]}]},\"x\":1,\"e\":{},\"f\":[],\"n\":null}");
 
-	ck_assert_str_eq(doc_to_native(d, &ta, false).p,
-			 "VirtualService = {\n"
-			 "  name = \"my-app\";\n"
-			 "  hosts = [ \"my-app\" ];\n"
-			 "  http = (\n"
-			 "    {\n"
-			 "      route = (\n"
-			 "        { destination = { host = \"my-app\"; subset = \"v1\"; }; weight = 95; },\n"
-			 "        { destination = { host = \"my-app\"; subset = \"v2\"; }; weight = 5; }\n"
-			 "      );\n"
-			 "    }\n"
-			 "  );\n"
-			 "};\n"
-			 "x = 1;\n"
-			 "e = { };\n"
-			 "f = [ ];\n");
+	ck_assert_str_eq(
+		doc_to_native(d, &ta, false).p,
+		"VirtualService = {\n"
+		"  name = \"my-app\";\n"
+		"  hosts = [ \"my-app\" ];\n"
+		"  http = (\n"
+		"    {\n"
+		"      route = (\n"
+		"        { destination = { host = \"my-app\"; subset = \"v1\"; }; weight = 95; },\n"
+		"        { destination = { host = \"my-app\"; subset = \"v2\"; }; weight = 5; }\n"
+		"      );\n"
+		"    }\n"
+		"  );\n"
+		"};\n"
+		"x = 1;\n"
+		"e = { };\n"
+		"f = [ ];\n");
 	ck_assert_str_eq(doc_to_native(json("{}"), &ta, false).p, "");
 }
 END_TEST
@@ -148,14 +159,16 @@ START_TEST(marks_where_settings_came_from)
 
 	doc_set_int(&ta, d, "made", 3);
 	d->v[1]->at.file = "/etc/b\n.conf";
-	ck_assert_str_eq(doc_to_native(d, &ta, true).p,
-			 "# from test:2\na = 1;\n# from /etc/b?.conf:3\nb = {\n  c = 2;\n};\nmade = 3;\n");
+	ck_assert_str_eq(
+		doc_to_native(d, &ta, true).p,
+		"# from test:2\na = 1;\n# from /etc/b?.conf:3\nb = {\n  c = 2;\n};\nmade = 3;\n");
 }
 END_TEST
 
 START_TEST(writes_odd_names_as_pairs)
 {
-	struct doc *d = json("{\"m\":{\":authority\":{\"exact\":\"x\"},\"ok\":null,\"true\":1},\"n\":[null,[],1]}");
+	struct doc *d = json("{\"m\":{\":authority\":{\"exact\":\"x\"},\"ok\":null,\"true\":1},"
+			     "\"n\":[null,[],1]}");
 
 	ck_assert_str_eq(doc_to_native(d, &ta, false).p,
 			 "m = (\n"
@@ -171,8 +184,10 @@ END_TEST
 START_TEST(native_survives_odd_values)
 {
 	static const char *const texts[] = {
-		"{\"a\":[1,5000000000],\"b\":-2147483649,\"c\":[1.0,-1e+300,0.1],\"d\":[true,false],\"e\":[1,2.5,\"x\"]}",
-		"{\"a\":\"\\\"\\\\\\n\\r\\t\\f\\u0001\\u007f \xc3\xa6 \\\\x41 ${x} %s\",\"b\":\"\",\"c\":[\"\",\"\"]}",
+		"{\"a\":[1,5000000000],\"b\":-2147483649,\"c\":[1.0,-1e+300,0.1],\"d\":[true,false]"
+		",\"e\":[1,2.5,\"x\"]}",
+		"{\"a\":\"\\\"\\\\\\n\\r\\t\\f\\u0001\\u007f \xc3\xa6 \\\\x41 ${x} "
+		"%s\",\"b\":\"\",\"c\":[\"\",\"\"]}",
 		"{\"a\":[[[[]]]],\"b\":[{},{\"c\":{}}],\"d\":{\"e\":{\"f\":{\"g\":[{\"h\":1}]}}}}",
 		"{\"a\":9223372036854775807,\"b\":-9223372036854775808,\"c\":0,\"x-y_z\":1}",
 	};

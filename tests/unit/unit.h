@@ -13,7 +13,7 @@
 
 #include "base/str.h"
 
-#define UNIT_TIMEOUT_S 60       /* generous: sanitizers and a busy machine */
+#define UNIT_TIMEOUT_S 60 /* generous: sanitizers and a busy machine */
 
 /* Every test must end by that signal (0: by returning). */
 static inline int unit_run_signal(const char *name, const TTest *const *tests, size_t n, int sig)
@@ -37,15 +37,17 @@ static inline int unit_run(const char *name, const TTest *const *tests, size_t n
 	return unit_run_signal(name, tests, n, 0);
 }
 
-#define UNIT_MAIN(name, ...) \
-	int main(void) \
-	{ \
-		const TTest *const tests[] = { __VA_ARGS__ }; \
-		return unit_run((name), tests, sizeof(tests) / sizeof(tests[0])); \
+#define UNIT_MAIN(name, ...)                                                                       \
+	int main(void)                                                                             \
+	{                                                                                          \
+		const TTest *const tests[] = { __VA_ARGS__ };                                      \
+		return unit_run((name), tests, sizeof(tests) / sizeof(tests[0]));                  \
 	}
 
 /* The str s holds exactly the text of the C string. */
-#define unit_str_eq(s, text) do { \
-	struct str _s = (s), _t = str_c(text); \
-	ck_assert_msg(str_eq(_s, _t), "got '%.*s', expected '%.*s'", STR_ARG(_s), STR_ARG(_t)); \
-} while (0)
+#define unit_str_eq(s, text)                                                                       \
+	do {                                                                                       \
+		struct str _s = (s), _t = str_c(text);                                             \
+		ck_assert_msg(str_eq(_s, _t), "got '%.*s', expected '%.*s'", STR_ARG(_s),          \
+			      STR_ARG(_t));                                                        \
+	} while (0)
