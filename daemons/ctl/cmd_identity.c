@@ -26,15 +26,32 @@ static int first_of(struct ctl *c, const char *path, const char *method, struct 
 
 /* ---- identity -------------------------------------------------------------------------------- */
 
-/* What the router says about a SPIFFE ID, or NULL. */
-static const struct doc *registered(const struct doc *identities, struct str spiffe)
+/* Add text to a comma-separated member, once. */
+static void join(struct arena *a, struct doc *row, const char *key, struct str text)
 {
+	struct str have = doc_get_str(row, key, STR("")), rest = have, piece;
+
+	while (have.n > 0 && rest.p && str_split(&rest, ',', &piece))
+		if (str_eq(piece, text))
+			return;
+	if (text.n > 0)
+		doc_set_str(a, row, key, arena_printf(a, "%.*s%s%.*s", STR_ARG(have),
+						      have.n > 0 ? "," : "", STR_ARG(text)));
+}
+
+/* What the router says of a SPIFFE ID: workloads with one service account share it. */
+static void set_registered(struct ctl *c, struct doc *row, const struct doc *identities,
+			   struct str spiffe)
+{
+	static const char *const keys[] = { "workload", "namespace", "unit", "user" };
 	const struct doc *list = doc_get(identities, STR("identities"));
 
-	for (size_t i = 0; list && list->kind == DOC_LIST && i < list->n; i++)
-		if (str_eq(doc_get_str(list->v[i], "spiffe", STR("")), spiffe))
-			return list->v[i];
-	return NULL;
+	for (size_t i = 0; list && list->kind == DOC_LIST && i < list->n; i++) {
+		if (!str_eq(doc_get_str(list->v[i], "spiffe", STR("")), spiffe))
+			continue;
+		for (size_t k = 0; k < sizeof(keys) / sizeof(keys[0]); k++)
+			join(&c->arena, row, keys[k], doc_get_str(list->v[i], keys[k], STR("")));
+	}
 }
 
 static void copy_text(struct ctl *c, struct doc *row, const char *key, const struct doc *from,
@@ -52,11 +69,9 @@ static struct doc *cert_row(struct ctl *c, const struct live_proxy *p, const str
 	struct arena *a = &c->arena;
 	struct doc *row = doc_new_map(a);
 	struct str spiffe = doc_get_str(cert, "spiffe", STR(""));
-	const struct doc *reg = registered(identities, spiffe);
 	int64_t end;
 
-	copy_text(c, row, "workload", reg, "workload");
-	copy_text(c, row, "namespace", reg, "namespace");
+	set_registered(c, row, identities, spiffe);
 	doc_set_str(a, row, "spiffe_id", spiffe);
 	if (issuer.n > 0)
 		doc_set_str(a, row, "issuer", issuer);
@@ -64,8 +79,6 @@ static struct doc *cert_row(struct ctl *c, const struct live_proxy *p, const str
 	copy_text(c, row, "not_before", cert, "notBefore");
 	copy_text(c, row, "not_after", cert, "notAfter");
 	doc_set_str(a, row, "proxy", str_c(p->name));
-	copy_text(c, row, "unit", reg, "unit");
-	copy_text(c, row, "user", reg, "user");
 	doc_set_bool(a, row, "valid",
 		     ctl_time_parse(doc_get_str(cert, "notAfter", STR("")), &end) &&
 			     end > clock_real_us());
@@ -94,11 +107,16 @@ static const struct print_column identity_columns[] = {
 /* A workload's name, or the SPIFFE ID itself. */
 static bool is_wanted(const struct ctl *c, const struct doc *row)
 {
+	struct str rest = doc_get_str(row, "workload", STR("")), piece;
+
 	if (c->ns && !str_eq(doc_get_str(row, "namespace", STR("")), str_c(c->ns)))
 		return false;
-	return c->n_words == 0 ||
-	       str_eq(doc_get_str(row, "workload", STR("")), str_c(c->words[0])) ||
-	       str_eq(doc_get_str(row, "spiffe_id", STR("")), str_c(c->words[0]));
+	if (c->n_words == 0 || str_eq(doc_get_str(row, "spiffe_id", STR("")), str_c(c->words[0])))
+		return true;
+	while (rest.p && str_split(&rest, ',', &piece))
+		if (str_eq(piece, str_c(c->words[0])))
+			return true;
+	return false;
 }
 
 static size_t add_rows(struct ctl *c, const struct live *l, const struct doc *identities,

@@ -115,14 +115,13 @@ static void on_end_signal(void *arg, int signo)
 		stop(r, CTL_EXIT_OK);
 }
 
-/* The proxies get theirs through the router. */
+/* The router reads the files; proxies read replaced certificates and open their log again. */
 static void on_hangup(void *arg, int signo)
 {
 	struct run *r = arg;
 
 	for (size_t i = 0; i < r->n; i++)
-		if (r->v[i]->kind != CHILD_KIND_PROXY)
-			child_kill(r->v[i], signo);
+		child_kill(r->v[i], signo);
 }
 
 /* ---- deaths ---------------------------------------------------------------------------------- */

@@ -152,21 +152,27 @@ void health_identity(struct health *l, const struct live *live)
 
 /* ---- data plane ------------------------------------------------------------------------------ */
 
-/* One line per proxy for which ok says why not. */
-static struct str each_proxy(struct health *l, const struct live *live,
-			     struct str (*why_not)(struct arena *a, const struct live *live,
-						   const struct live_proxy *p))
+typedef struct str (*why_not_fn)(struct arena *a, const struct live *live,
+				 const struct live_proxy *p);
+
+/* "6/7 proxies TEXT", and one line per proxy for which why_not says why not. */
+static void check_proxies(struct health *l, const struct live *live, enum health_result result,
+			  const char *text, why_not_fn why_not)
 {
+	struct arena *a = &l->c->arena;
 	struct str lines = STR_NULL;
+	size_t n_good = 0;
 
 	for (size_t i = 0; i < live->n_proxies; i++) {
-		struct str w = why_not(&l->c->arena, live, &live->proxies[i]);
+		struct str w = why_not(a, live, &live->proxies[i]);
 
+		n_good += w.n == 0;
 		if (w.n > 0)
-			lines = arena_printf(&l->c->arena, "%.*s%s: %.*s\n", STR_ARG(lines),
+			lines = arena_printf(a, "%.*s%s: %.*s\n", STR_ARG(lines),
 					     live->proxies[i].name, STR_ARG(w));
 	}
-	return lines;
+	health_add(l, result, arena_printf(a, "%zu/%zu proxies %s", n_good, live->n_proxies, text).p,
+		   lines.p, "kvmeshctl proxy-status -o wide");
 }
 
 static struct str why_not_ready(struct arena *a, const struct live *live,
@@ -204,21 +210,15 @@ static struct str why_other_version(struct arena *a, const struct live *live,
 
 void health_data_plane(struct health *l, const struct live *live)
 {
-	struct arena *a = &l->c->arena;
-
 	l->category = "kvmesh-data-plane";
 	if (live->n_proxies == 0) {
 		health_add(l, HEALTH_ERROR, "a proxy runs", "none has a control socket here",
 			  "systemctl status kvmesh-proxy");
 		return;
 	}
-	health_add(l, HEALTH_ERROR, arena_printf(a, "all %zu proxies are ready", live->n_proxies).p,
-		  each_proxy(l, live, why_not_ready).p, "kvmeshctl proxy-status -o wide");
+	check_proxies(l, live, HEALTH_ERROR, "are ready", why_not_ready);
 	if (live->router)
-		health_add(l, HEALTH_ERROR,
-			  arena_printf(a, "all %zu proxies run the configuration in force",
-				       live->n_proxies).p,
-			  each_proxy(l, live, why_not_synced).p, "kvmeshctl proxy-status -o wide");
-	health_add(l, HEALTH_WARNING, "proxies have the version of kvmeshctl",
-		  each_proxy(l, live, why_other_version).p, "kvmeshctl version");
+		check_proxies(l, live, HEALTH_ERROR, "run the configuration in force",
+			      why_not_synced);
+	check_proxies(l, live, HEALTH_WARNING, "have the version of kvmeshctl", why_other_version);
 }

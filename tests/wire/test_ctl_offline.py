@@ -495,6 +495,16 @@ def test_every_command_is_in_the_manual(ctl):
         assert re.search(r"\.It Cm " + words[0] + r"\b.*" + ("" if len(words) == 1 else r"\b" + words[1] + r"\b"), text), words
 
 
+@pytest.mark.parametrize("daemon", ["kvmesh-router", "kvmesh-ca", "kvmesh-proxy", "kvmesh-metrics"])
+def test_every_option_of_a_daemon_is_in_its_manual(daemon):
+    out = subprocess.run([kvmesh.tool(daemon), "--help"], capture_output=True, text=True, timeout=kvmesh.DEADLINE)
+    text = (MAN / f"{daemon}.8").read_text().replace(r"\-", "-")
+    options = set(re.findall(r"--([a-z-]+)", out.stdout))
+    assert out.returncode == 0 and "state" in options
+    for option in options:
+        assert re.search(r"Fl (\w , )?-" + option + r"\b", text), option
+
+
 def test_every_setting_of_ours_is_in_the_manual(ctl):
     text = (MAN / "kvmesh.conf.5").read_text()
     for group in ("node", "ca", "metrics", "dashboard", "limits", "router"):
