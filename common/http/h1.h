@@ -34,18 +34,19 @@ struct h1_scan {
 
 struct h1_parser {
 	struct h1_scan scan;
-	unsigned status;                /* after H1_BAD: what to answer (400, 414, 431, 501, 505, …) */
+	unsigned status;                /* after H1_BAD: what to answer (400, 414, 431, …) */
 	const char *reason;             /* after H1_BAD: word of security-model §5 ("bad_host") */
-	bool fragment;                  /* after H1_DONE: the target had a fragment; it was dropped */
+	bool fragment;                  /* after H1_DONE: the target had one; it was dropped */
 };
 void h1_parser_init(struct h1_parser *p);
 
 /*
  * Parse a request head at the start of in. Strings are copied into h->arena, names lower-cased.
- * Framing (body, content_length), Host rules, absolute-form, keep_alive, expect, upgrade are decided
- * and checked; Host goes to h->authority; hop-by-hop and framing fields, Expect, and those named by
- * Connection are taken out of h. Percent signs are checked in the path only: the query is the
- * service's. After H1_DONE the parser is ready for the next message. h is filled on H1_DONE alone.
+ * Framing (body, content_length), Host rules, absolute-form, keep_alive, expect, upgrade are
+ * decided and checked; Host goes to h->authority; hop-by-hop and framing fields, Expect, and those
+ * named by Connection are taken out of h. Percent signs are checked in the path only: the query is
+ * the service's. After H1_DONE the parser is ready for the next message. h is filled on H1_DONE
+ * alone.
  */
 enum h1_result h1_parse_request(struct h1_parser *p, const struct h1_limits *lim, struct str in,
 				struct head *h, size_t *ret_used);
@@ -82,10 +83,11 @@ enum h1_result h1_chunked_next(struct h1_chunked *c, const struct h1_limits *lim
 
 /*
  * Writers: canonical form, so that what is forwarded can be read in one way only. h1_*_size checks
- * every string again (whatever codec it came from) and returns the most bytes that the writer needs,
- * or 0: this head must not be sent (a control byte, a name that is no lower-case token, …). The
- * writers return what they wrote; call them only with room for that size. Framing comes from h->body
- * alone: CHUNKED and UNTIL_CLOSE are sent chunked; fields of those names in the list are left out.
+ * every string again (whatever codec it came from) and returns the most bytes that the writer
+ * needs, or 0: this head must not be sent (a control byte, a name that is no lower-case token, …).
+ * The writers return what they wrote; call them only with room for that size. Framing comes from
+ * h->body alone: CHUNKED and UNTIL_CLOSE are sent chunked; fields of those names in the list are
+ * left out.
  * A response without body to anything but HEAD has body LENGTH and content_length 0.
  * close: "connection: close" is added (or "keep-alive" towards an HTTP/1.0 client that asked).
  */
@@ -96,7 +98,7 @@ size_t h1_response_size(const struct head *h);
 size_t h1_write_response(const struct head *h, bool close, bool to_http10, char *out);
 /* How the body that follows h1_write_response must be sent. */
 enum head_body h1_response_framing(const struct head *h, bool to_http10);
-#define H1_CHUNK_HEAD_MAX 18                            /* hex size + CRLF; CRLF after the data too */
+#define H1_CHUNK_HEAD_MAX 18            /* hex size + CRLF; the data needs a CRLF behind it too */
 size_t h1_write_chunk_head(uint64_t n, char out[static H1_CHUNK_HEAD_MAX]);
 /* Last chunk, trailers, final CRLF; trailers may be NULL; 0: they must not be sent. */
 size_t h1_trailers_size(const struct head *trailers);

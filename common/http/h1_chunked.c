@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * h1_chunked: the chunked transfer coding, read byte by byte where it is framing and in runs where it
- * is payload (RFC 9112 7.1). Layer http; no memory but struct h1_chunked.
- * A size is 1 to 16 hex digits, an extension at most 256 bytes, a line end is CRLF and nothing else.
+ * h1_chunked: the chunked transfer coding, read byte by byte where it is framing and in runs where
+ * it is payload (RFC 9112 7.1). Layer http; no memory but struct h1_chunked. A size is 1 to 16 hex
+ * digits, an extension at most 256 bytes, a line end is CRLF and nothing else.
  */
 #include "http/h1.h"
 

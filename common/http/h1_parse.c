@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * h1_parse: request and response heads (RFC 9112). Layer http; owns nothing.
- * The whole head is copied into the arena once and becomes spans: names are lower-cased there. What is
- * refused and with which word: security-model §5.1 and §5.2. Every rule about framing is here and
- * nowhere else, because two readers that disagree about it are a request smuggled.
+ * The whole head is copied into the arena once and becomes spans: names are lower-cased there. What
+ * is refused and with which word: security-model §5.1 and §5.2. Every rule about framing is here
+ * and nowhere else, because two readers that disagree about it are a request smuggled.
  */
 #include "http/h1.h"
 
@@ -11,18 +11,8 @@
 #include "http/h1_priv.h"
 #include "http/url.h"
 
-#define NAMED_MAX 64                    /* options in Connection: each costs a walk over the fields */
-
-const struct h1_limits h1_limits_default = { .line_max = 16384, .head_max = 61440, .fields_max = 100 };
-
-/* What the fields that never reach a head said. */
-struct wire {
-	unsigned n_host, n_cl, n_te;
-	struct str host, length, coding, upgrade;
-	bool length_differs;
-	bool close, keep_alive, wants_upgrade, te_trailers, expect_100, expect_other;
-	struct str named[NAMED_MAX];
-	size_t n_named;
+const struct h1_limits h1_limits_default = {
+	.line_max = 16384, .head_max = 61440, .fields_max = 100,
 };
 
 void h1_parser_init(struct h1_parser *p)
@@ -37,191 +27,7 @@ static enum h1_result bad(struct h1_parser *p, unsigned status, const char *reas
 	return H1_BAD;
 }
 
-/* ---- fields that concern the connection ---------------------------------------------------------- */
-
-static void lower_in_place(struct str s)
-{
-	char *p = (char *)(uintptr_t)s.p;       /* our own copy */
-
-	for (size_t i = 0; i < s.n; i++)
-		p[i] = (char)head_token_lower[(uint8_t)p[i]];
-}
-
-static bool read_connection(struct wire *w, struct str value)
-{
-	struct str option;
-
-	while (str_split(&value, ',', &option)) {
-		option = str_trim(option);
-		if (option.n == 0)
-			continue;
-		if (!head_is_token(option))
-			return false;
-		lower_in_place(option);
-		if (str_eq(option, STR("close")))
-			w->close = true;
-		else if (str_eq(option, STR("keep-alive")))
-			w->keep_alive = true;
-		else if (str_eq(option, STR("upgrade")))
-			w->wants_upgrade = true;
-		else if (w->n_named == NAMED_MAX)
-			return false;
-		else
-			w->named[w->n_named++] = option;
-	}
-	return true;
-}
-
-/* The first protocol of the list that is not HTTP/2 in clear text, which is never taken this way. */
-static void read_upgrade(struct wire *w, struct str value)
-{
-	struct str one, name, version;
-
-	while (w->upgrade.n == 0 && str_split(&value, ',', &one)) {
-		one = str_trim(one);
-		version = one;
-		str_split(&version, '/', &name);
-		if (!head_is_token(name) || (version.p && !head_is_token(version)))
-			continue;
-		if (!str_ieq(name, STR("h2c")) && !str_ieq(name, STR("h2")))
-			w->upgrade = one;
-	}
-}
-
-static void read_te(struct wire *w, struct str value)
-{
-	struct str one;
-
-	while (str_split(&value, ',', &one))
-		if (str_ieq(str_trim(one), STR("trailers")))
-			w->te_trailers = true;
-}
-
-static void read_length(struct wire *w, struct str value)
-{
-	if (w->n_cl++ == 0)
-		w->length = value;
-	else if (!str_eq(w->length, value))
-		w->length_differs = true;
-}
-
-/* True when the field is the codec's. False in *ret_ok: malformed. */
-static bool read_wire_field(struct wire *w, const struct head_field *f, bool *ret_ok)
-{
-	switch ((unsigned)f->id) {
-	case HEAD_ID_HOST:
-		w->n_host++;
-		w->host = f->value;
-		return true;
-	case HEAD_ID_CONTENT_LENGTH:
-		read_length(w, f->value);
-		return true;
-	case HEAD_ID_TRANSFER_ENCODING:
-		w->n_te++;
-		w->coding = f->value;
-		return true;
-	case HEAD_ID_CONNECTION:
-		*ret_ok = read_connection(w, f->value);
-		return true;
-	case HEAD_ID_UPGRADE:
-		read_upgrade(w, f->value);
-		return true;
-	case HEAD_ID_TE:
-		read_te(w, f->value);
-		return true;
-	case HEAD_ID_EXPECT:
-		if (str_ieq(f->value, STR("100-continue")))
-			w->expect_100 = true;
-		else
-			w->expect_other = true;
-		return true;
-	case HEAD_ID_KEEP_ALIVE:
-	case HEAD_ID_PROXY_CONNECTION:
-	case HEAD_ID_HTTP2_SETTINGS:
-		return true;
-	default:
-		return false;
-	}
-}
-
-/* Naming a field in Connection removes it; identity and routing cannot be removed that way. */
-static bool is_protected(const struct head_field *f)
-{
-	switch ((unsigned)f->id) {
-	case HEAD_ID_AUTHORIZATION:
-	case HEAD_ID_PROXY_AUTHORIZATION:
-	case HEAD_ID_PROXY_AUTHENTICATE:
-	case HEAD_ID_COOKIE:
-	case HEAD_ID_CONTENT_TYPE:
-	case HEAD_ID_X_REQUEST_ID:
-	case HEAD_ID_TRACEPARENT:
-	case HEAD_ID_TRACESTATE:
-	case HEAD_ID_B3:
-	case HEAD_ID_ORIGIN:
-		return true;
-	default:
-		return str_has_prefix(f->name, STR("x-forwarded-")) ||
-		       str_has_prefix(f->name, STR("x-envoy-")) ||
-		       str_has_prefix(f->name, STR("x-kvmesh-")) ||
-		       str_has_prefix(f->name, STR("x-b3-")) ||
-		       str_eq(f->name, STR("forwarded")) || str_eq(f->name, STR("x-real-ip"));
-	}
-}
-
-static bool is_named(const struct wire *w, const struct head_field *f)
-{
-	for (size_t i = 0; i < w->n_named; i++)
-		if (str_eq(w->named[i], f->name))
-			return !is_protected(f);
-	return false;
-}
-
-/* Move what concerns the connection from h into w. */
-static bool split_fields(struct head *h, struct wire *w)
-{
-	size_t kept = 0;
-	bool ok = true;
-
-	for (size_t i = 0; i < h->n && ok; i++)
-		if (!read_wire_field(w, &h->fields[i], &ok))
-			h->fields[kept++] = h->fields[i];
-	h->n = kept;
-	if (w->n_named == 0)
-		return ok;
-	kept = 0;
-	for (size_t i = 0; i < h->n; i++)
-		if (!is_named(w, &h->fields[i]))
-			h->fields[kept++] = h->fields[i];
-	h->n = kept;
-	return ok;
-}
-
-/* 1*DIGIT up to 2^63 - 1. */
-static bool read_number(struct str s, uint64_t *ret)
-{
-	uint64_t v = 0;
-
-	if (s.n == 0)
-		return false;
-	for (size_t i = 0; i < s.n; i++) {
-		if (s.p[i] < '0' || s.p[i] > '9')
-			return false;
-		unsigned digit = (unsigned)(s.p[i] - '0');
-
-		if (v > ((uint64_t)INT64_MAX - digit) / 10)
-			return false;
-		v = v * 10 + digit;
-	}
-	*ret = v;
-	return true;
-}
-
-static bool keeps_alive(const struct head *h, const struct wire *w)
-{
-	return !w->close && (h->version != HEAD_VERSION_10 || w->keep_alive);
-}
-
-/* ---- request line ---------------------------------------------------------------------------------- */
+/* ---- request line -------------------------------------------------------- */
 
 static bool is_visible(struct str s)
 {
@@ -274,7 +80,7 @@ static enum h1_result read_request_line(struct h1_parser *p, struct str line, st
 	return read_version(p, str_skip(line, (size_t)two + 1), h);
 }
 
-/* ---- target and Host -------------------------------------------------------------------------------- */
+/* ---- target and Host ----------------------------------------------------- */
 
 static bool percent_ok(struct str path)
 {
@@ -293,7 +99,7 @@ static uint16_t port_or_default(uint16_t port, struct str scheme)
 	return str_eq(scheme, STR("https")) ? 443 : 80;
 }
 
-static enum h1_result check_host(struct h1_parser *p, const struct wire *w, struct head *h)
+static enum h1_result check_host(struct h1_parser *p, const struct h1_wire *w, struct head *h)
 {
 	struct str host;
 	uint16_t port;
@@ -307,7 +113,7 @@ static enum h1_result check_host(struct h1_parser *p, const struct wire *w, stru
 }
 
 /* The target names a host itself: Host must say the same (or nothing, in HTTP/1.0). */
-static enum h1_result check_same_host(struct h1_parser *p, const struct wire *w, struct head *h,
+static enum h1_result check_same_host(struct h1_parser *p, const struct h1_wire *w, struct head *h,
 				      struct str authority, uint16_t default_port)
 {
 	struct str host, other;
@@ -327,7 +133,7 @@ static enum h1_result check_same_host(struct h1_parser *p, const struct wire *w,
 	return H1_DONE;
 }
 
-static enum h1_result read_connect(struct h1_parser *p, const struct wire *w, struct head *h,
+static enum h1_result read_connect(struct h1_parser *p, const struct h1_wire *w, struct head *h,
 				   struct str target)
 {
 	struct str host;
@@ -342,7 +148,7 @@ static enum h1_result read_connect(struct h1_parser *p, const struct wire *w, st
 }
 
 /* "http://authority/path": what follows the authority becomes the path. */
-static enum h1_result read_absolute(struct h1_parser *p, const struct wire *w, struct head *h,
+static enum h1_result read_absolute(struct h1_parser *p, const struct h1_wire *w, struct head *h,
 				    struct str target)
 {
 	bool https = str_has_iprefix(target, STR("https://"));
@@ -365,7 +171,7 @@ static enum h1_result read_absolute(struct h1_parser *p, const struct wire *w, s
 	return check_same_host(p, w, h, str_take(rest, n), port_or_default(0, h->scheme));
 }
 
-static enum h1_result read_target(struct h1_parser *p, const struct wire *w, struct head *h,
+static enum h1_result read_target(struct h1_parser *p, const struct h1_wire *w, struct head *h,
 				  struct str target)
 {
 	ptrdiff_t fragment = str_find(target, '#');
@@ -387,10 +193,10 @@ static enum h1_result read_target(struct h1_parser *p, const struct wire *w, str
 	return percent_ok(target) ? H1_DONE : bad(p, 400, "bad_target");
 }
 
-/* ---- request framing --------------------------------------------------------------------------------- */
+/* ---- request framing ----------------------------------------------------- */
 
 /* Not exactly "chunked": 501 when only the coding is unknown, 400 when the length is in doubt. */
-static enum h1_result bad_coding(struct h1_parser *p, const struct wire *w)
+static enum h1_result bad_coding(struct h1_parser *p, const struct h1_wire *w)
 {
 	ptrdiff_t comma = str_rfind(w->coding, ',');
 	struct str last = str_trim(str_skip(w->coding, (size_t)(comma + 1)));
@@ -402,7 +208,7 @@ static enum h1_result bad_coding(struct h1_parser *p, const struct wire *w)
 	return bad(p, final ? 501 : 400, "bad_te");
 }
 
-static enum h1_result frame_request(struct h1_parser *p, const struct wire *w, struct head *h)
+static enum h1_result frame_request(struct h1_parser *p, const struct h1_wire *w, struct head *h)
 {
 	h->body = HEAD_BODY_NONE;
 	if (w->n_te > 0 && h->version == HEAD_VERSION_10)
@@ -415,18 +221,18 @@ static enum h1_result frame_request(struct h1_parser *p, const struct wire *w, s
 		h->body = HEAD_BODY_CHUNKED;
 	}
 	if (w->n_cl > 0) {
-		if (w->n_cl > 1 || !read_number(w->length, &h->content_length))
+		if (w->n_cl > 1 || !h1_read_number(w->length, &h->content_length))
 			return bad(p, 400, "bad_cl");
 		h->body = HEAD_BODY_LENGTH;
 	}
 	return H1_DONE;
 }
 
-static enum h1_result finish_request(struct h1_parser *p, const struct wire *w, struct head *h)
+static enum h1_result finish_request(struct h1_parser *p, const struct h1_wire *w, struct head *h)
 {
 	bool v11 = h->version != HEAD_VERSION_10;
 
-	h->keep_alive = keeps_alive(h, w);
+	h->keep_alive = h1_keeps_alive(h, w);
 	h->te_trailers = w->te_trailers && v11;
 	if (w->wants_upgrade && v11)
 		h->upgrade = w->upgrade;
@@ -438,11 +244,11 @@ static enum h1_result finish_request(struct h1_parser *p, const struct wire *w, 
 	return H1_DONE;
 }
 
-/* ---- both -------------------------------------------------------------------------------------------- */
+/* ---- both ---------------------------------------------------------------- */
 
 /* The private copy of a scanned head; the first line is cut off it. */
-static char *copy_head(const struct h1_scan *s, struct str in, struct arena *a, struct str *ret_line,
-		       char **ret_end)
+static char *copy_head(const struct h1_scan *s, struct str in, struct arena *a,
+		       struct str *ret_line, char **ret_end)
 {
 	size_t n = s->pos - s->start;
 	char *p = arena_alloc(a, n);
@@ -457,14 +263,14 @@ static char *copy_head(const struct h1_scan *s, struct str in, struct arena *a, 
 
 static enum h1_result parse_request(struct h1_parser *p, struct str in, struct head *h)
 {
-	struct wire w = { 0 };
+	struct h1_wire w = { 0 };
 	struct str line, target;
 	char *end, *fields = copy_head(&p->scan, in, h->arena, &line, &end);
 	enum h1_result r = read_request_line(p, line, h, &target);
 
 	if (r != H1_DONE)
 		return r;
-	if (!h1_read_fields(h, fields, end, p->scan.lines) || !split_fields(h, &w))
+	if (!h1_read_fields(h, fields, end, p->scan.lines) || !h1_split_fields(h, &w))
 		return bad(p, 400, "bad_field");
 	r = check_host(p, &w, h);
 	if (r == H1_DONE)
@@ -510,7 +316,7 @@ enum h1_result h1_parse_request(struct h1_parser *p, const struct h1_limits *lim
 	return done(p, ret_used);
 }
 
-/* ---- responses --------------------------------------------------------------------------------------- */
+/* ---- responses ----------------------------------------------------------- */
 
 static bool is_digit(char c)
 {
@@ -522,8 +328,8 @@ static bool read_status_line(struct str line, struct head *h)
 {
 	const char *p = line.p;
 
-	if (line.n < 12 || !str_has_prefix(line, STR("HTTP/1.")) || !is_digit(p[7]) || p[8] != ' ' ||
-	    !is_digit(p[9]) || !is_digit(p[10]) || !is_digit(p[11]) || p[9] == '0')
+	if (line.n < 12 || !str_has_prefix(line, STR("HTTP/1.")) || !is_digit(p[7]) ||
+	    p[8] != ' ' || !is_digit(p[9]) || !is_digit(p[10]) || !is_digit(p[11]) || p[9] == '0')
 		return false;
 	if (line.n > 12 && p[12] != ' ')
 		return false;
@@ -534,7 +340,7 @@ static bool read_status_line(struct str line, struct head *h)
 }
 
 /* One number, or the same one several times. */
-static bool read_same_numbers(const struct wire *w, uint64_t *ret)
+static bool read_same_numbers(const struct h1_wire *w, uint64_t *ret)
 {
 	struct str list = w->length, one;
 	uint64_t v;
@@ -543,7 +349,7 @@ static bool read_same_numbers(const struct wire *w, uint64_t *ret)
 	if (w->length_differs)
 		return false;
 	while (str_split(&list, ',', &one)) {
-		if (!read_number(str_trim(one), &v) || (!first && v != *ret))
+		if (!h1_read_number(str_trim(one), &v) || (!first && v != *ret))
 			return false;
 		*ret = v;
 		first = false;
@@ -558,7 +364,7 @@ static bool has_no_body(const struct head *h, struct str method)
 }
 
 /* A length that describes what is not there: HEAD and 304 may carry it on. */
-static void keep_described_length(const struct wire *w, struct head *h, struct str method)
+static void keep_described_length(const struct h1_wire *w, struct head *h, struct str method)
 {
 	if (w->n_cl == 0 || h->status < 200 || h->status == 204 || str_eq(method, STR("CONNECT")))
 		return;
@@ -566,7 +372,7 @@ static void keep_described_length(const struct wire *w, struct head *h, struct s
 		    arena_printf(h->arena, "%llu", (unsigned long long)h->content_length));
 }
 
-static bool frame_response(const struct wire *w, struct head *h, struct str method)
+static bool frame_response(const struct h1_wire *w, struct head *h, struct str method)
 {
 	if (w->n_te > 0 && (w->n_cl > 0 || w->n_te > 1 || h->version == HEAD_VERSION_10 ||
 			    !str_ieq(w->coding, STR("chunked"))))
@@ -587,14 +393,14 @@ static bool frame_response(const struct wire *w, struct head *h, struct str meth
 
 static bool parse_response(struct h1_parser *p, struct str in, struct str method, struct head *h)
 {
-	struct wire w = { 0 };
+	struct h1_wire w = { 0 };
 	struct str line;
 	char *end, *fields = copy_head(&p->scan, in, h->arena, &line, &end);
 
 	if (!read_status_line(line, h) || !h1_read_fields(h, fields, end, p->scan.lines) ||
-	    !split_fields(h, &w) || !frame_response(&w, h, method))
+	    !h1_split_fields(h, &w) || !frame_response(&w, h, method))
 		return false;
-	h->keep_alive = keeps_alive(h, &w) && h->body != HEAD_BODY_UNTIL_CLOSE;
+	h->keep_alive = h1_keeps_alive(h, &w) && h->body != HEAD_BODY_UNTIL_CLOSE;
 	if (h->status == 101)
 		h->upgrade = w.upgrade;
 	return true;

@@ -11,8 +11,8 @@
 #define FIELDS_SPARE 12                 /* room for what the proxy adds */
 
 /* Did the clean bytes before q, or q itself, cross a limit? The limit that stands first is told. */
-static enum h1_scanned check_limits(const struct h1_scan *s, const struct h1_scan_rules *r, size_t q,
-				    size_t n)
+static enum h1_scanned check_limits(const struct h1_scan *s, const struct h1_scan_rules *r,
+				    size_t q, size_t n)
 {
 	size_t head_at = s->start + r->lim->head_max;
 	size_t line_at = s->line + r->lim->line_max;
@@ -39,7 +39,8 @@ static enum h1_scanned end_line(struct h1_scan *s, const struct h1_scan_rules *r
 		s->start = s->pos;
 		return H1_SCANNED_MORE;
 	}
-	return ++s->lines > r->first_lines + r->lim->fields_max ? H1_SCANNED_FIELDS : H1_SCANNED_MORE;
+	return ++s->lines > r->first_lines + r->lim->fields_max ? H1_SCANNED_FIELDS
+								: H1_SCANNED_MORE;
 }
 
 enum h1_scanned h1_scan_head(struct h1_scan *s, const struct h1_scan_rules *rules, struct str in)
@@ -66,7 +67,7 @@ enum h1_scanned h1_scan_head(struct h1_scan *s, const struct h1_scan_rules *rule
 	return got;
 }
 
-/* ---- field lines ---------------------------------------------------------------------------------- */
+/* ---- field lines --------------------------------------------------------- */
 
 /* Lower-cases the name at p in place; its end, or NULL when it is no token with a colon behind. */
 static char *read_name(char *p)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * h1_write: heads in canonical form (lower-case names, one space, CRLF, framing from head.body alone).
- * Layer http; owns nothing. Whatever codec a head came from, h1_*_size checks each string again before
- * anything is written: a head that could be read in two ways does not get out.
+ * h1_write: heads in canonical form (lower-case names, one space, CRLF, framing from head.body
+ * alone). Layer http; owns nothing. Whatever codec a head came from, h1_*_size checks each string
+ * again before anything is written: a head that could be read in two ways does not get out.
  */
 #include "http/h1.h"
 
@@ -10,10 +10,12 @@
 #include "http/h1_priv.h"
 
 #define NUMBER_MAX 20                   /* decimal digits of a uint64_t */
-/* "content-length: N", "expect: 100-continue", "te: trailers", "connection: close, te, upgrade" … */
+/*
+ * "content-length: N", "expect: 100-continue", "te: trailers", "connection: close, te, upgrade" …
+ */
 #define FRAMING_MAX 160
 
-/* ---- checks ----------------------------------------------------------------------------------------- */
+/* ---- checks -------------------------------------------------------------- */
 
 static bool is_lower_token(struct str s)
 {
@@ -105,7 +107,7 @@ size_t h1_response_size(const struct head *h)
 	return n + reason + h->upgrade.n + FRAMING_MAX;
 }
 
-/* ---- writing ---------------------------------------------------------------------------------------- */
+/* ---- writing ------------------------------------------------------------- */
 
 static char *put(char *out, struct str s)
 {
@@ -254,7 +256,7 @@ size_t h1_write_response(const struct head *h, bool close, bool to_http10, char 
 	return (size_t)(out - start);
 }
 
-/* ---- chunks ----------------------------------------------------------------------------------------- */
+/* ---- chunks -------------------------------------------------------------- */
 
 size_t h1_write_chunk_head(uint64_t n, char out[static H1_CHUNK_HEAD_MAX])
 {

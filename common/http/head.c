@@ -105,7 +105,7 @@ void head_init(struct head *h, struct arena *a)
 	*h = (struct head){ .arena = a };
 }
 
-/* ---- reading ------------------------------------------------------------------------------------ */
+/* ---- reading ------------------------------------------------------------- */
 
 static bool field_is(const struct head_field *f, enum head_id id, struct str lower_name)
 {
@@ -167,7 +167,7 @@ struct str head_joined(const struct head *h, struct str lower_name)
 	return str_from(out, n - 1);
 }
 
-/* ---- changing ----------------------------------------------------------------------------------- */
+/* ---- changing ------------------------------------------------------------ */
 
 static void add(struct head *h, enum head_id id, struct str name, struct str value)
 {
@@ -234,7 +234,7 @@ size_t head_remove_id(struct head *h, enum head_id id)
 	return remove_all(h, id, id_names[id], 0);
 }
 
-/* ---- what a string may hold ----------------------------------------------------------------------- */
+/* ---- what a string may hold ---------------------------------------------- */
 
 const uint8_t head_token_lower[256] = {
 	['!'] = '!', ['#'] = '#', ['$'] = '$', ['%'] = '%', ['&'] = '&', ['\''] = '\'', ['*'] = '*',
@@ -266,7 +266,8 @@ static bool is_ctl(uint8_t c)
 const char *head_find_ctl(const char *p, const char *end)
 {
 #ifdef __SSE2__
-	const __m128i low = _mm_set1_epi8(0x1f), tab = _mm_set1_epi8('\t'), del = _mm_set1_epi8(0x7f);
+	const __m128i low = _mm_set1_epi8(0x1f), del = _mm_set1_epi8(0x7f);
+	const __m128i tab = _mm_set1_epi8('\t');
 
 	for (; end - p >= 16; p += 16) {
 		__m128i x = _mm_loadu_si128((const __m128i *)(const void *)p);
@@ -290,30 +291,69 @@ bool head_is_value(struct str s)
 
 const char *head_reason(unsigned status)
 {
-	static const struct { unsigned status; const char *reason; } reasons[] = {
-		{ 100, "Continue" }, { 101, "Switching Protocols" }, { 102, "Processing" },
-		{ 103, "Early Hints" }, { 200, "OK" }, { 201, "Created" }, { 202, "Accepted" },
-		{ 203, "Non-Authoritative Information" }, { 204, "No Content" },
-		{ 205, "Reset Content" }, { 206, "Partial Content" }, { 207, "Multi-Status" },
-		{ 208, "Already Reported" }, { 226, "IM Used" }, { 300, "Multiple Choices" },
-		{ 301, "Moved Permanently" }, { 302, "Found" }, { 303, "See Other" },
-		{ 304, "Not Modified" }, { 305, "Use Proxy" }, { 307, "Temporary Redirect" },
-		{ 308, "Permanent Redirect" }, { 400, "Bad Request" }, { 401, "Unauthorized" },
-		{ 402, "Payment Required" }, { 403, "Forbidden" }, { 404, "Not Found" },
-		{ 405, "Method Not Allowed" }, { 406, "Not Acceptable" },
-		{ 407, "Proxy Authentication Required" }, { 408, "Request Timeout" },
-		{ 409, "Conflict" }, { 410, "Gone" }, { 411, "Length Required" },
-		{ 412, "Precondition Failed" }, { 413, "Content Too Large" },
-		{ 414, "URI Too Long" }, { 415, "Unsupported Media Type" },
-		{ 416, "Range Not Satisfiable" }, { 417, "Expectation Failed" },
-		{ 421, "Misdirected Request" }, { 422, "Unprocessable Content" }, { 423, "Locked" },
-		{ 424, "Failed Dependency" }, { 425, "Too Early" }, { 426, "Upgrade Required" },
-		{ 428, "Precondition Required" }, { 429, "Too Many Requests" },
-		{ 431, "Request Header Fields Too Large" }, { 451, "Unavailable For Legal Reasons" },
-		{ 500, "Internal Server Error" }, { 501, "Not Implemented" }, { 502, "Bad Gateway" },
-		{ 503, "Service Unavailable" }, { 504, "Gateway Timeout" },
-		{ 505, "HTTP Version Not Supported" }, { 506, "Variant Also Negotiates" },
-		{ 507, "Insufficient Storage" }, { 508, "Loop Detected" },
+	static const struct {
+		unsigned status;
+		const char *reason;
+	} reasons[] = {
+		{ 100, "Continue" },
+		{ 101, "Switching Protocols" },
+		{ 102, "Processing" },
+		{ 103, "Early Hints" },
+		{ 200, "OK" },
+		{ 201, "Created" },
+		{ 202, "Accepted" },
+		{ 203, "Non-Authoritative Information" },
+		{ 204, "No Content" },
+		{ 205, "Reset Content" },
+		{ 206, "Partial Content" },
+		{ 207, "Multi-Status" },
+		{ 208, "Already Reported" },
+		{ 226, "IM Used" },
+		{ 300, "Multiple Choices" },
+		{ 301, "Moved Permanently" },
+		{ 302, "Found" },
+		{ 303, "See Other" },
+		{ 304, "Not Modified" },
+		{ 305, "Use Proxy" },
+		{ 307, "Temporary Redirect" },
+		{ 308, "Permanent Redirect" },
+		{ 400, "Bad Request" },
+		{ 401, "Unauthorized" },
+		{ 402, "Payment Required" },
+		{ 403, "Forbidden" },
+		{ 404, "Not Found" },
+		{ 405, "Method Not Allowed" },
+		{ 406, "Not Acceptable" },
+		{ 407, "Proxy Authentication Required" },
+		{ 408, "Request Timeout" },
+		{ 409, "Conflict" },
+		{ 410, "Gone" },
+		{ 411, "Length Required" },
+		{ 412, "Precondition Failed" },
+		{ 413, "Content Too Large" },
+		{ 414, "URI Too Long" },
+		{ 415, "Unsupported Media Type" },
+		{ 416, "Range Not Satisfiable" },
+		{ 417, "Expectation Failed" },
+		{ 421, "Misdirected Request" },
+		{ 422, "Unprocessable Content" },
+		{ 423, "Locked" },
+		{ 424, "Failed Dependency" },
+		{ 425, "Too Early" },
+		{ 426, "Upgrade Required" },
+		{ 428, "Precondition Required" },
+		{ 429, "Too Many Requests" },
+		{ 431, "Request Header Fields Too Large" },
+		{ 451, "Unavailable For Legal Reasons" },
+		{ 500, "Internal Server Error" },
+		{ 501, "Not Implemented" },
+		{ 502, "Bad Gateway" },
+		{ 503, "Service Unavailable" },
+		{ 504, "Gateway Timeout" },
+		{ 505, "HTTP Version Not Supported" },
+		{ 506, "Variant Also Negotiates" },
+		{ 507, "Insufficient Storage" },
+		{ 508, "Loop Detected" },
 		{ 511, "Network Authentication Required" },
 	};
 

@@ -49,7 +49,7 @@ struct head {
 	struct str method;
 	struct str scheme;              /* "http" unless the target said otherwise */
 	struct str authority;           /* Host or :authority as sent, port included */
-	struct str path;                /* origin-form with query; "*" for OPTIONS *; empty for CONNECT */
+	struct str path;                /* origin-form and query; "*" for OPTIONS; CONNECT: empty */
 	/* response */
 	unsigned status;
 	struct str reason;
@@ -58,7 +58,7 @@ struct head {
 	size_t n, cap;
 	enum head_body body;
 	uint64_t content_length;        /* when body is HEAD_BODY_LENGTH */
-	struct str upgrade;             /* protocol asked for (request) or taken (101), else empty */
+	struct str upgrade;             /* protocol asked for, or taken (101), else empty */
 	bool expect_continue;
 	bool keep_alive;                /* of the connection that it came from */
 	bool te_trailers;
@@ -69,7 +69,9 @@ void head_init(struct head *h, struct arena *a);
 struct head_field *head_find(const struct head *h, enum head_id id);
 struct head_field *head_find_name(const struct head *h, struct str lower_name);
 struct str head_value(const struct head *h, enum head_id id);   /* STR_NULL when absent */
-/* All values of a repeated field joined by ",": borrowed when single, made in the arena when not. */
+/*
+ * All values of a repeated field joined by ",": borrowed when single, made in the arena when not.
+ */
 struct str head_joined(const struct head *h, struct str lower_name);
 /* Append; name must be lower case and outlive the head, as must value. */
 void head_add(struct head *h, struct str lower_name, struct str value);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * url: authorities, queries and the one normal form of a path. Layer http; owns nothing.
- * The normal form is what routing and policy look at and what is forwarded (istio-semantics 2.11.18).
+ * The normal form is what routing and policy look at and what is forwarded
+ * (istio-semantics 2.11.18).
  */
 #include "http/url.h"
 
@@ -9,7 +10,7 @@
 
 #define HOST_MAX 255
 
-/* ---- authorities ---------------------------------------------------------------------------------- */
+/* ---- authorities --------------------------------------------------------- */
 
 /* RFC 3986 reg-name without sub-delims and percent signs: those hosts do not exist, tricks do. */
 static bool is_host_char(char c)
@@ -78,7 +79,7 @@ bool url_split_authority(struct str authority, struct str *ret_host, uint16_t *r
 	return true;
 }
 
-/* ---- queries -------------------------------------------------------------------------------------- */
+/* ---- queries ------------------------------------------------------------- */
 
 void url_split_query(struct str target, struct str *ret_path, struct str *ret_query)
 {
@@ -105,7 +106,7 @@ bool url_query_get(struct str query, struct str name, struct str *ret_value)
 	return false;
 }
 
-/* ---- paths ---------------------------------------------------------------------------------------- */
+/* ---- paths --------------------------------------------------------------- */
 
 static int hex_digit(char c)
 {
@@ -165,7 +166,8 @@ static size_t decode(struct str path, enum url_normalize how, char *out)
 		} else if (c >= 0 && is_unreserved(c)) {
 			out[n++] = (char)c;
 			p += 2;
-		} else if (how == URL_NORMALIZE_DECODE_AND_MERGE_SLASHES && (c == '/' || c == '\\')) {
+		} else if (how == URL_NORMALIZE_DECODE_AND_MERGE_SLASHES &&
+			   (c == '/' || c == '\\')) {
 			out[n++] = '/';
 			p += 2;
 		} else {

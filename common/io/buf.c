@@ -32,7 +32,7 @@ struct buf_block {
 	char data[];
 };
 
-/* ---- spare blocks of this thread -------------------------------------------------------------- */
+/* ---- spare blocks of this thread ----------------------------------------- */
 
 static _Thread_local struct buf_block *spare;
 static _Thread_local unsigned n_spare;
@@ -117,7 +117,7 @@ static char *block_end(struct buf_block *b)
 	return b->data + b->off + b->len;
 }
 
-/* ---- the queue ---------------------------------------------------------------------------------- */
+/* ---- the queue ----------------------------------------------------------- */
 
 static void chain(struct buf *b, struct buf_block *k)
 {
@@ -269,7 +269,8 @@ void buf_move(struct buf *to, struct buf *from)
 		buf_init(from);
 		return;
 	}
-	while (from->head && from->head->len <= COPY_BELOW && from->head->len <= block_room(to->tail)) {
+	while (from->head && from->head->len <= COPY_BELOW &&
+	       from->head->len <= block_room(to->tail)) {
 		struct buf_block *k = from->head;
 
 		memcpy(block_end(to->tail), k->data + k->off, k->len);
@@ -317,7 +318,7 @@ struct str buf_pullup(struct buf *b, size_t max)
 
 	if (b->n == 0 || b->head->len >= want)
 		return buf_peek(b);
-	/* Twice the size, so that a head that arrives in many pieces is not copied once for each. */
+	/* Twice the size: a head that arrives in many pieces is not copied once for each. */
 	struct buf_block *all = 2 * want <= PAYLOAD ? block_get() : block_big(2 * want);
 
 	while (all->len < want) {
@@ -355,11 +356,11 @@ int buf_iov(const struct buf *b, struct iovec *iov, int max)
 
 	for (struct buf_block *k = b->head; k && n < max; k = k->next)
 		if (k->len > 0)
-			iov[n++] = (struct iovec){ .iov_base = k->data + k->off, .iov_len = k->len };
+			iov[n++] = (struct iovec){ k->data + k->off, k->len };
 	return n;
 }
 
-/* ---- descriptors -------------------------------------------------------------------------------- */
+/* ---- descriptors --------------------------------------------------------- */
 
 /* Where the next read goes: the tail's room, then fresh blocks, together at most max bytes. */
 struct read_plan {

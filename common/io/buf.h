@@ -26,7 +26,10 @@ void buf_append(struct buf *b, const void *p, size_t n);
 void buf_append_str(struct buf *b, struct str s);
 /* Put a few bytes in front (a frame header): free of copies while the first block has headroom. */
 void buf_prepend(struct buf *b, const void *p, size_t n);
-/* Room for at least n contiguous bytes at the end (n <= BUF_BLOCK_BYTES); then commit what was used. */
+/*
+ * Room for at least n contiguous bytes at the end (n <= BUF_BLOCK_BYTES); then commit what was
+ * used.
+ */
 char *buf_reserve(struct buf *b, size_t n, size_t *ret_room);
 void buf_commit(struct buf *b, size_t n);
 void buf_consume(struct buf *b, size_t n);              /* drop from the front */
@@ -49,7 +52,10 @@ int buf_iov(const struct buf *b, struct iovec *iov, int max);
  * behind it are told by the next call.
  */
 ssize_t buf_read_fd(struct buf *b, int fd, size_t max);
-/* Write until all is gone or the descriptor is full; bytes moved, -EAGAIN: none, -errno. No SIGPIPE. */
+/*
+ * Write until all is gone or the descriptor is full; bytes moved, -EAGAIN: none, -errno. No
+ * SIGPIPE.
+ */
 ssize_t buf_write_fd(struct buf *b, int fd);
 /* Give this thread's spare blocks back to the system; done by itself when a thread ends. */
 void buf_trim(void);

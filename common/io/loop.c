@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * loop: one thread's event loop over libevent's core. Layer io; with buf.c's sockets the only place
- * that waits. Owns the event base, the queue of posts and its eventfd, the wheel of deadlines, and the
- * lists of deferred work and frees.
+ * that waits. Owns the event base, the queue of posts and its eventfd, the wheel of deadlines, and
+ * the lists of deferred work and frees.
  *
  * The clock is read at the first callback of a turn (that is loop_now_us) and after each callback:
  * the difference tells which callback was slow.
@@ -85,7 +85,7 @@ static void splice(struct list *to, struct list *from)
 	list_init(from);
 }
 
-/* ---- time --------------------------------------------------------------------------------------- */
+/* ---- time ---------------------------------------------------------------- */
 
 uint64_t loop_now_us(const struct loop *l)
 {
@@ -125,7 +125,7 @@ void loop_late(const struct loop *l, uint64_t *ret_count, uint64_t *ret_us)
 	*ret_us = atomic_load_explicit(&l->late_us, memory_order_relaxed);
 }
 
-/* ---- descriptors -------------------------------------------------------------------------------- */
+/* ---- descriptors --------------------------------------------------------- */
 
 static void on_fd(evutil_socket_t fd, short what, void *arg)
 {
@@ -138,7 +138,8 @@ static void on_fd(evutil_socket_t fd, short what, void *arg)
 	callback_ended(l);
 }
 
-void loop_fd_init(struct loop_fd *f, struct loop *l, int fd, unsigned want, loop_fd_fn fn, void *arg)
+void loop_fd_init(struct loop_fd *f, struct loop *l, int fd, unsigned want, loop_fd_fn fn,
+		  void *arg)
 {
 	f->loop = l;
 	f->fn = fn;
@@ -174,7 +175,7 @@ void loop_fd_done(struct loop_fd *f)
 	f->loop = NULL;
 }
 
-/* ---- timers ------------------------------------------------------------------------------------- */
+/* ---- timers -------------------------------------------------------------- */
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
@@ -224,7 +225,7 @@ void loop_timer_done(struct loop_timer *t)
 	t->loop = NULL;
 }
 
-/* ---- the wheel ---------------------------------------------------------------------------------- */
+/* ---- the wheel ----------------------------------------------------------- */
 
 static struct list *wheel_slot(struct loop *l, uint64_t tick)
 {
@@ -331,7 +332,7 @@ void loop_deadline_done(struct loop_deadline *d)
 	d->loop = NULL;
 }
 
-/* ---- signals ------------------------------------------------------------------------------------ */
+/* ---- signals ------------------------------------------------------------- */
 
 static void on_signal(evutil_socket_t signo, short what, void *arg)
 {
@@ -353,7 +354,7 @@ void loop_on_signal(struct loop *l, int signo, loop_signal_fn fn, void *arg)
 	kv_assert(event_add(&s->ev, NULL) == 0);
 }
 
-/* ---- posts -------------------------------------------------------------------------------------- */
+/* ---- posts --------------------------------------------------------------- */
 
 static void wake(struct loop *l)
 {
@@ -424,7 +425,7 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
 	run_posts(l);
 }
 
-/* ---- deferred work and frees -------------------------------------------------------------------- */
+/* ---- deferred work and frees --------------------------------------------- */
 
 void loop_later_init(struct loop_later *w, loop_fn fn, void *arg)
 {
@@ -483,7 +484,7 @@ static void run_frees(struct loop *l)
 	l->n_frees = 0;
 }
 
-/* ---- life --------------------------------------------------------------------------------------- */
+/* ---- life ---------------------------------------------------------------- */
 
 static struct event_base *base_new(void)
 {
@@ -491,7 +492,8 @@ static struct event_base *base_new(void)
 
 	kv_assert(cfg);
 	/* One thread owns it; the environment does not get to choose the back end. */
-	kv_assert(event_config_set_flag(cfg, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_IGNORE_ENV) == 0);
+	kv_assert(event_config_set_flag(cfg, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_IGNORE_ENV) ==
+		  0);
 	struct event_base *base = event_base_new_with_config(cfg);
 
 	event_config_free(cfg);
@@ -511,7 +513,8 @@ struct loop *loop_new(void)
 	loop_timer_init(&l->wheel_timer, l, on_wheel, l);
 	l->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	kv_assert(l->wake_fd >= 0);
-	kv_assert(event_assign(&l->wake_ev, l->base, l->wake_fd, EV_READ | EV_PERSIST, on_wake, l) == 0);
+	kv_assert(event_assign(&l->wake_ev, l->base, l->wake_fd, EV_READ | EV_PERSIST, on_wake,
+			       l) == 0);
 	kv_assert(event_add(&l->wake_ev, NULL) == 0);
 	return l;
 }

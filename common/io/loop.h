@@ -30,10 +30,12 @@ void loop_stop(struct loop *l);                 /* from any thread; ends after t
 uint64_t loop_now_us(const struct loop *l);     /* monotonic, read once per turn */
 struct event_base *loop_base(struct loop *l);   /* for evhttp and evdns only */
 
-/* ---- descriptors: level-triggered, persistent ------------------------------------------- */
+/* ---- descriptors: level-triggered, persistent ---------------------------- */
 #define LOOP_READ 0x1u
 #define LOOP_WRITE 0x2u
-/* Called once for reading and once for writing; a hang-up or an error shows as whatever is wanted. */
+/*
+ * Called once for reading and once for writing; a hang-up or an error shows as whatever is wanted.
+ */
 typedef void (*loop_fd_fn)(void *arg, unsigned what);
 struct loop_fd {
 	struct loop *loop;
@@ -43,11 +45,12 @@ struct loop_fd {
 	unsigned want;
 };
 /* The descriptor stays the caller's. want: LOOP_READ | LOOP_WRITE, may be 0. */
-void loop_fd_init(struct loop_fd *f, struct loop *l, int fd, unsigned want, loop_fd_fn fn, void *arg);
+void loop_fd_init(struct loop_fd *f, struct loop *l, int fd, unsigned want, loop_fd_fn fn,
+		  void *arg);
 void loop_fd_want(struct loop_fd *f, unsigned want);    /* costs nothing when unchanged */
 void loop_fd_done(struct loop_fd *f);                   /* before close(fd); harmless twice */
 
-/* ---- timers: one shot, re-armed by hand ---------------------------------------------------- */
+/* ---- timers: one shot, re-armed by hand ---------------------------------- */
 typedef void (*loop_timer_fn)(void *arg);
 struct loop_timer {
 	struct loop *loop;
@@ -61,7 +64,10 @@ void loop_timer_set(struct loop_timer *t, uint64_t after_us);   /* (re-)arms */
 void loop_timer_stop(struct loop_timer *t);
 void loop_timer_done(struct loop_timer *t);
 
-/* Coarse deadlines for many objects: a wheel of 100 ms ticks; setting costs one store when it moves later. */
+/*
+ * Coarse deadlines for many objects: a wheel of 100 ms ticks; setting costs one store when it moves
+ * later.
+ */
 struct loop_deadline {
 	struct list node;
 	struct loop *loop;
@@ -74,11 +80,11 @@ void loop_deadline_init(struct loop_deadline *d, struct loop *l, loop_timer_fn f
 void loop_deadline_set(struct loop_deadline *d, uint64_t at_us);        /* absolute; 0 clears */
 void loop_deadline_done(struct loop_deadline *d);
 
-/* ---- signals: in one loop of the process only ---------------------------------------------- */
+/* ---- signals: in one loop of the process only ---------------------------- */
 typedef void (*loop_signal_fn)(void *arg, int signo);
 void loop_on_signal(struct loop *l, int signo, loop_signal_fn fn, void *arg);
 
-/* ---- work ---------------------------------------------------------------------------------- */
+/* ---- work ---------------------------------------------------------------- */
 typedef void (*loop_fn)(void *arg);
 /* From any thread: run fn(arg) in the loop's thread. Order per posting thread is kept. */
 void loop_post(struct loop *l, loop_fn fn, void *arg);
@@ -90,7 +96,9 @@ struct loop_later {
 };
 void loop_later_init(struct loop_later *w, loop_fn fn, void *arg);
 void loop_later(struct loop *l, struct loop_later *w);          /* harmless when already queued */
-/* The same in the next turn, after descriptors were looked at; the loop does not sleep until then. */
+/*
+ * The same in the next turn, after descriptors were looked at; the loop does not sleep until then.
+ */
 void loop_next(struct loop *l, struct loop_later *w);
 void loop_later_done(struct loop_later *w);
 /* Own thread: fn(p) at the very end of this turn. */

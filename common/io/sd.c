@@ -86,7 +86,7 @@ void sd_ready_fd(int fd)
 	ready_fd = fd;
 }
 
-/* ---- watchdog ------------------------------------------------------------------------------------ */
+/* ---- watchdog ------------------------------------------------------------ */
 
 static struct loop_timer watchdog;
 static uint64_t watchdog_us;
@@ -111,7 +111,7 @@ void sd_watchdog_stop(void)
 	loop_timer_done(&watchdog);
 }
 
-/* ---- sockets and units --------------------------------------------------------------------------- */
+/* ---- sockets and units --------------------------------------------------- */
 
 int sd_listen_fd(const char *name)
 {

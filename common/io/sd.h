@@ -10,14 +10,17 @@
 
 void sd_ready(const char *fmt_status, ...) __attribute__((format(printf, 1, 2)));
 void sd_status(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-void sd_reloading(void);                        /* RELOADING=1 with MONOTONIC_USEC; end with sd_ready */
+void sd_reloading(void);                /* RELOADING=1 with MONOTONIC_USEC; end with sd_ready */
 void sd_stopping(void);
 /* Feed the watchdog from l at half of its interval; nothing without WATCHDOG_USEC. */
 void sd_watchdog_start(struct loop *l);
 void sd_watchdog_stop(void);                    /* before that loop is freed */
 /* Descriptor passed under that FileDescriptorName=, or -1. */
 int sd_listen_fd(const char *name);
-/* The system unit of a process (0: own); false when it is in none (user manager counts as that unit). */
+/*
+ * The system unit of a process (0: own); false when it is in none (user manager counts as that
+ * unit).
+ */
 bool sd_unit_of(pid_t pid, char *buf, size_t n);
 /* The same for the process at the other end of a Unix socket. */
 bool sd_unit_of_peer(int fd, char *buf, size_t n);

@@ -23,11 +23,12 @@
 #include "io/sd.h"
 
 #define BACKLOG 4096
-#define IP6T_SO_ORIGINAL_DST_ 80        /* linux/netfilter_ipv6/ip6_tables.h does not go with netinet/in.h */
+/* linux/netfilter_ipv6/ip6_tables.h cannot be included together with netinet/in.h. */
+#define IP6T_SO_ORIGINAL_DST_ 80
 #define PEER_GROUPS_MAX 65536
 #define GROUP_BUF_MAX (1u << 20)
 
-/* ---- addresses ---------------------------------------------------------------------------------- */
+/* ---- addresses ----------------------------------------------------------- */
 
 static bool parse_unix(struct str s, struct sock_addr *ret)
 {
@@ -152,12 +153,13 @@ bool sock_addr_is_loopback(const struct sock_addr *a)
 	if (a->sa.sa_family == AF_INET6) {
 		const struct in6_addr *ip = &a->in6.sin6_addr;
 
-		return IN6_IS_ADDR_LOOPBACK(ip) || (IN6_IS_ADDR_V4MAPPED(ip) && ip->s6_addr[12] == 127);
+		return IN6_IS_ADDR_LOOPBACK(ip) ||
+		       (IN6_IS_ADDR_V4MAPPED(ip) && ip->s6_addr[12] == 127);
 	}
 	return a->sa.sa_family == AF_UNIX;
 }
 
-/* ---- listening ---------------------------------------------------------------------------------- */
+/* ---- listening ----------------------------------------------------------- */
 
 static int set_one(int fd, int level, int option)
 {
@@ -183,13 +185,15 @@ int sock_listen_tcp(const struct sock_addr *a, unsigned flags, struct err *err)
 
 	sock_addr_text(a, text);
 	if (a->len == 0 || (a->sa.sa_family != AF_INET && a->sa.sa_family != AF_INET6))
-		return err_set(err, -EAFNOSUPPORT, "cannot listen on %s: it is no TCP address", text);
+		return err_set(err, -EAFNOSUPPORT, "cannot listen on %s: it is no TCP address",
+			       text);
 	int fd = socket(a->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
 		return err_set(err, -errno, "cannot make a socket for %s: %s", text,
 			       err_code_name(-errno));
-	if (tune_listener(fd, a, flags) < 0 || bind(fd, &a->sa, a->len) < 0 || listen(fd, BACKLOG) < 0) {
+	if (tune_listener(fd, a, flags) < 0 || bind(fd, &a->sa, a->len) < 0 ||
+	    listen(fd, BACKLOG) < 0) {
 		int code = -errno;
 
 		close(fd);
@@ -207,7 +211,8 @@ static int remove_stale(const char *path, const struct sock_addr *a, struct err 
 		return errno == ENOENT ? 0 : err_set(err, -errno, "cannot look at %s: %s", path,
 						     err_code_name(-errno));
 	if (!S_ISSOCK(st.st_mode))
-		return err_set(err, -EEXIST, "cannot listen on %s: a file that is no socket is there", path);
+		return err_set(err, -EEXIST,
+			       "cannot listen on %s: a file that is no socket is there", path);
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
@@ -216,7 +221,8 @@ static int remove_stale(const char *path, const struct sock_addr *a, struct err 
 
 	close(fd);
 	if (!stale)
-		return err_set(err, -EADDRINUSE, "cannot listen on %s: another process serves it", path);
+		return err_set(err, -EADDRINUSE, "cannot listen on %s: another process serves it",
+			       path);
 	if (unlink(path) < 0 && errno != ENOENT)
 		return err_set(err, -errno, "cannot remove the stale socket %s: %s", path,
 			       err_code_name(-errno));
@@ -239,8 +245,10 @@ int sock_listen_unix(const char *path, mode_t mode, gid_t gid, struct err *err)
 	struct sock_addr a = { 0 };
 
 	if (path[0] != '/' || !parse_unix(str_c(path), &a))
-		return err_set(err, -EINVAL, "cannot listen on %s: the path must be absolute and shorter "
-			       "than %zu bytes", path, sizeof(a.un.sun_path));
+		return err_set(err, -EINVAL,
+			       "cannot listen on %s: the path must be absolute and shorter "
+			       "than %zu bytes",
+			       path, sizeof(a.un.sun_path));
 	int r = remove_stale(path, &a, err);
 
 	if (r < 0)
@@ -259,7 +267,7 @@ int sock_listen_unix(const char *path, mode_t mode, gid_t gid, struct err *err)
 	return fd;
 }
 
-/* ---- connections -------------------------------------------------------------------------------- */
+/* ---- connections --------------------------------------------------------- */
 
 static bool is_tcp(const struct sock_addr *a)
 {
@@ -275,8 +283,8 @@ int sock_connect(const struct sock_addr *a, struct err *err)
 	int fd = socket(a->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
-		return err_set(err, -errno, "cannot make a socket for %s: %s", sock_addr_text(a, text),
-			       err_code_name(-errno));
+		return err_set(err, -errno, "cannot make a socket for %s: %s",
+			       sock_addr_text(a, text), err_code_name(-errno));
 	if (is_tcp(a))
 		set_one(fd, IPPROTO_TCP, TCP_NODELAY);
 	if (connect(fd, &a->sa, a->len) < 0 && errno != EINPROGRESS) {
@@ -294,8 +302,10 @@ int sock_connect_unix(const char *path, struct err *err)
 	struct sock_addr a = { 0 };
 
 	if (path[0] != '/' || !parse_unix(str_c(path), &a))
-		return err_set(err, -EINVAL, "cannot connect to %s: the path must be absolute and shorter "
-			       "than %zu bytes", path, sizeof(a.un.sun_path));
+		return err_set(err, -EINVAL,
+			       "cannot connect to %s: the path must be absolute and shorter "
+			       "than %zu bytes",
+			       path, sizeof(a.un.sun_path));
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
@@ -365,14 +375,14 @@ bool sock_original_dst(int fd, struct sock_addr *ret)
 	bool v6 = local.sa.sa_family == AF_INET6 && !IN6_IS_ADDR_V4MAPPED(&local.in6.sin6_addr);
 
 	*ret = (struct sock_addr){ .len = v6 ? sizeof(ret->in6) : sizeof(ret->in) };
-	if (getsockopt(fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IP6T_SO_ORIGINAL_DST_ : SO_ORIGINAL_DST,
-		       &ret->sa, &ret->len) < 0)
+	if (getsockopt(fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP,
+		       v6 ? IP6T_SO_ORIGINAL_DST_ : SO_ORIGINAL_DST, &ret->sa, &ret->len) < 0)
 		return false;
 	/* A connection that conntrack knows but nobody redirected has our own address here. */
 	return !sock_addr_eq(ret, &local);
 }
 
-/* ---- peers of Unix sockets ---------------------------------------------------------------------- */
+/* ---- peers of Unix sockets ----------------------------------------------- */
 
 int sock_peer_cred(int fd, struct sock_peer *ret)
 {

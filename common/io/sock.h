@@ -38,7 +38,8 @@ const char *sock_addr_text(const struct sock_addr *a, char buf[static SOCK_ADDR_
 const char *sock_addr_host(const struct sock_addr *a, char buf[static SOCK_ADDR_TEXT_MAX]);
 uint16_t sock_addr_port(const struct sock_addr *a);
 bool sock_addr_eq(const struct sock_addr *a, const struct sock_addr *b);
-bool sock_addr_is_loopback(const struct sock_addr *a);  /* 127/8, ::1, also mapped; any Unix address */
+/* 127/8, ::1, also mapped; any Unix address. */
+bool sock_addr_is_loopback(const struct sock_addr *a);
 
 #define SOCK_REUSEPORT 0x1u
 /*
@@ -51,10 +52,11 @@ int sock_listen_tcp(const struct sock_addr *a, unsigned flags, struct err *err);
  * set (gid (gid_t)-1: leave). A file that is no socket, or that somebody serves, is an error.
  */
 int sock_listen_unix(const char *path, mode_t mode, gid_t gid, struct err *err);
-int sock_connect(const struct sock_addr *a, struct err *err);          /* in progress or done */
-int sock_connect_unix(const char *path, struct err *err);              /* blocking connect, then non-blocking */
-int sock_accept(int fd, struct sock_addr *ret_peer);                   /* -errno; -EAGAIN: none waits */
-int sock_error(int fd);                                                /* SO_ERROR as -errno, or 0 */
+int sock_connect(const struct sock_addr *a, struct err *err);   /* in progress or done */
+/* Connects before it returns; then the descriptor is non-blocking like all. */
+int sock_connect_unix(const char *path, struct err *err);
+int sock_accept(int fd, struct sock_addr *ret_peer);            /* -errno; -EAGAIN: none waits */
+int sock_error(int fd);                                         /* SO_ERROR as -errno, or 0 */
 int sock_local_addr(int fd, struct sock_addr *ret);
 int sock_peer_addr(int fd, struct sock_addr *ret);
 /* SO_ORIGINAL_DST of a redirected connection; false when it was not redirected. */
@@ -81,4 +83,5 @@ struct sock_owner {
 	uid_t uid;
 	uint64_t cgroup_id;             /* 0 when the kernel does not tell */
 };
-bool sock_tcp_owner(const struct sock_addr *client, const struct sock_addr *server, struct sock_owner *ret);
+bool sock_tcp_owner(const struct sock_addr *client, const struct sock_addr *server,
+		    struct sock_owner *ret);

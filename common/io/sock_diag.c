@@ -92,7 +92,8 @@ static uint64_t find_cgroup(const struct nlmsghdr *nl)
 		memcpy(&attr, (const char *)nl + at, sizeof(attr));
 		if (attr.rta_len < sizeof(attr) || at + attr.rta_len > nl->nlmsg_len)
 			break;
-		if (attr.rta_type == INET_DIAG_CGROUP_ID && attr.rta_len == RTA_LENGTH(sizeof(id))) {
+		if (attr.rta_type == INET_DIAG_CGROUP_ID &&
+		    attr.rta_len == RTA_LENGTH(sizeof(id))) {
 			memcpy(&id, (const char *)nl + at + RTA_LENGTH(0), sizeof(id));
 			return id;
 		}
@@ -101,7 +102,8 @@ static uint64_t find_cgroup(const struct nlmsghdr *nl)
 	return 0;
 }
 
-bool sock_tcp_owner(const struct sock_addr *client, const struct sock_addr *server, struct sock_owner *ret)
+bool sock_tcp_owner(const struct sock_addr *client, const struct sock_addr *server,
+		    struct sock_owner *ret)
 {
 	union {
 		struct nlmsghdr nl;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * tls: contexts: what is trusted, who we are, files for the world outside. Layer io; with the other
- * tls*.c files the only place that knows OpenSSL. Owns the reference-counted contexts and one context of
- * the process where mesh server sessions begin; all of them are used by several threads and never
- * change once made (SSL_CTX and X509_STORE lock what they must).
+ * tls*.c files the only place that knows OpenSSL. Owns the reference-counted contexts and one
+ * context of the process where mesh server sessions begin; all of them are used by several threads
+ * and never change once made (SSL_CTX and X509_STORE lock what they must).
  */
 #include "config.h"
 
@@ -24,7 +24,7 @@
 #define ANCHORS_MAX 200
 #define SERVER_CACHE_SESSIONS 1000
 
-/* ---- helpers -------------------------------------------------------------------------------------- */
+/* ---- helpers ------------------------------------------------------------- */
 
 int tls_err_set(struct err *err, const char *fmt, ...)
 {
@@ -71,9 +71,9 @@ static BIO *bio_over(struct str s)
 	return bio;
 }
 
-/* ---- common settings ------------------------------------------------------------------------------ */
+/* ---- common settings ----------------------------------------------------- */
 
-/* AES in hardware first; a machine without it is faster, and safer against timing, with ChaCha20. */
+/* A machine without AES in hardware is faster, and safer against timing, with ChaCha20. */
 static bool has_aes(void)
 {
 #if defined(__x86_64__) || defined(__i386__)
@@ -88,8 +88,8 @@ static bool has_aes(void)
 static bool set_ciphers(SSL_CTX *c)
 {
 	static char groups[] = "X25519:P-256";          /* the macro wants it writable */
-	const char *tls13 = has_aes() ? "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384"
-				      : "TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384";
+	const char *tls13 = has_aes() ? "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256"
+				      : "TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256";
 
 	return SSL_CTX_set_ciphersuites(c, tls13) == 1 &&
 	       SSL_CTX_set_cipher_list(c, "ECDHE+AESGCM:ECDHE+CHACHA20") == 1 &&
@@ -103,7 +103,8 @@ static SSL_CTX *ctx_new(bool server, int min_version)
 	if (!c)
 		return NULL;
 	SSL_CTX_set_security_level(c, 2);
-	SSL_CTX_set_options(c, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE);
+	SSL_CTX_set_options(c, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
+				       SSL_OP_CIPHER_SERVER_PREFERENCE);
 	SSL_CTX_set_mode(c, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
 				    SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_NO_AUTO_CHAIN);
 	SSL_CTX_set_max_cert_list(c, TLS_CHAIN_BYTES_MAX);
@@ -145,7 +146,7 @@ SSL_CTX *tls_front_ctx(void)
 	return front;
 }
 
-/* ---- trust ---------------------------------------------------------------------------------------- */
+/* ---- trust --------------------------------------------------------------- */
 
 static void trust_free(struct tls_trust *t)
 {
@@ -166,14 +167,17 @@ void tls_trust_unref(struct tls_trust *t)
 		trust_free(t);
 }
 
-static int add_anchor(struct tls_trust *t, X509 *cert, size_t n, EVP_MD_CTX *digest, struct err *err)
+static int add_anchor(struct tls_trust *t, X509 *cert, size_t n, EVP_MD_CTX *digest,
+		      struct err *err)
 {
 	unsigned char *der = NULL;
 
 	if (n > ANCHORS_MAX)
-		return err_set(err, KV_ERR_LIMIT, "the trust bundle has more than %d certificates", ANCHORS_MAX);
+		return err_set(err, KV_ERR_LIMIT, "the trust bundle has more than %d certificates",
+			       ANCHORS_MAX);
 	if (X509_check_ca(cert) != 1)
-		return err_set(err, KV_ERR_TLS, "certificate %zu of the trust bundle is no CA certificate", n);
+		return err_set(err, KV_ERR_TLS,
+			       "certificate %zu of the trust bundle is no CA certificate", n);
 	int len = i2d_X509(cert, &der);
 	bool ok = len > 0 && EVP_DigestUpdate(digest, der, (size_t)len) == 1 &&
 		  X509_STORE_add_cert(t->store, cert) == 1;
@@ -205,7 +209,8 @@ static int add_anchors(struct tls_trust *t, struct str pem, EVP_MD_CTX *digest, 
 	}
 	BIO_free(bio);
 	if (r == 0 && !pem_ended())
-		return err_set(err, KV_ERR_TLS, "certificate %zu of the trust bundle is damaged", n + 1);
+		return err_set(err, KV_ERR_TLS, "certificate %zu of the trust bundle is damaged",
+			       n + 1);
 	if (r == 0 && n == 0)
 		return err_set(err, KV_ERR_TLS, "the trust bundle has no certificate");
 	return r;
@@ -217,7 +222,10 @@ static int fill_trust(struct tls_trust *t, struct str pem, struct err *err)
 	X509_VERIFY_PARAM *param = X509_STORE_get0_param(t->store);
 
 	kv_assert(digest && EVP_DigestInit_ex(digest, tls_sha256(), NULL) == 1);
-	/* An intermediate of the bundle is an anchor: a leaf is sent alone and checked with one signature. */
+	/*
+	 * An intermediate of the bundle is an anchor: a leaf is sent alone and checked with one
+	 * signature.
+	 */
 	X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_PARTIAL_CHAIN | X509_V_FLAG_X509_STRICT);
 	int r = add_anchors(t, pem, digest, err);
 
@@ -256,7 +264,7 @@ int tls_trust_new(struct str pem, struct str trust_domain, uint64_t generation,
 	return r;
 }
 
-/* ---- identities ------------------------------------------------------------------------------------ */
+/* ---- identities ---------------------------------------------------------- */
 
 static void identity_free(struct tls_identity *i)
 {
@@ -353,8 +361,8 @@ static int take_names(struct tls_identity *i, struct err *err)
 		return err_set(err, KV_ERR_TLS, "the certificate has no valid SPIFFE ID");
 	kv_assert(tls_spiffe_parse(str_c(i->spiffe), &id));
 	if (!str_eq(id.trust_domain, str_c(i->trust->domain)))
-		return err_set(err, KV_ERR_TLS, "the certificate of %s is not of trust domain %s", i->spiffe,
-			       i->trust->domain);
+		return err_set(err, KV_ERR_TLS, "the certificate of %s is not of trust domain %s",
+			       i->spiffe, i->trust->domain);
 	i->serial = serial_of(i->leaf);
 	i->not_before = tls_time(X509_get0_notBefore(i->leaf));
 	i->not_after = tls_time(X509_get0_notAfter(i->leaf));
@@ -386,11 +394,14 @@ static int check_identity(struct tls_identity *i, const struct tls_key *key, str
 		return r;
 	if (X509_check_private_key(i->leaf, key->pkey) != 1) {
 		ERR_clear_error();
-		return err_set(err, KV_ERR_TLS, "the certificate of %s is for another key", i->spiffe);
+		return err_set(err, KV_ERR_TLS, "the certificate of %s is for another key",
+			       i->spiffe);
 	}
-	if (!chain_holds(i, X509_PURPOSE_SSL_CLIENT, &why) || !chain_holds(i, X509_PURPOSE_SSL_SERVER, &why))
-		return err_set(err, KV_ERR_TLS, "the certificate of %s does not fit the trust bundle: %s",
-			       i->spiffe, why);
+	if (!chain_holds(i, X509_PURPOSE_SSL_CLIENT, &why) ||
+	    !chain_holds(i, X509_PURPOSE_SSL_SERVER, &why))
+		return err_set(err, KV_ERR_TLS,
+			       "the certificate of %s does not fit the trust bundle: %s", i->spiffe,
+			       why);
 	return 0;
 }
 
@@ -425,7 +436,8 @@ static SSL_CTX *identity_ctx(struct tls_identity *i, const struct tls_key *key, 
 	if (server) {
 		SSL_CTX_set_alpn_select_cb(c, tls_on_alpn, NULL);
 	} else {
-		SSL_CTX_set_session_cache_mode(c, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+		SSL_CTX_set_session_cache_mode(c, SSL_SESS_CACHE_CLIENT |
+							  SSL_SESS_CACHE_NO_INTERNAL);
 		SSL_CTX_sess_set_new_cb(c, tls_on_new_client_session);
 		SSL_CTX_set_cert_cb(c, tls_on_certificate_asked, NULL);
 	}
@@ -443,7 +455,7 @@ int tls_identity_new(struct tls_key *key, struct str cert_pem, struct tls_trust 
 	map_init(&i->sessions);
 	i->leaf = read_leaf(cert_pem);
 	int r = i->leaf ? check_identity(i, key, err)
-			: tls_err_set(err, "cannot read the certificate: one in PEM, alone, is expected");
+			: tls_err_set(err, "cannot read the certificate (one in PEM, alone)");
 
 	if (r == 0) {
 		make_sid(i);
@@ -461,7 +473,7 @@ int tls_identity_new(struct tls_key *key, struct str cert_pem, struct tls_trust 
 	return 0;
 }
 
-/* ---- files: outside the mesh ------------------------------------------------------------------------ */
+/* ---- files: outside the mesh --------------------------------------------- */
 
 struct tls_ctx *tls_ctx_ref(struct tls_ctx *c)
 {
@@ -486,7 +498,8 @@ static int load_pair(SSL_CTX *c, const struct tls_files *f, struct err *err)
 	if (SSL_CTX_use_certificate_chain_file(c, f->cert) != 1)
 		return tls_err_set(err, "cannot use the certificate %s", f->cert);
 	if (SSL_CTX_use_PrivateKey_file(c, f->key, SSL_FILETYPE_PEM) != 1)
-		return tls_err_set(err, "cannot use the key %s for the certificate %s", f->key, f->cert);
+		return tls_err_set(err, "cannot use the key %s for the certificate %s", f->key,
+				   f->cert);
 	if (SSL_CTX_check_private_key(c) != 1)
 		return tls_err_set(err, "the key %s does not belong to %s", f->key, f->cert);
 	return 0;
@@ -513,8 +526,9 @@ static struct tls_ctx *wrap(SSL_CTX *c, bool verify)
 	*t = (struct tls_ctx){ .refs = 1, .ssl = c, .verify = verify };
 	if (verify)
 		SSL_CTX_set_cert_verify_callback(c, tls_verify_outside, NULL);
-	SSL_CTX_set_verify(c, verify ? SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT : SSL_VERIFY_NONE,
-			   NULL);
+	const int peer = SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
+
+	SSL_CTX_set_verify(c, verify ? peer : SSL_VERIFY_NONE, NULL);
 	return t;
 }
 
@@ -538,7 +552,8 @@ int tls_ctx_new_client(const struct tls_files *f, struct tls_ctx **ret, struct e
 	return 0;
 }
 
-int tls_ctx_new_server(const struct tls_files *f, bool request_client_cert, struct tls_ctx **ret, struct err *err)
+int tls_ctx_new_server(const struct tls_files *f, bool request_client_cert, struct tls_ctx **ret,
+		       struct err *err)
 {
 	unsigned char sid[16];
 	SSL_CTX *c = ctx_new(true, TLS1_2_VERSION);
@@ -547,9 +562,10 @@ int tls_ctx_new_server(const struct tls_files *f, bool request_client_cert, stru
 	server_sessions(c);
 	/* New files make a new context: sessions of the old one end with it (P5). */
 	kv_assert(SSL_CTX_set_session_id_context(c, sid, sizeof(sid)) == 1);
-	int r = f->cert && f->key ? load_pair(c, f, err)
-				  : err_set(err, -EINVAL, "a TLS server needs a certificate and its key");
+	int r = load_pair(c, f, err);
 
+	if (r == 0 && !f->cert)
+		r = err_set(err, -EINVAL, "a TLS server needs a certificate and its key");
 	if (r == 0 && request_client_cert)
 		r = load_ca(c, f->ca, err);
 	if (r < 0) {

@@ -16,18 +16,22 @@
 #include "base/str.h"
 #include "io/buf.h"
 
-/* ---- SPIFFE IDs: one strict parser for certificates, policy and configuration -------------- */
+/* ---- SPIFFE IDs: one strict parser for certificates, policy and configuration  */
 #define TLS_SPIFFE_MAX 2048
 struct tls_spiffe {
-	struct str trust_domain, ns, sa;        /* ns, sa empty when the path has not Istio's form */
+	struct str trust_domain;
+	struct str ns, sa;                      /* empty when the path has not Istio's form */
 	struct str path;                        /* with the leading '/' */
 };
 /* security-model §5.4; borrowed from s. */
 bool tls_spiffe_parse(struct str s, struct tls_spiffe *ret);
 
-/* ---- trust and identities: reference counted, used by several threads --------------------- */
-struct tls_trust;               /* the anchors of one trust domain (roots and intermediates, partial chain) */
-/* pem: concatenated certificates. generation: changes when the anchors change (binds resumption, P5). */
+/* ---- trust and identities: reference counted, used by several threads ---- */
+struct tls_trust;               /* anchors of one trust domain: roots and intermediates alike */
+/*
+ * pem: concatenated certificates. generation: changes when the anchors change (binds resumption,
+ * P5).
+ */
 int tls_trust_new(struct str pem, struct str trust_domain, uint64_t generation,
 		  struct tls_trust **ret, struct err *err);
 struct tls_trust *tls_trust_ref(struct tls_trust *t);
@@ -49,22 +53,26 @@ int64_t tls_identity_not_before(const struct tls_identity *i);          /* secon
 int64_t tls_identity_not_after(const struct tls_identity *i);
 const char *tls_identity_serial(const struct tls_identity *i);          /* lower-case hex */
 
-/* Client side towards services outside the mesh (DestinationRule SIMPLE, MUTUAL); server side of a gateway. */
+/*
+ * Client side towards services outside the mesh (DestinationRule SIMPLE, MUTUAL); server side of a
+ * gateway.
+ */
 struct tls_files {
 	const char *cert, *key, *ca;            /* PEM paths, NULL when not given; ca "system" */
 	bool skip_verify;
 };
 /*
- * request_client_cert: one that the files' ca vouches for is required. Outside clients check against ca
- * (NULL: the system's list) unless skip_verify. These sessions have no SPIFFE identity.
+ * request_client_cert: one that the files' ca vouches for is required. Outside clients check
+ * against ca (NULL: the system's list) unless skip_verify. These sessions have no SPIFFE identity.
  */
 struct tls_ctx;
 int tls_ctx_new_client(const struct tls_files *f, struct tls_ctx **ret, struct err *err);
-int tls_ctx_new_server(const struct tls_files *f, bool request_client_cert, struct tls_ctx **ret, struct err *err);
+int tls_ctx_new_server(const struct tls_files *f, bool request_client_cert, struct tls_ctx **ret,
+		       struct err *err);
 struct tls_ctx *tls_ctx_ref(struct tls_ctx *c);
 void tls_ctx_unref(struct tls_ctx *c);
 
-/* ---- sessions --------------------------------------------------------------------------------- */
+/* ---- sessions ------------------------------------------------------------ */
 struct tls_session;
 
 /* What was negotiated, for logs, metrics and proof (P6). Strings live as long as the session. */
@@ -82,25 +90,26 @@ struct tls_facts {
 };
 
 /*
- * Mesh client: presents id, sends sni, offers alpn (wire names in order, NULL-ended; NULL: none) and
- * accepts the server only when its SPIFFE ID is one of want (P3; at least one).
- * resume_key: sessions are kept per identity and this key, and never cross either (P5); empty: none.
- * Everything is copied; a session holds a reference on its identity.
+ * Mesh client: presents id, sends sni, offers alpn (wire names in order, NULL-ended; NULL: none)
+ * and accepts the server only when its SPIFFE ID is one of want (P3; at least one).
+ * resume_key: sessions are kept per identity and this key, and never cross either (P5); empty:
+ * none. Everything is copied; a session holds a reference on its identity.
  */
-struct tls_session *tls_client_new(struct tls_identity *id, const char *sni, const char *const *alpn,
-				   const struct str *want, size_t n_want, struct str resume_key);
+struct tls_session *tls_client_new(struct tls_identity *id, const char *sni,
+				   const char *const *alpn, const struct str *want, size_t n_want,
+				   struct str resume_key);
 /*
  * Mesh server: which identity answers is decided by pick from the SNI during the handshake (may
- * return NULL: unrecognized_name; what it returns is borrowed). It runs inside tls_handshake, in the
- * caller's thread. A client certificate of the same trust is required.
+ * return NULL: unrecognized_name; what it returns is borrowed). It runs inside tls_handshake, in
+ * the caller's thread. A client certificate of the same trust is required.
  *
  * Each identity has one SSL_CTX per side, used by all threads. A server session begins on a context
  * of the process and moves to the identity's with SSL_set_SSL_CTX inside the ClientHello callback,
- * before a ticket is looked up. OpenSSL keeps looking in the first context's session cache, so there
- * is one cache for the process (1000 sessions), and what separates identities in it is the session id
- * context: SHA-256 of SPIFFE ID, trust domain, generation and anchors. A session of another identity
- * or trust is not found, and a full handshake follows. Loading a certificate into each SSL instead
- * would cost key checks per connection and lose that separation.
+ * before a ticket is looked up. OpenSSL keeps looking in the first context's session cache, so
+ * there is one cache for the process (1000 sessions), and what separates identities in it is the
+ * session id context: SHA-256 of SPIFFE ID, trust domain, generation and anchors. A session of
+ * another identity or trust is not found, and a full handshake follows. Loading a certificate into
+ * each SSL instead would cost key checks per connection and lose that separation.
  */
 typedef struct tls_identity *(*tls_pick_fn)(void *arg, struct str sni);
 struct tls_session *tls_server_new(tls_pick_fn pick, void *arg, const char *const *alpn);
@@ -115,16 +124,17 @@ enum tls_result {
 	TLS_AGAIN,                      /* needs more ciphertext in */
 	TLS_CLOSED,                     /* close_notify received */
 	TLS_TRUNCATED,                  /* from tls_eof: end without close_notify */
-	TLS_FAILED,                     /* text in tls_error; flush out: there may be an alert in it */
+	TLS_FAILED,                     /* text in tls_error; flush: an alert may wait to go out */
 };
 /* Continue the handshake: cipher_in → …, output appended to cipher_out. TLS_OK: finished. */
 enum tls_result tls_handshake(struct tls_session *s, struct buf *cipher_in, struct buf *cipher_out);
 /*
- * Decrypt at most max bytes of plaintext into plain. TLS_OK: *some* came, TLS_AGAIN: none. When bytes
- * come in front of a close_notify or a failure they are told first, and tls_has_pending is true.
+ * Decrypt at most max bytes of plaintext into plain. TLS_OK: *some* came, TLS_AGAIN: none. When
+ * bytes come in front of a close_notify or a failure they are told first, and tls_has_pending is
+ * true.
  */
-enum tls_result tls_decrypt(struct tls_session *s, struct buf *cipher_in, struct buf *plain, size_t max,
-			    struct buf *cipher_out);
+enum tls_result tls_decrypt(struct tls_session *s, struct buf *cipher_in, struct buf *plain,
+			    size_t max, struct buf *cipher_out);
 /* True when decrypted bytes or an outcome wait inside (the socket will not tell). */
 bool tls_has_pending(const struct tls_session *s);
 /* The socket ended: TLS_CLOSED after a close_notify, else TLS_TRUNCATED. */
@@ -134,8 +144,11 @@ enum tls_result tls_encrypt(struct tls_session *s, struct buf *plain, struct buf
 /* Append close_notify; marks the session resumable. */
 void tls_shutdown(struct tls_session *s, struct buf *cipher_out);
 const struct tls_facts *tls_facts(struct tls_session *s);       /* after the handshake */
-const char *tls_error(const struct tls_session *s);             /* sentence; word first: "bad_certificate: …" */
-/* Words counted in tls_refused_total{reason}: "no_certificate", "bad_certificate", "expired", "bad_spiffe_id", … */
+const char *tls_error(const struct tls_session *s);     /* sentence, word first: "expired: …" */
+/*
+ * Words counted in tls_refused_total{reason}: "no_certificate", "bad_certificate", "expired",
+ * "bad_spiffe_id", …
+ */
 const char *tls_error_reason(const struct tls_session *s);
 
 /*

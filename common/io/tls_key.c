@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * tls_key: a workload's key pair and the request for its certificate. Layer io. The private key is
- * made here, stays in this process's memory and is handed to an identity. What the CA reads from the
- * request is the public key; the name in it only makes requests readable.
+ * made here, stays in this process's memory and is handed to an identity. What the CA reads from
+ * the request is the public key; the name in it only makes requests readable.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -87,7 +87,8 @@ int tls_err_set(struct err *err, const char *fmt, ...) __attribute__((format(pri
 SSL_CTX *tls_front_ctx(void);           /* where mesh server sessions begin */
 const EVP_MD *tls_sha256(void);
 int64_t tls_time(const ASN1_TIME *t);   /* seconds since 1970 */
-void tls_count_message(int write, int version, int type, const void *p, size_t n, SSL *ssl, void *arg);
+void tls_count_message(int write, int version, int type, const void *p, size_t n, SSL *ssl,
+		       void *arg);
 int tls_on_hello(SSL *ssl, int *alert, void *arg);
 int tls_on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_n, const unsigned char *in,
 		unsigned in_n, void *arg);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tls_resume: TLS sessions that can be taken up again. Layer io. A client keeps the newest session for
- * each (identity, key): owned by the identity, under its lock. A server's sessions are in OpenSSL's cache
- * of the process; only their life is set here. Neither outlives a certificate that it rests on (P5).
+ * tls_resume: TLS sessions that can be taken up again. Layer io. A client keeps the newest session
+ * for each (identity, key): owned by the identity, under its lock. A server's sessions are in
+ * OpenSSL's cache of the process; only their life is set here. Neither outlives a certificate that
+ * it rests on (P5).
  */
 #include <stdlib.h>
 
@@ -111,7 +112,7 @@ void tls_resume_offer(struct tls_session *s)
 	struct tls_resume *e = map_get(&s->id->sessions, s->resume_key);
 
 	if (e && life_of(e->session, s->id) > 0 && SSL_SESSION_is_resumable(e->session)) {
-		/* A copy: OpenSSL writes to the session of a connection, and threads share this one. */
+		/* A copy: OpenSSL writes to a connection's session, threads share this one. */
 		copy = SSL_SESSION_dup(e->session);
 		s->asked_before = e->asked_certificate;
 	}

@@ -3,9 +3,9 @@
  * tls_session: one TLS connection between two byte queues. Layer io. Owns the SSL, its arena, and a
  * reference on its identity or context; the queues are the caller's and only touched inside a call.
  *
- * OpenSSL reads and writes through a BIO over struct buf, so it never blocks and never asks to write
- * again. Without read-ahead nothing but the record under way is ever hidden inside it, and decrypted
- * bytes that wait are what SSL_pending tells.
+ * OpenSSL reads and writes through a BIO over struct buf, so it never blocks and never asks to
+ * write again. Without read-ahead nothing but the record under way is ever hidden inside it, and
+ * decrypted bytes that wait are what SSL_pending tells.
  */
 #include <stdlib.h>
 
@@ -20,7 +20,7 @@
 #define ALPN_BYTES_MAX 255
 #define HEX_DIGEST (2 * TLS_DIGEST_BYTES + 1)
 
-/* ---- the BIO ------------------------------------------------------------------------------------------ */
+/* ---- the BIO ------------------------------------------------------------- */
 
 static int bio_read(BIO *bio, char *to, int n)
 {
@@ -83,10 +83,11 @@ static void attach_bio(struct tls_session *s)
 	SSL_set_bio(s->ssl, bio, bio);
 }
 
-/* ---- callbacks of OpenSSL ----------------------------------------------------------------------------- */
+/* ---- callbacks of OpenSSL ------------------------------------------------ */
 
 /* Costs a few nanoseconds per record; a peer that sends nothing but key updates costs much more. */
-void tls_count_message(int write, int version, int type, const void *p, size_t n, SSL *ssl, void *arg)
+void tls_count_message(int write, int version, int type, const void *p, size_t n, SSL *ssl,
+		       void *arg)
 {
 	struct tls_session *s = SSL_get_app_data(ssl);
 
@@ -117,8 +118,8 @@ int tls_on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_n, const
 	(void)arg;
 	if (s->alpn.n == 0)
 		return SSL_TLSEXT_ERR_NOACK;
-	if (SSL_select_next_proto(&chosen, out_n, (const unsigned char *)s->alpn.p, (unsigned)s->alpn.n, in,
-				  in_n) != OPENSSL_NPN_NEGOTIATED) {
+	if (SSL_select_next_proto(&chosen, out_n, (const unsigned char *)s->alpn.p,
+				  (unsigned)s->alpn.n, in, in_n) != OPENSSL_NPN_NEGOTIATED) {
 		tls_set_error(s, "handshake", "the client offers none of our protocols");
 		return SSL_TLSEXT_ERR_ALERT_FATAL;
 	}
@@ -132,7 +133,8 @@ static struct str hello_sni(SSL *ssl)
 	const unsigned char *p;
 	size_t n;
 
-	if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &p, &n) != 1 || n < 5 || p[2] != 0)
+	if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &p, &n) != 1 || n < 5 ||
+	    p[2] != 0)
 		return STR_NULL;
 	size_t list = (size_t)p[0] << 8 | p[1], name = (size_t)p[3] << 8 | p[4];
 
@@ -158,7 +160,8 @@ int tls_on_hello(SSL *ssl, int *alert, void *arg)
 	struct tls_identity *id = s->pick(s->pick_arg, s->sni);
 
 	if (!id) {
-		tls_set_error(s, "unrecognized_name", "nobody here is called '%.*s'", STR_ARG(s->sni));
+		tls_set_error(s, "unrecognized_name", "nobody here is called '%.*s'",
+			      STR_ARG(s->sni));
 		*alert = SSL_AD_UNRECOGNIZED_NAME;
 		return SSL_CLIENT_HELLO_ERROR;
 	}
@@ -166,7 +169,7 @@ int tls_on_hello(SSL *ssl, int *alert, void *arg)
 	return SSL_CLIENT_HELLO_SUCCESS;
 }
 
-/* ---- life ---------------------------------------------------------------------------------------------- */
+/* ---- life ---------------------------------------------------------------- */
 
 static struct str alpn_wire(struct arena *a, const char *const *names)
 {
@@ -202,13 +205,15 @@ static struct tls_session *session_new(SSL_CTX *ctx, bool server, const char *co
 }
 
 /* A name goes into the hello unless it is an address (RFC 6066). */
-static void set_client_names(struct tls_session *s, const char *sni, const struct str *want, size_t n_want)
+static void set_client_names(struct tls_session *s, const char *sni, const struct str *want,
+			     size_t n_want)
 {
 	s->want = arena_alloc(&s->arena, (n_want + 1) * sizeof(*s->want));
 	for (size_t i = 0; i < n_want; i++)
 		s->want[s->n_want++] = arena_str(&s->arena, want[i]);
 	if (s->alpn.n > 0)
-		kv_assert(SSL_set_alpn_protos(s->ssl, (const unsigned char *)s->alpn.p, (unsigned)s->alpn.n) == 0);
+		kv_assert(SSL_set_alpn_protos(s->ssl, (const unsigned char *)s->alpn.p,
+					      (unsigned)s->alpn.n) == 0);
 	if (!sni || !*sni)
 		return;
 	char *name = arena_strdup(&s->arena, sni);
@@ -222,8 +227,9 @@ static void set_client_names(struct tls_session *s, const char *sni, const struc
 	ERR_clear_error();
 }
 
-struct tls_session *tls_client_new(struct tls_identity *id, const char *sni, const char *const *alpn,
-				   const struct str *want, size_t n_want, struct str resume_key)
+struct tls_session *tls_client_new(struct tls_identity *id, const char *sni,
+				   const char *const *alpn, const struct str *want, size_t n_want,
+				   struct str resume_key)
 {
 	struct tls_session *s = session_new(id->client, false, alpn);
 
@@ -280,7 +286,7 @@ void tls_session_free(struct tls_session *s)
 	free(s);
 }
 
-/* ---- handshake ------------------------------------------------------------------------------------------ */
+/* ---- handshake ----------------------------------------------------------- */
 
 static enum tls_result fail(struct tls_session *s, const char *doing)
 {
@@ -327,7 +333,7 @@ enum tls_result tls_handshake(struct tls_session *s, struct buf *cipher_in, stru
 	return r;
 }
 
-/* ---- data ------------------------------------------------------------------------------------------------ */
+/* ---- data ---------------------------------------------------------------- */
 
 static void read_failed(struct tls_session *s)
 {
@@ -364,8 +370,8 @@ static size_t decrypt(struct tls_session *s, struct buf *plain, size_t max)
 	return got;
 }
 
-enum tls_result tls_decrypt(struct tls_session *s, struct buf *cipher_in, struct buf *plain, size_t max,
-			    struct buf *cipher_out)
+enum tls_result tls_decrypt(struct tls_session *s, struct buf *cipher_in, struct buf *plain,
+			    size_t max, struct buf *cipher_out)
 {
 	size_t got = 0;
 
@@ -436,7 +442,8 @@ enum tls_result tls_encrypt(struct tls_session *s, struct buf *plain, struct buf
 
 void tls_shutdown(struct tls_session *s, struct buf *cipher_out)
 {
-	if (!s->established || s->end == TLS_FAILED || (SSL_get_shutdown(s->ssl) & SSL_SENT_SHUTDOWN) != 0)
+	if (!s->established || s->end == TLS_FAILED ||
+	    (SSL_get_shutdown(s->ssl) & SSL_SENT_SHUTDOWN) != 0)
 		return;
 	s->out = cipher_out;
 	if (SSL_shutdown(s->ssl) < 0)
@@ -444,7 +451,7 @@ void tls_shutdown(struct tls_session *s, struct buf *cipher_out)
 	s->out = NULL;
 }
 
-/* ---- what was agreed --------------------------------------------------------------------------------------- */
+/* ---- what was agreed ----------------------------------------------------- */
 
 static const char *digest_hex(struct tls_session *s, X509 *cert)
 {

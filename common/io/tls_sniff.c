@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tls_sniff: server name and protocols of a ClientHello that has not been consumed. Layer io; knows no
- * OpenSSL and owns nothing. A hello that is spread over several records is recognised as TLS, but its
- * names are not read: whoever terminates it reads them properly.
+ * tls_sniff: server name and protocols of a ClientHello that has not been consumed. Layer io; knows
+ * no OpenSSL and owns nothing. A hello that is spread over several records is recognised as TLS,
+ * but its names are not read: whoever terminates it reads them properly.
  */
 #include "io/tls.h"
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * tls_verify: is this peer whom we want? Layer io; owns nothing.
- * Sizes first, then what a workload's certificate may be and its one SPIFFE ID by our own parser, then
- * OpenSSL's chain verification, then the list of wanted peers (security-model §5.4: the parser runs
- * before and regardless of name constraints). The first cause is kept as reason word and sentence.
+ * Sizes first, then what a workload's certificate may be and its one SPIFFE ID by our own parser,
+ * then OpenSSL's chain verification, then the list of wanted peers (security-model §5.4: the parser
+ * runs before and regardless of name constraints). The first cause is kept as reason word and
+ * sentence.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -14,7 +15,7 @@
 #include "base/clock.h"
 #include "io/tls_priv.h"
 
-/* ---- reasons --------------------------------------------------------------------------------------- */
+/* ---- reasons ------------------------------------------------------------- */
 
 void tls_set_error(struct tls_session *s, const char *reason, const char *fmt, ...)
 {
@@ -43,7 +44,8 @@ void tls_set_error_from_queue(struct tls_session *s, const char *doing)
 	else if (ERR_GET_LIB(e) == ERR_LIB_SSL && reason == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE)
 		tls_set_error(s, "no_certificate", "the peer sent no certificate");
 	else if (ERR_GET_LIB(e) == ERR_LIB_SSL && reason == SSL_R_EXCESSIVE_MESSAGE_SIZE)
-		tls_set_error(s, "bad_certificate", "the peer sent too long a message while %s", doing);
+		tls_set_error(s, "bad_certificate", "the peer sent too long a message while %s",
+			      doing);
 	else
 		tls_set_error(s, "handshake", "%s failed: %s", doing, why ? why : "unknown error");
 	ERR_clear_error();
@@ -71,7 +73,7 @@ static const char *reason_of(int error)
 	}
 }
 
-/* ---- the leaf --------------------------------------------------------------------------------------- */
+/* ---- the leaf ------------------------------------------------------------ */
 
 const char *tls_leaf_fault(X509 *leaf)
 {
@@ -96,10 +98,18 @@ static bool is_der(X509 *leaf, GENERAL_NAMES *sans)
 	const ASN1_OCTET_STRING *raw = X509_EXTENSION_get_data(X509_get_ext(leaf, at));
 	unsigned char *der = NULL;
 	int n = i2d_GENERAL_NAMES(sans, &der);
-	bool same = n == ASN1_STRING_length(raw) && memcmp(der, ASN1_STRING_get0_data(raw), (size_t)n) == 0;
+	bool same = n == ASN1_STRING_length(raw) &&
+		    memcmp(der, ASN1_STRING_get0_data(raw), (size_t)n) == 0;
 
 	OPENSSL_free(der);
 	return same;
+}
+
+static struct str san_uri(const GENERAL_NAME *san)
+{
+	const ASN1_IA5STRING *uri = san->d.uniformResourceIdentifier;
+
+	return str_from((const char *)ASN1_STRING_get0_data(uri), (size_t)ASN1_STRING_length(uri));
 }
 
 static GENERAL_NAMES *leaf_sans(X509 *leaf)
@@ -126,8 +136,7 @@ bool tls_leaf_spiffe(X509 *leaf, GENERAL_NAMES **ret_sans, struct str *ret)
 		if (san->type != GEN_URI)
 			continue;
 		uris++;
-		*ret = str_from((const char *)ASN1_STRING_get0_data(san->d.uniformResourceIdentifier),
-				(size_t)ASN1_STRING_length(san->d.uniformResourceIdentifier));
+		*ret = san_uri(san);
 	}
 	return uris == 1;
 }
@@ -170,12 +179,13 @@ static bool is_wanted(struct tls_session *s)
 	for (size_t i = 0; i < s->n_want; i++)
 		if (str_eq(s->want[i], s->peer_spiffe))
 			return true;
-	tls_set_error(s, "unexpected_peer", "the server is %.*s, expected was %.*s%s", STR_ARG(s->peer_spiffe),
-		      STR_ARG(s->n_want > 0 ? s->want[0] : STR("nobody")), s->n_want > 1 ? " or another of its service" : "");
+	tls_set_error(s, "unexpected_peer", "the server is %.*s, expected was %.*s%s",
+		      STR_ARG(s->peer_spiffe), STR_ARG(s->n_want > 0 ? s->want[0] : STR("nobody")),
+		      s->n_want > 1 ? " or another of its service" : "");
 	return false;
 }
 
-/* ---- verification callbacks -------------------------------------------------------------------------- */
+/* ---- verification callbacks ---------------------------------------------- */
 
 static struct tls_session *session_of(X509_STORE_CTX *x)
 {
@@ -196,7 +206,8 @@ static bool chain_is_short(X509_STORE_CTX *x, struct tls_session *s)
 	int n = sk_X509_num(X509_STORE_CTX_get0_untrusted(x));
 
 	if (n > TLS_CHAIN_MAX)
-		tls_set_error(s, "bad_certificate", "the peer sent %d certificates, at most %d are read", n,
+		tls_set_error(s, "bad_certificate",
+			      "the peer sent %d certificates, at most %d are read", n,
 			      TLS_CHAIN_MAX);
 	return n <= TLS_CHAIN_MAX;
 }
@@ -207,8 +218,9 @@ static bool verify_chain(X509_STORE_CTX *x, struct tls_session *s)
 		return true;
 	int error = X509_STORE_CTX_get_error(x);
 
-	tls_set_error(s, reason_of(error), "the peer's certificate%s%.*s: %s", s->peer_spiffe.n > 0 ? " of " : "",
-		      STR_ARG(s->peer_spiffe), X509_verify_cert_error_string(error));
+	tls_set_error(s, reason_of(error), "the peer's certificate%s%.*s: %s",
+		      s->peer_spiffe.n > 0 ? " of " : "", STR_ARG(s->peer_spiffe),
+		      X509_verify_cert_error_string(error));
 	s->peer_spiffe = STR_NULL;
 	return false;
 }
@@ -237,14 +249,15 @@ bool tls_recheck_mesh(struct tls_session *s)
 	if (!read_peer(s, leaf))
 		return false;
 	if (now > tls_time(X509_get0_notAfter(leaf))) {
-		tls_set_error(s, "expired", "the certificate of %.*s expired since the session began",
+		tls_set_error(s, "expired",
+			      "the certificate of %.*s expired since the session began",
 			      STR_ARG(s->peer_spiffe));
 		return false;
 	}
 	return is_wanted(s);
 }
 
-/* ---- outside the mesh -------------------------------------------------------------------------------- */
+/* ---- outside the mesh ---------------------------------------------------- */
 
 static bool has_uri(X509 *leaf, struct str want)
 {
@@ -254,9 +267,7 @@ static bool has_uri(X509 *leaf, struct str want)
 	for (int i = 0; sans && i < sk_GENERAL_NAME_num(sans) && !found; i++) {
 		const GENERAL_NAME *san = sk_GENERAL_NAME_value(sans, i);
 
-		if (san->type == GEN_URI)
-			found = str_eq(want, str_from((const char *)ASN1_STRING_get0_data(san->d.uniformResourceIdentifier),
-						      (size_t)ASN1_STRING_length(san->d.uniformResourceIdentifier)));
+		found = san->type == GEN_URI && str_eq(want, san_uri(san));
 	}
 	GENERAL_NAMES_free(sans);
 	return found;
@@ -265,7 +276,8 @@ static bool has_uri(X509 *leaf, struct str want)
 /* A DNS name (with the certificate's wildcards), an address, or a URI: never the common name. */
 static bool has_name(X509 *leaf, struct str want)
 {
-	const unsigned flags = X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS;
+	const unsigned flags =
+		X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS;
 	_cleanup_free_ char *text = kv_asprintf("%.*s", STR_ARG(want));
 
 	if (str_find_str(want, STR("://")) >= 0)
@@ -287,7 +299,8 @@ int tls_verify_outside(X509_STORE_CTX *x, void *arg)
 			return 1;
 	if (s->n_want == 0)
 		return 1;
-	tls_set_error(s, "unexpected_peer", "the server's certificate is not for %.*s", STR_ARG(s->want[0]));
+	tls_set_error(s, "unexpected_peer", "the server's certificate is not for %.*s",
+		      STR_ARG(s->want[0]));
 	X509_STORE_CTX_set_error(x, X509_V_ERR_HOSTNAME_MISMATCH);
 	return 0;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fuzz_h1: what the HTTP/1 targets share. The first byte of an input chooses limits and where the message is
- * cut; however it is cut, the outcome is the same. Pieces are exact allocations, so that a byte read too
- * far is noticed.
+ * fuzz_h1: what the HTTP/1 targets share. The first byte of an input chooses limits and where the
+ * message is cut; however it is cut, the outcome is the same. Pieces are exact allocations, so that
+ * a byte read too far is noticed.
  */
 #pragma once
 
@@ -19,7 +19,8 @@ struct fuzz_parsed {
 	size_t used;
 };
 
-typedef enum h1_result (*fuzz_parse_fn)(struct fuzz_parsed *p, const struct h1_limits *lim, struct str in);
+typedef enum h1_result (*fuzz_parse_fn)(struct fuzz_parsed *p, const struct h1_limits *lim,
+					struct str in);
 
 static const struct h1_limits fuzz_small = { .line_max = 64, .head_max = 200, .fields_max = 6 };
 
@@ -43,15 +44,16 @@ static inline void fuzz_free(struct str s)
 }
 
 /* In one piece, or in two with the cut behind byte cut, or (cut 0) one byte at a time. */
-static inline void fuzz_parse(struct fuzz_parsed *p, const struct h1_limits *lim, struct str in, size_t cut,
-			      fuzz_parse_fn parse)
+static inline void fuzz_parse(struct fuzz_parsed *p, const struct h1_limits *lim, struct str in,
+			      size_t cut, fuzz_parse_fn parse)
 {
 	memset(p, 0, sizeof(*p));
 	arena_init(&p->arena, 0);
 	head_init(&p->head, &p->arena);
 	h1_parser_init(&p->parser);
 	p->result = H1_MORE;
-	for (size_t n = cut == 0 ? 1 : cut; n <= in.n && p->result == H1_MORE; n = cut == 0 ? n + 1 : in.n) {
+	for (size_t n = cut == 0 ? 1 : cut; n <= in.n && p->result == H1_MORE;
+	     n = cut == 0 ? n + 1 : in.n) {
 		struct str piece = fuzz_copy(str_take(in, n));
 
 		p->result = parse(p, lim, piece);
@@ -72,11 +74,13 @@ static inline bool fuzz_head_eq(const struct head *a, const struct head *b)
 		    str_eq(a->authority, b->authority) && str_eq(a->path, b->path) &&
 		    a->status == b->status && str_eq(a->reason, b->reason) && a->body == b->body &&
 		    a->content_length == b->content_length && str_eq(a->upgrade, b->upgrade) &&
-		    a->expect_continue == b->expect_continue && a->te_trailers == b->te_trailers && a->n == b->n;
+		    a->expect_continue == b->expect_continue && a->te_trailers == b->te_trailers &&
+		    a->n == b->n;
 
 	for (size_t i = 0; same && i < a->n; i++)
 		same = str_eq(a->fields[i].name, b->fields[i].name) &&
-		       str_eq(a->fields[i].value, b->fields[i].value) && a->fields[i].id == b->fields[i].id;
+		       str_eq(a->fields[i].value, b->fields[i].value) &&
+		       a->fields[i].id == b->fields[i].id;
 	return same;
 }
 
@@ -107,7 +111,8 @@ static inline void fuzz_check_fields(const struct head *h)
 		for (size_t k = 0; k < f->name.n; k++)
 			fuzz_assert(f->name.p[k] < 'A' || f->name.p[k] > 'Z');
 		fuzz_assert(f->id != HEAD_ID_HOST && f->id != HEAD_ID_TRANSFER_ENCODING &&
-			    f->id != HEAD_ID_CONNECTION && f->id != HEAD_ID_UPGRADE && f->id != HEAD_ID_TE &&
-			    f->id != HEAD_ID_KEEP_ALIVE && f->id != HEAD_ID_EXPECT);
+			    f->id != HEAD_ID_CONNECTION && f->id != HEAD_ID_UPGRADE &&
+			    f->id != HEAD_ID_TE && f->id != HEAD_ID_KEEP_ALIVE &&
+			    f->id != HEAD_ID_EXPECT);
 	}
 }

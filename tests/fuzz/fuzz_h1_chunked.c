@@ -39,7 +39,8 @@ static void read_body(struct body *b, const struct h1_limits *lim, struct str in
 	arena_init(&b->arena, 0);
 	head_init(&b->trailers, &b->arena);
 	b->data = kv_malloc(in.n);
-	for (size_t n = cut == 0 ? 1 : cut; n <= in.n && b->result != H1_BAD; n = cut == 0 ? n + 1 : in.n) {
+	for (size_t n = cut == 0 ? 1 : cut; n <= in.n && b->result != H1_BAD;
+	     n = cut == 0 ? n + 1 : in.n) {
 		feed(b, lim, in, n);
 		if (b->result == H1_DONE || n == in.n)
 			break;

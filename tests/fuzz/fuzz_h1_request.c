@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fuzz_h1_request: a request head is read the same however it is cut; what is taken can be sent on, and is
- * read again as the same request.
+ * fuzz_h1_request: a request head is read the same however it is cut; what is taken can be sent on,
+ * and is read again as the same request.
  */
 #include "fuzz_h1.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fuzz_h1_response: a response head is read the same however it is cut; what is taken can be sent on. The
- * second byte of the input chooses the method that was asked with.
+ * fuzz_h1_response: a response head is read the same however it is cut; what is taken can be sent
+ * on. The second byte of the input chooses the method that was asked with.
  */
 #include "fuzz_h1.h"
 
@@ -35,7 +35,9 @@ static void write_it(const struct head *h, bool close, bool to_http10)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const struct str methods[] = { { "GET", 3 }, { "HEAD", 4 }, { "CONNECT", 7 }, { "POST", 4 } };
+	static const struct str methods[] = {
+		{ "GET", 3 }, { "HEAD", 4 }, { "CONNECT", 7 }, { "POST", 4 }
+	};
 	struct fuzz_parsed whole, cut, bytes;
 
 	if (size < 3)

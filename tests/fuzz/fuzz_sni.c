@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fuzz_sni: a ClientHello in front of any bytes. A verdict once given does not change when more bytes come,
- * and names lie inside what was given.
+ * fuzz_sni: a ClientHello in front of any bytes. A verdict once given does not change when more
+ * bytes come, and names lie inside what was given.
  */
 #include <string.h>
 
@@ -44,7 +44,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 		fuzz_assert(r == -1 || r == verdict);
 		if (r == 1)
-			fuzz_assert(str_eq(part.sni, whole.sni) && str_eq(part.alpn_list, whole.alpn_list));
+			fuzz_assert(str_eq(part.sni, whole.sni) &&
+				    str_eq(part.alpn_list, whole.alpn_list));
 		free(copy);
 	}
 	return 0;

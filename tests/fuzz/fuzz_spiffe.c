@@ -16,7 +16,8 @@ static bool only(struct str s, const char *set)
 static void check_id(struct str in, const struct tls_spiffe *id)
 {
 	static const char lower[] = "abcdefghijklmnopqrstuvwxyz0123456789._-";
-	static const char all[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/";
+	static const char all[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/";
 	struct str one, rest = str_skip(id->path, 1);
 
 	fuzz_assert(in.n == 9 + id->trust_domain.n + id->path.n && in.n <= TLS_SPIFFE_MAX);

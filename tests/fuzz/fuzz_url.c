@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fuzz_url: a normal form is one (doing it again changes nothing), has no dot segments left to climb with,
- * and keeps the query; authorities that are taken put together again are the same.
+ * fuzz_url: a normal form is one (doing it again changes nothing), has no dot segments left to
+ * climb with, and keeps the query; authorities that are taken put together again are the same.
  */
 #include <string.h>
 

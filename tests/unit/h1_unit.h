@@ -21,8 +21,8 @@ struct parsed {
 
 typedef enum h1_result (*parse_fn)(struct parsed *p, const struct h1_limits *lim, struct str in);
 
-static inline enum h1_result parse_copy(struct parsed *p, const struct h1_limits *lim, struct str in,
-					parse_fn parse)
+static inline enum h1_result parse_copy(struct parsed *p, const struct h1_limits *lim,
+					struct str in, parse_fn parse)
 {
 	char *copy = kv_malloc(in.n > 0 ? in.n : 1);
 
@@ -65,7 +65,9 @@ static inline void same_head(const struct head *a, const struct head *b)
 			  a->fields[i].id == b->fields[i].id);
 }
 
-/* The outcome when all of in is there at once is what any two pieces give, and one byte at a time. */
+/*
+ * The outcome when all of in is there at once is what any two pieces give, and one byte at a time.
+ */
 static inline void same_for_every_split(struct str in, const struct h1_limits *lim, parse_fn parse,
 					const struct parsed *whole)
 {
@@ -73,7 +75,8 @@ static inline void same_for_every_split(struct str in, const struct h1_limits *l
 		struct parsed p;
 
 		parsed_init(&p);
-		enum h1_result r = cut == in.n ? H1_MORE : parse_copy(&p, lim, str_take(in, cut), parse);
+		enum h1_result r =
+			cut == in.n ? H1_MORE : parse_copy(&p, lim, str_take(in, cut), parse);
 
 		for (size_t n = 1; cut == in.n && r == H1_MORE && n < in.n; n++)
 			r = parse_copy(&p, lim, str_take(in, n), parse);
@@ -83,8 +86,8 @@ static inline void same_for_every_split(struct str in, const struct h1_limits *l
 			      STR_ARG(in), (int)r, (int)whole->result);
 		ck_assert_uint_eq(p.used, whole->used);
 		ck_assert_uint_eq(p.parser.status, whole->parser.status);
-		ck_assert_msg(reason_eq(p.parser.reason, whole->parser.reason), "cut at %zu: %s", cut,
-			      p.parser.reason);
+		ck_assert_msg(reason_eq(p.parser.reason, whole->parser.reason), "cut at %zu: %s",
+			      cut, p.parser.reason);
 		ck_assert(p.parser.fragment == whole->parser.fragment);
 		if (r == H1_DONE)
 			same_head(&p.head, &whole->head);
@@ -99,6 +102,7 @@ static inline struct str fields_text(struct parsed *p)
 
 	for (size_t i = 0; i < p->head.n; i++)
 		out = arena_printf(&p->arena, "%.*s%.*s: %.*s\n", STR_ARG(out),
-				   STR_ARG(p->head.fields[i].name), STR_ARG(p->head.fields[i].value));
+				   STR_ARG(p->head.fields[i].name),
+				   STR_ARG(p->head.fields[i].value));
 	return out;
 }

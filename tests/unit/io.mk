@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 EXTRA_DIST += %D%/tls_unit.h
 if HAVE_CHECK
-io_tests = %D%/test_buf %D%/test_loop %D%/test_sock %D%/test_tls %D%/test_tls_certs %D%/test_spiffe %D%/test_sd
+io_tests = %D%/test_buf %D%/test_loop %D%/test_sock %D%/test_tls %D%/test_tls_certs %D%/test_tls_ctx \
+	%D%/test_spiffe %D%/test_sd
 check_PROGRAMS += $(io_tests)
 TESTS += $(io_tests)
 io_test_libs = $(KV_IO_LDADD) $(CHECK_LIBS)
@@ -18,6 +19,9 @@ io_test_cppflags = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(OPENSSL_CFLAGS) $(CHECK_CFLA
 %C%_test_tls_certs_SOURCES = %D%/test_tls_certs.c %D%/tls_unit.c
 %C%_test_tls_certs_CPPFLAGS = $(io_test_cppflags)
 %C%_test_tls_certs_LDADD = $(io_test_libs)
+%C%_test_tls_ctx_SOURCES = %D%/test_tls_ctx.c %D%/tls_unit.c
+%C%_test_tls_ctx_CPPFLAGS = $(io_test_cppflags)
+%C%_test_tls_ctx_LDADD = $(io_test_libs)
 %C%_test_spiffe_CPPFLAGS = $(io_test_cppflags)
 %C%_test_spiffe_LDADD = $(io_test_libs)
 %C%_test_sd_CPPFLAGS = $(io_test_cppflags)

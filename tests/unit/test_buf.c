@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* buf: the queue against a plain array, descriptors in both directions, threads and their spares. */
+/*
+ * buf: the queue against a plain array, descriptors in both directions, threads and their spares.
+ */
 #include <config.h>
 
 #include <errno.h>
@@ -16,7 +18,7 @@
 
 #include "unit.h"
 
-/* ---- the obvious queue ---------------------------------------------------------------------------- */
+/* ---- the obvious queue --------------------------------------------------- */
 
 #define MODEL_MAX (1u << 20)
 struct model {
@@ -216,7 +218,7 @@ START_TEST(prepend_uses_the_headroom)
 }
 END_TEST
 
-/* ---- descriptors ------------------------------------------------------------------------------------ */
+/* ---- descriptors --------------------------------------------------------- */
 
 static void pair(int fd[2])
 {

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * h1: the chunked coding against an oracle that is slow and obvious: it sees the whole message, walks it
- * with a grammar written out line by line, and knows nothing of states.
+ * h1: the chunked coding against an oracle that is slow and obvious: it sees the whole message,
+ * walks it with a grammar written out line by line, and knows nothing of states.
  */
 #include "base/rng.h"
 #include "h1_unit.h"
 
 static const struct h1_limits limits = { .line_max = 100, .head_max = 120, .fields_max = 4 };
 
-/* ---- the oracle --------------------------------------------------------------------------------------- */
+/* ---- the oracle ---------------------------------------------------------- */
 
 struct outcome {
 	enum h1_result result;
@@ -73,7 +73,9 @@ static void oracle_trailer(struct str in, size_t at, struct outcome *o)
 	struct arena arena;
 	struct head h;
 	struct h1_parser parser;
-	struct h1_limits lim = { .line_max = 100, .head_max = limits.head_max + 27, .fields_max = 5 };
+	struct h1_limits lim = { .line_max = 100,
+				 .head_max = limits.head_max + 27,
+				 .fields_max = 5 };
 	size_t used;
 
 	arena_init(&arena, 0);
@@ -91,8 +93,9 @@ static void oracle_trailer(struct str in, size_t at, struct outcome *o)
 	if (o->result == H1_DONE) {
 		o->used = at + used - text.n;
 		for (size_t i = 0; i < h.n; i++)
-			snprintf(o->trailers + strlen(o->trailers), 500 - strlen(o->trailers), "%.*s=%.*s;",
-				 STR_ARG(h.fields[i].name), STR_ARG(h.fields[i].value));
+			snprintf(o->trailers + strlen(o->trailers), 500 - strlen(o->trailers),
+				 "%.*s=%.*s;", STR_ARG(h.fields[i].name),
+				 STR_ARG(h.fields[i].value));
 	}
 	arena_done(&arena);
 }
@@ -135,7 +138,7 @@ static void oracle(struct str in, struct outcome *o)
 	}
 }
 
-/* ---- the decoder, fed in pieces ------------------------------------------------------------------------- */
+/* ---- the decoder, fed in pieces ------------------------------------------ */
 
 struct feed {
 	struct h1_chunked c;
@@ -145,7 +148,9 @@ struct feed {
 	size_t at;              /* bytes consumed */
 };
 
-/* Give what is there up to end until it wants more. Exact allocations: one byte too far is noticed. */
+/*
+ * Give what is there up to end until it wants more. Exact allocations: one byte too far is noticed.
+ */
 static void feed_until(struct feed *f, struct str in, size_t end)
 {
 	f->o.result = H1_MORE;
@@ -156,7 +161,8 @@ static void feed_until(struct feed *f, struct str in, size_t end)
 
 		if (piece.n > 0)
 			memcpy(copy, piece.p, piece.n);
-		f->o.result = h1_chunked_next(&f->c, &limits, str_from(copy, piece.n), &data, &used, &f->trailers);
+		f->o.result = h1_chunked_next(&f->c, &limits, str_from(copy, piece.n), &data, &used,
+					      &f->trailers);
 		ck_assert_uint_le(used, piece.n);
 		if (data.n > 0)
 			memcpy(f->o.data + f->o.n_data, data.p, data.n);
@@ -180,11 +186,12 @@ static void feed_done(struct feed *f, struct str in, const struct outcome *want,
 {
 	ck_assert_msg(f->o.result == want->result, "%s of \"%.*s\": %d, not %d", how, STR_ARG(in),
 		      (int)f->o.result, (int)want->result);
-	ck_assert_msg(f->o.n_data == want->n_data && memcmp(f->o.data, want->data, want->n_data) == 0,
+	ck_assert_msg(f->o.n_data == want->n_data &&
+			      memcmp(f->o.data, want->data, want->n_data) == 0,
 		      "%s of \"%.*s\": other data", how, STR_ARG(in));
 	if (want->result == H1_BAD)
-		ck_assert_msg(strcmp(f->c.reason, want->reason) == 0, "%s of \"%.*s\": %s, not %s", how,
-			      STR_ARG(in), f->c.reason, want->reason);
+		ck_assert_msg(strcmp(f->c.reason, want->reason) == 0, "%s of \"%.*s\": %s, not %s",
+			      how, STR_ARG(in), f->c.reason, want->reason);
 	if (want->result == H1_DONE) {
 		ck_assert_uint_eq(f->at, want->used);
 		for (size_t i = 0; i < f->trailers.n; i++)
@@ -269,8 +276,20 @@ END_TEST
 START_TEST(sizes_that_are_none)
 {
 	static const char *const bad[] = {
-		"\r\n", "g\r\n", "-1\r\n", "+1\r\n", " 1\r\n", "0x1\r\n", ";\r\n", "00000000000000001\r\n",
-		"8000000000000000\r\n", "ffffffffffffffff\r\n", "1\nx\r\n", "1\rx\r\n", "1\r\r\n", "\n",
+		"\r\n",
+		"g\r\n",
+		"-1\r\n",
+		"+1\r\n",
+		" 1\r\n",
+		"0x1\r\n",
+		";\r\n",
+		"00000000000000001\r\n",
+		"8000000000000000\r\n",
+		"ffffffffffffffff\r\n",
+		"1\nx\r\n",
+		"1\rx\r\n",
+		"1\r\r\n",
+		"\n",
 	};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
@@ -309,10 +328,30 @@ END_TEST
 START_TEST(trailers_that_must_not_be)
 {
 	static const char *const bad[] = {
-		"Content-Length", "Transfer-Encoding", "Host", "Trailer", "TE", "Connection", "Upgrade", "Expect",
-		"Keep-Alive", "Proxy-Authorization", "Proxy-Connection", "Authorization", "Cookie", "Set-Cookie",
-		"Content-Type", "Content-Encoding", "Content-Range", "X-Forwarded-For", "X-Forwarded-Client-Cert",
-		"X-Envoy-Peer-Metadata", "X-Kvmesh-Orig-Proto", "Forwarded", "WWW-Authenticate", "Max-Forwards",
+		"Content-Length",
+		"Transfer-Encoding",
+		"Host",
+		"Trailer",
+		"TE",
+		"Connection",
+		"Upgrade",
+		"Expect",
+		"Keep-Alive",
+		"Proxy-Authorization",
+		"Proxy-Connection",
+		"Authorization",
+		"Cookie",
+		"Set-Cookie",
+		"Content-Type",
+		"Content-Encoding",
+		"Content-Range",
+		"X-Forwarded-For",
+		"X-Forwarded-Client-Cert",
+		"X-Envoy-Peer-Metadata",
+		"X-Kvmesh-Orig-Proto",
+		"Forwarded",
+		"WWW-Authenticate",
+		"Max-Forwards",
 		"HTTP2-Settings",
 	};
 	struct arena a;
@@ -320,7 +359,8 @@ START_TEST(trailers_that_must_not_be)
 	arena_init(&a, 0);
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		for (int with_list = 0; with_list < 2; with_list++) {
-			struct str in = arena_printf(&a, "0\r\nx: y\r\n%s: 1\r\n\r\n", bad[i]), data;
+			struct str in = arena_printf(&a, "0\r\nx: y\r\n%s: 1\r\n\r\n", bad[i]),
+				   data;
 			struct head list;
 			struct h1_chunked c;
 			size_t used;
@@ -328,7 +368,8 @@ START_TEST(trailers_that_must_not_be)
 			head_init(&list, &a);
 			h1_chunked_init(&c);
 			ck_assert_msg(h1_chunked_next(&c, &limits, in, &data, &used,
-						      with_list ? &list : NULL) == H1_BAD, "%s", bad[i]);
+						      with_list ? &list : NULL) == H1_BAD,
+				      "%s", bad[i]);
 			ck_assert_str_eq(c.reason, "bad_trailer");
 		}
 	}
@@ -345,8 +386,8 @@ static size_t random_message(struct rng *r, char *out)
 	for (size_t i = 0; i < chunks; i++) {
 		size_t size = 1 + rng_below(r, 20);
 
-		n += (size_t)snprintf(out + n, 40, rng_below(r, 4) ? "%zx%s\r\n" : "0%zX%s\r\n", size,
-				      rng_below(r, 5) ? "" : " ;x=y");
+		n += (size_t)snprintf(out + n, 40, rng_below(r, 4) ? "%zx%s\r\n" : "0%zX%s\r\n",
+				      size, rng_below(r, 5) ? "" : " ;x=y");
 		for (size_t k = 0; k < size; k++)
 			out[n++] = hex[rng_below(r, sizeof(hex) - 1)];
 		n += (size_t)snprintf(out + n, 3, "\r\n");
@@ -391,13 +432,18 @@ START_TEST(random_messages_agree_with_the_oracle)
 }
 END_TEST
 
-/* ---- writing --------------------------------------------------------------------------------------------- */
+/* ---- writing ------------------------------------------------------------- */
 
 START_TEST(chunk_heads)
 {
-	static const struct { uint64_t n; const char *text; } rows[] = {
-		{ 1, "1\r\n" }, { 15, "f\r\n" }, { 16, "10\r\n" }, { 16384, "4000\r\n" },
-		{ 0x7fffffffffffffff, "7fffffffffffffff\r\n" }, { UINT64_MAX, "ffffffffffffffff\r\n" },
+	static const struct { uint64_t n; const char *text;
+	} rows[] = {
+		{ 1, "1\r\n" },
+		{ 15, "f\r\n" },
+		{ 16, "10\r\n" },
+		{ 16384, "4000\r\n" },
+		{ 0x7fffffffffffffff, "7fffffffffffffff\r\n" },
+		{ UINT64_MAX, "ffffffffffffffff\r\n" },
 	};
 	char out[H1_CHUNK_HEAD_MAX];
 
@@ -431,5 +477,6 @@ START_TEST(last_chunks)
 }
 END_TEST
 
-UNIT_MAIN("h1_chunked", bodies, extensions, sizes_that_are_none, trailers, trailers_that_must_not_be,
-	  random_messages_agree_with_the_oracle, chunk_heads, last_chunks)
+UNIT_MAIN("h1_chunked", bodies, extensions, sizes_that_are_none, trailers,
+	  trailers_that_must_not_be, random_messages_agree_with_the_oracle, chunk_heads,
+	  last_chunks)

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* h1: request heads: every row of security-model §5.1 that a parser decides, and what goes out again. */
+/*
+ * h1: request heads: every row of security-model §5.1 that a parser decides, and what goes out
+ * again.
+ */
 #include "h1_unit.h"
 
 static enum h1_result request(struct parsed *p, const struct h1_limits *lim, struct str in)
@@ -55,7 +58,8 @@ START_TEST(the_usual)
 	unit_str_eq(p.head.path, "/a/b?c=d");
 	unit_str_eq(p.head.authority, "Shop.Example:8080");
 	unit_str_eq(p.head.scheme, "http");
-	unit_str_eq(fields_text(&p), "user-agent: curl/7\nx-empty: \naccept: */*\nx-obs: \xc3\xa4\n");
+	unit_str_eq(fields_text(&p),
+		    "user-agent: curl/7\nx-empty: \naccept: */*\nx-obs: \xc3\xa4\n");
 	ck_assert_int_eq(p.head.version, HEAD_VERSION_11);
 	ck_assert_int_eq(p.head.body, HEAD_BODY_NONE);
 	ck_assert(p.head.keep_alive && !p.head.expect_continue && !p.head.te_trailers);
@@ -67,13 +71,15 @@ END_TEST
 START_TEST(what_follows_is_left_alone)
 {
 	struct parsed p;
-	struct str in = STR("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/9.9\r\n\r\n");
+	struct str in = STR(
+		"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/9.9\r\n\r\n");
 
 	parse_with(&p, &h1_limits_default, in);
 	ck_assert_int_eq(p.result, H1_DONE);
 	unit_str_eq(str_take(str_skip(in, p.used), 3), "abc");
 	/* The parser is ready for the next one. */
-	ck_assert_int_eq(parse_copy(&p, &h1_limits_default, str_skip(in, p.used + 3), request), H1_BAD);
+	ck_assert_int_eq(parse_copy(&p, &h1_limits_default, str_skip(in, p.used + 3), request),
+			 H1_BAD);
 	ck_assert_str_eq(p.parser.reason, "bad_version");
 	parsed_done(&p);
 }
@@ -194,8 +200,8 @@ END_TEST
 START_TEST(hosts)
 {
 	static const char *const bad[] = {
-		"", "a b", "a,b", "u@h", "u:p@h", "h:", "h:x", "h:65536", "h:0", "h/", "h?x", "h#x", "[::1",
-		"::1", "h\\x", "h%41", "http://h", "\"h\"",
+		"",   "a b", "a,b", "u@h",  "u:p@h", "h:",   "h:x",  "h:65536",  "h:0",
+		"h/", "h?x", "h#x", "[::1", "::1",   "h\\x", "h%41", "http://h", "\"h\"",
 	};
 	struct parsed p;
 	char in[200];
@@ -283,14 +289,26 @@ END_TEST
 START_TEST(lengths)
 {
 	static const char *const bad[] = {
-		"", "-1", "+1", "0x1", "1 2", "1,1", "1, 1", "a", "9223372036854775808", "99999999999999999999", "1.0",
-		"1;", "\xc2\xb2",
+		"",
+		"-1",
+		"+1",
+		"0x1",
+		"1 2",
+		"1,1",
+		"1, 1",
+		"a",
+		"9223372036854775808",
+		"99999999999999999999",
+		"1.0",
+		"1;",
+		"\xc2\xb2",
 	};
 	struct parsed p;
 	char in[200];
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		snprintf(in, sizeof(in), "POST / HTTP/1.1\r\n" HOST "Content-Length: %s\r\n\r\n", bad[i]);
+		snprintf(in, sizeof(in), "POST / HTTP/1.1\r\n" HOST "Content-Length: %s\r\n\r\n",
+			 bad[i]);
 		refused(in, 400, "bad_cl");
 	}
 	refused(GET("Content-Length: 5\r\nContent-Length: 5\r\n"), 400, "bad_cl");
@@ -324,7 +342,8 @@ START_TEST(codings)
 	refused(GET("Transfer-Encoding: chunked, chunked\r\n"), 400, "bad_te");
 	refused(GET("Transfer-Encoding: chunked, gzip\r\n"), 400, "bad_te");
 	refused(GET("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"), 400, "bad_te");
-	refused(GET("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n"), 400, "bad_te");
+	refused(GET("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n"), 400,
+		"bad_te");
 	refused(GET("Transfer-Encoding: chunked;q=1\r\n"), 400, "bad_te");
 	refused(GET("Transfer-Encoding: \"chunked\"\r\n"), 400, "bad_te");
 	refused(GET("Transfer-Encoding:\r\n"), 400, "bad_te");
@@ -345,11 +364,13 @@ START_TEST(limits)
 	n = h1_limits_default.line_max - 9;
 	memcpy(big + n, " HTTP/1.1\r\n" HOST "\r\n", 22);
 	parsed_init(&p);
-	ck_assert_int_eq(parse_copy(&p, &h1_limits_default, str_from(big, n + 22), request), H1_DONE);
+	ck_assert_int_eq(parse_copy(&p, &h1_limits_default, str_from(big, n + 22), request),
+			 H1_DONE);
 	parsed_done(&p);
 	memcpy(big + n, "a HTTP/1.1\r\n" HOST "\r\n", 23);
 	parsed_init(&p);
-	ck_assert_int_eq(parse_copy(&p, &h1_limits_default, str_from(big, n + 23), request), H1_BAD);
+	ck_assert_int_eq(parse_copy(&p, &h1_limits_default, str_from(big, n + 23), request),
+			 H1_BAD);
 	ck_assert_uint_eq(p.parser.status, 414);
 	ck_assert_str_eq(p.parser.reason, "too_large");
 	parsed_done(&p);
@@ -358,7 +379,8 @@ START_TEST(limits)
 	n = (size_t)snprintf(big, sizeof(big), "GET / HTTP/1.1\r\n" HOST "a: ");
 	memset(big + n, 'x', sizeof(big) - n);
 	parsed_init(&p);
-	ck_assert_int_eq(parse_copy(&p, &h1_limits_default, str_from(big, 61440), request), H1_MORE);
+	ck_assert_int_eq(parse_copy(&p, &h1_limits_default, str_from(big, 61440), request),
+			 H1_MORE);
 	ck_assert_int_eq(parse_copy(&p, &h1_limits_default, str_from(big, 61441), request), H1_BAD);
 	ck_assert_uint_eq(p.parser.status, 431);
 	ck_assert_str_eq(p.parser.reason, "too_large");
@@ -386,9 +408,12 @@ START_TEST(small_limits_at_every_split)
 	limited(GET("a: b\r\nc: d\r\ne: f\r\ng: h\r\n"), H1_DONE, 0);
 	limited(GET("a: b\r\nc: d\r\ne: f\r\ng: h\r\ni: j\r\n"), H1_BAD, 431);
 	/* 160 bytes in all. */
-	limited(GET("a: " A10 A10 A10 A10 A10 A10 A10 A10 A10 A10 A10 A10 "aaaaaaaa\r\n"), H1_DONE, 0);
-	limited(GET("a: " A10 A10 A10 A10 A10 A10 A10 A10 A10 A10 A10 A10 "aaaaaaaaa\r\n"), H1_BAD, 431);
-	limited(GET("a: " A10 A10 A10 A10 A10 A10 A10 A10 A10 A10 A10 A10 "aaaaaaaaaaa\r\n"), H1_BAD, 431);
+	limited(GET("a: " A10 A10 A10 A10 A10 A10 A10 A10 A10 A10 A10 A10 "aaaaaaaa\r\n"), H1_DONE,
+		0);
+	limited(GET("a: " A10 A10 A10 A10 A10 A10 A10 A10 A10 A10 A10 A10 "aaaaaaaaa\r\n"), H1_BAD,
+		431);
+	limited(GET("a: " A10 A10 A10 A10 A10 A10 A10 A10 A10 A10 A10 A10 "aaaaaaaaaaa\r\n"),
+		H1_BAD, 431);
 }
 END_TEST
 
@@ -396,11 +421,14 @@ START_TEST(hop_by_hop)
 {
 	struct parsed p;
 
-	good(&p, GET("Connection: close, X-Gone ,, te, Authorization, host, content-length, X-Forwarded-For\r\n"
-		     "X-GONE: 1\r\nX-Stays: 2\r\nAuthorization: secret\r\nContent-Length: 0\r\n"
-		     "Keep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\nTE: gzip, Trailers\r\n"
-		     "X-Forwarded-For: 1.2.3.4\r\nHTTP2-Settings: AAMAAABk\r\nUpgrade: h2c\r\n"));
-	unit_str_eq(fields_text(&p), "x-stays: 2\nauthorization: secret\nx-forwarded-for: 1.2.3.4\n");
+	good(&p,
+	     GET("Connection: close, X-Gone ,, te, Authorization, host, content-length, "
+		 "X-Forwarded-For\r\n"
+		 "X-GONE: 1\r\nX-Stays: 2\r\nAuthorization: secret\r\nContent-Length: 0\r\n"
+		 "Keep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\nTE: gzip, Trailers\r\n"
+		 "X-Forwarded-For: 1.2.3.4\r\nHTTP2-Settings: AAMAAABk\r\nUpgrade: h2c\r\n"));
+	unit_str_eq(fields_text(&p),
+		    "x-stays: 2\nauthorization: secret\nx-forwarded-for: 1.2.3.4\n");
 	ck_assert(!p.head.keep_alive);
 	ck_assert(p.head.te_trailers);
 	ck_assert_uint_eq(p.head.upgrade.n, 0);
@@ -432,7 +460,8 @@ START_TEST(upgrades)
 	good(&p, GET("Upgrade: websocket\r\n"));                 /* not asked for hop by hop */
 	ck_assert_uint_eq(p.head.upgrade.n, 0);
 	parsed_done(&p);
-	good(&p, GET("Connection: upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n"));
+	good(&p,
+	     GET("Connection: upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n"));
 	ck_assert_uint_eq(p.head.upgrade.n, 0);
 	ck_assert_uint_eq(p.head.n, 0);
 	parsed_done(&p);
@@ -446,7 +475,7 @@ START_TEST(upgrades)
 }
 END_TEST
 
-/* ---- what goes out ------------------------------------------------------------------------------------ */
+/* ---- what goes out ------------------------------------------------------- */
 
 static void writes(const char *in, bool close, const char *want)
 {
@@ -471,10 +500,14 @@ START_TEST(canonical_requests)
 	writes(REQ("POST / HTTP/1.1", "Content-Length: 007\r\nExpect: 100-continue\r\n"), true,
 	       "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 7\r\nexpect: 100-continue\r\n"
 	       "connection: close\r\n\r\n");
-	writes(REQ("PUT / HTTP/1.1", "Transfer-Encoding: CHUNKED\r\nTE: trailers\r\nTrailer: x\r\n"), false,
-	       "PUT / HTTP/1.1\r\nhost: h\r\ntrailer: x\r\ntransfer-encoding: chunked\r\nte: trailers\r\n"
+	writes(REQ("PUT / HTTP/1.1",
+		   "Transfer-Encoding: CHUNKED\r\nTE: trailers\r\nTrailer: x\r\n"),
+	       false,
+	       "PUT / HTTP/1.1\r\nhost: h\r\ntrailer: x\r\ntransfer-encoding: chunked\r\nte: "
+	       "trailers\r\n"
 	       "connection: te\r\n\r\n");
-	writes(REQ("POST / HTTP/1.1", ""), false, "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 0\r\n\r\n");
+	writes(REQ("POST / HTTP/1.1", ""), false,
+	       "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 0\r\n\r\n");
 	writes(REQ("DELETE / HTTP/1.1", ""), false, "DELETE / HTTP/1.1\r\nhost: h\r\n\r\n");
 	writes(GET("Connection: upgrade\r\nUpgrade: websocket\r\n"), false,
 	       "GET / HTTP/1.1\r\nhost: h\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n");
@@ -516,11 +549,14 @@ END_TEST
 
 START_TEST(nothing_ambiguous_gets_out)
 {
-	static const struct { struct str name, value; } bad[] = {
-		{ { "X", 1 }, { "a", 1 } }, { { "", 0 }, { "a", 1 } }, { { "a b", 3 }, { "a", 1 } },
-		{ { "a:", 2 }, { "a", 1 } }, { { ":path", 5 }, { "a", 1 } }, { { "a\0", 2 }, { "a", 1 } },
-		{ { "a", 1 }, { "b\r\nc: d", 7 } }, { { "a", 1 }, { "b\n", 2 } }, { { "a", 1 }, { "b\0", 2 } },
-		{ { "a", 1 }, { " b", 2 } }, { { "a", 1 }, { "b\t", 2 } }, { { "a", 1 }, { "\x7f", 1 } },
+	static const struct { struct str name, value;
+	} bad[] = {
+		{ { "X", 1 }, { "a", 1 } },         { { "", 0 }, { "a", 1 } },
+		{ { "a b", 3 }, { "a", 1 } },       { { "a:", 2 }, { "a", 1 } },
+		{ { ":path", 5 }, { "a", 1 } },     { { "a\0", 2 }, { "a", 1 } },
+		{ { "a", 1 }, { "b\r\nc: d", 7 } }, { { "a", 1 }, { "b\n", 2 } },
+		{ { "a", 1 }, { "b\0", 2 } },       { { "a", 1 }, { " b", 2 } },
+		{ { "a", 1 }, { "b\t", 2 } },       { { "a", 1 }, { "\x7f", 1 } },
 	};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -557,8 +593,10 @@ END_TEST
 START_TEST(written_requests_are_read_the_same)
 {
 	static const char *const in[] = {
-		GET("A: 1\r\nB: 2\r\na: 3\r\n"), REQ("POST /x?y HTTP/1.1", "Content-Length: 5\r\n"),
-		REQ("PUT / HTTP/1.1", "Transfer-Encoding: chunked\r\nTE: trailers\r\nExpect: 100-continue\r\n"),
+		GET("A: 1\r\nB: 2\r\na: 3\r\n"),
+		REQ("POST /x?y HTTP/1.1", "Content-Length: 5\r\n"),
+		REQ("PUT / HTTP/1.1",
+		    "Transfer-Encoding: chunked\r\nTE: trailers\r\nExpect: 100-continue\r\n"),
 		GET("Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"),
 		"CONNECT h:1 HTTP/1.1\r\nHost: h:1\r\n\r\n",
 	};
@@ -580,7 +618,7 @@ START_TEST(written_requests_are_read_the_same)
 END_TEST
 
 UNIT_MAIN("h1_request", the_usual, what_follows_is_left_alone, request_lines, versions, http_1_0,
-	  field_lines, one_empty_line_in_front, hosts, absolute_targets, targets, lengths, codings, limits,
-	  small_limits_at_every_split, hop_by_hop, connection_options_are_capped, upgrades,
+	  field_lines, one_empty_line_in_front, hosts, absolute_targets, targets, lengths, codings,
+	  limits, small_limits_at_every_split, hop_by_hop, connection_options_are_capped, upgrades,
 	  canonical_requests, framing_comes_from_the_body_alone, nothing_ambiguous_gets_out,
 	  written_requests_are_read_the_same)

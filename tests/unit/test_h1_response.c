@@ -52,7 +52,8 @@ START_TEST(the_usual)
 {
 	struct parsed p;
 
-	good(&p, OK "Server: nginx\r\nContent-Length: 12\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n\r\n");
+	good(&p,
+	     OK "Server: nginx\r\nContent-Length: 12\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n\r\n");
 	ck_assert_uint_eq(p.head.status, 200);
 	unit_str_eq(p.head.reason, "OK");
 	ck_assert_int_eq(p.head.body, HEAD_BODY_LENGTH);
@@ -115,17 +116,20 @@ START_TEST(field_sections)
 		n += (size_t)snprintf(big + n, sizeof(big) - n, "a: b\r\n");
 	memcpy(big + n, "\r\n", 2);
 	parsed_init(&p);
-	ck_assert_int_eq(parse_copy(&p, &h1_limits_default, str_from(big, n + 2), response), H1_DONE);
+	ck_assert_int_eq(parse_copy(&p, &h1_limits_default, str_from(big, n + 2), response),
+			 H1_DONE);
 	ck_assert_uint_eq(p.head.n, 100);
 	parsed_done(&p);
 	memcpy(big + n, "a: b\r\n\r\n", 8);
 	parsed_init(&p);
-	ck_assert_int_eq(parse_copy(&p, &h1_limits_default, str_from(big, n + 8), response), H1_BAD);
+	ck_assert_int_eq(parse_copy(&p, &h1_limits_default, str_from(big, n + 8), response),
+			 H1_BAD);
 	ck_assert_uint_eq(p.parser.status, 502);
 	parsed_done(&p);
 	memset(big + n, 'x', sizeof(big) - n);
 	parsed_init(&p);
-	ck_assert_int_eq(parse_copy(&p, &h1_limits_default, str_from(big, sizeof(big)), response), H1_BAD);
+	ck_assert_int_eq(parse_copy(&p, &h1_limits_default, str_from(big, sizeof(big)), response),
+			 H1_BAD);
 	ck_assert_str_eq(p.parser.reason, "bad_response");
 	parsed_done(&p);
 }
@@ -165,9 +169,12 @@ END_TEST
 
 START_TEST(messages_without_body)
 {
-	static const struct { const char *method, *line; bool described; } none[] = {
-		{ "HEAD", "HTTP/1.1 200 OK\r\n", true }, { "GET", "HTTP/1.1 204 No Content\r\n", false },
-		{ "GET", "HTTP/1.1 304 Not Modified\r\n", true }, { "GET", "HTTP/1.1 100 Continue\r\n", false },
+	static const struct { const char *method, *line; bool described;
+	} none[] = {
+		{ "HEAD", "HTTP/1.1 200 OK\r\n", true },
+		{ "GET", "HTTP/1.1 204 No Content\r\n", false },
+		{ "GET", "HTTP/1.1 304 Not Modified\r\n", true },
+		{ "GET", "HTTP/1.1 100 Continue\r\n", false },
 		{ "GET", "HTTP/1.1 103 Early Hints\r\n", false },
 		{ "CONNECT", "HTTP/1.1 200 OK\r\n", false },
 	};
@@ -199,11 +206,13 @@ START_TEST(connections)
 	good(&p, "HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\n");
 	ck_assert(!p.head.keep_alive);
 	parsed_done(&p);
-	good(&p, "HTTP/1.0 200 OK\r\nContent-Length: 1\r\nConnection: keep-alive\r\nKeep-Alive: timeout=5\r\n\r\n");
+	good(&p, "HTTP/1.0 200 OK\r\nContent-Length: 1\r\nConnection: keep-alive\r\nKeep-Alive: "
+		 "timeout=5\r\n\r\n");
 	ck_assert(p.head.keep_alive);
 	ck_assert_uint_eq(p.head.n, 0);
 	parsed_done(&p);
-	good(&p, OK "Content-Length: 1\r\nConnection: close, x-hop\r\nX-Hop: 1\r\nTE: x\r\nUpgrade: h2\r\n\r\n");
+	good(&p, OK "Content-Length: 1\r\nConnection: close, x-hop\r\nX-Hop: 1\r\nTE: "
+		    "x\r\nUpgrade: h2\r\n\r\n");
 	ck_assert(!p.head.keep_alive);
 	ck_assert_uint_eq(p.head.n, 0);
 	parsed_done(&p);
@@ -216,7 +225,7 @@ START_TEST(connections)
 }
 END_TEST
 
-/* ---- what goes out ------------------------------------------------------------------------------------ */
+/* ---- what goes out ------------------------------------------------------- */
 
 static struct arena arena;
 static struct head head;
@@ -247,9 +256,12 @@ START_TEST(canonical_responses)
 	make(200, HEAD_BODY_LENGTH, 12);
 	gives(false, false, "HTTP/1.1 200 OK\r\nserver: x\r\ncontent-length: 12\r\n\r\n");
 	make(200, HEAD_BODY_LENGTH, 0);
-	gives(true, false, "HTTP/1.1 200 OK\r\nserver: x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+	gives(true, false,
+	      "HTTP/1.1 200 OK\r\nserver: x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
 	make(200, HEAD_BODY_LENGTH, 1);
-	gives(false, true, "HTTP/1.1 200 OK\r\nserver: x\r\ncontent-length: 1\r\nconnection: keep-alive\r\n\r\n");
+	gives(false, true,
+	      "HTTP/1.1 200 OK\r\nserver: x\r\ncontent-length: 1\r\nconnection: "
+	      "keep-alive\r\n\r\n");
 	make(200, HEAD_BODY_CHUNKED, 0);
 	gives(false, false, "HTTP/1.1 200 OK\r\nserver: x\r\ntransfer-encoding: chunked\r\n\r\n");
 	make(200, HEAD_BODY_UNTIL_CLOSE, 0);
@@ -283,8 +295,9 @@ START_TEST(responses_without_body)
 	gives(true, false, "HTTP/1.1 100 Continue\r\nserver: x\r\n\r\n");
 	make(101, HEAD_BODY_NONE, 0);
 	head.upgrade = STR("websocket");
-	gives(false, false, "HTTP/1.1 101 Switching Protocols\r\nserver: x\r\nupgrade: websocket\r\n"
-			    "connection: upgrade\r\n\r\n");
+	gives(false, false,
+	      "HTTP/1.1 101 Switching Protocols\r\nserver: x\r\nupgrade: websocket\r\n"
+	      "connection: upgrade\r\n\r\n");
 }
 END_TEST
 

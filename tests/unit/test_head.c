@@ -24,7 +24,8 @@ START_TEST(every_known_name_is_found)
 	ck_assert_int_eq(head_id_of(STR("hosts")), HEAD_ID_OTHER);
 	ck_assert_int_eq(head_id_of(STR("hosp")), HEAD_ID_OTHER);
 	ck_assert_int_eq(head_id_of(STR("")), HEAD_ID_OTHER);
-	ck_assert_int_eq(head_id_of(STR("x-a-name-that-is-longer-than-any-known-one")), HEAD_ID_OTHER);
+	ck_assert_int_eq(head_id_of(STR("x-a-name-that-is-longer-than-any-known-one")),
+			 HEAD_ID_OTHER);
 }
 END_TEST
 
@@ -100,16 +101,19 @@ END_TEST
 
 START_TEST(tokens_and_values)
 {
-	static const char token[] = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+	static const char token[] =
+		"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
 	ck_assert(head_is_token(str_c(token)));
 	ck_assert(!head_is_token(STR("")));
 	for (int c = 0; c < 256; c++) {
 		char one = (char)c;
 
-		ck_assert_msg(head_is_token(str_from(&one, 1)) == (c != 0 && strchr(token, c) != NULL),
+		ck_assert_msg(head_is_token(str_from(&one, 1)) ==
+				      (c != 0 && strchr(token, c) != NULL),
 			      "byte %d", c);
-		ck_assert_msg(head_is_value(str_from(&one, 1)) == ((c >= 32 && c != 127) || c == '\t'),
+		ck_assert_msg(head_is_value(str_from(&one, 1)) ==
+				      ((c >= 32 && c != 127) || c == '\t'),
 			      "byte %d", c);
 	}
 	ck_assert(head_is_value(STR("")));
@@ -120,7 +124,9 @@ START_TEST(tokens_and_values)
 }
 END_TEST
 
-/* Sixteen bytes at a time and the rest one by one give the same answer, wherever the byte stands. */
+/*
+ * Sixteen bytes at a time and the rest one by one give the same answer, wherever the byte stands.
+ */
 START_TEST(control_bytes_are_found_anywhere)
 {
 	for (size_t n = 0; n < 70; n++) {

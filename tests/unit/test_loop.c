@@ -56,7 +56,7 @@ static void run(void)
 	loop_timer_done(&guard);
 }
 
-/* ---- descriptors ------------------------------------------------------------------------------------ */
+/* ---- descriptors --------------------------------------------------------- */
 
 struct ends {
 	int fd[2];
@@ -131,7 +131,9 @@ START_TEST(nothing_wanted_nothing_called)
 }
 END_TEST
 
-/* Both events of a descriptor are ready; the first callback takes it out: the second is not called. */
+/*
+ * Both events of a descriptor are ready; the first callback takes it out: the second is not called.
+ */
 static void on_first(void *arg, unsigned what)
 {
 	struct ends *e = arg;
@@ -158,7 +160,7 @@ START_TEST(done_takes_back_what_is_ready)
 }
 END_TEST
 
-/* ---- timers and deadlines ---------------------------------------------------------------------------- */
+/* ---- timers and deadlines ------------------------------------------------ */
 
 struct ticker {
 	struct loop_timer t;
@@ -231,7 +233,10 @@ static void due_move(struct due *x, uint64_t after_us)
 	loop_deadline_set(&x->d, x->want_us);
 }
 
-/* One falls due, one was moved later, one earlier, one cleared, one taken out, one lies in the past. */
+/*
+ * One falls due, one was moved later, one earlier, one cleared, one taken out, one lies in the
+ * past.
+ */
 START_TEST(deadlines_move_both_ways)
 {
 	struct due a, b, c, d, e, f;
@@ -260,7 +265,9 @@ START_TEST(deadlines_move_both_ways)
 }
 END_TEST
 
-/* Beyond one round of the wheel (51.2 s): must not fire early. The wheel sees it again and again. */
+/*
+ * Beyond one round of the wheel (51.2 s): must not fire early. The wheel sees it again and again.
+ */
 START_TEST(far_deadlines_wait)
 {
 	struct due far, near;
@@ -308,7 +315,7 @@ START_TEST(deadline_callbacks_may_change_the_wheel)
 }
 END_TEST
 
-/* ---- deferred work ------------------------------------------------------------------------------------ */
+/* ---- deferred work ------------------------------------------------------- */
 
 static struct loop_later first, second, again;
 static int n_again;
@@ -449,7 +456,7 @@ START_TEST(next_comes_after_descriptors)
 }
 END_TEST
 
-/* ---- posts and signals --------------------------------------------------------------------------------- */
+/* ---- posts and signals --------------------------------------------------- */
 
 #define THREADS 4
 #define POSTS 2000
@@ -493,7 +500,8 @@ START_TEST(posts_arrive_in_order_from_each_thread)
 	n_posted = 0;
 	for (int i = 0; i < THREADS; i++) {
 		posters[i].next = 0;
-		ck_assert_int_eq(pthread_create(&posters[i].thread, NULL, post_many, &posters[i]), 0);
+		ck_assert_int_eq(pthread_create(&posters[i].thread, NULL, post_many, &posters[i]),
+				 0);
 	}
 	run();
 	for (int i = 0; i < THREADS; i++) {
@@ -551,7 +559,7 @@ START_TEST(signals_reach_the_loop)
 }
 END_TEST
 
-/* ---- time ------------------------------------------------------------------------------------------------ */
+/* ---- time ---------------------------------------------------------------- */
 
 static uint64_t slow_began;
 

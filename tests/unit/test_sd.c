@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* sd: what a supervisor hears over NOTIFY_SOCKET, sockets it passed, units; and silence without one. */
+/*
+ * sd: what a supervisor hears over NOTIFY_SOCKET, sockets it passed, units; and silence without
+ * one.
+ */
 #include <config.h>
 
 #include <fcntl.h>
@@ -164,7 +167,8 @@ START_TEST(units)
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fd), 0);
 	char other[256];
 
-	ck_assert_int_eq(sd_unit_of_peer(fd[0], other, sizeof(other)), sd_unit_of(0, unit, sizeof(unit)));
+	ck_assert_int_eq(sd_unit_of_peer(fd[0], other, sizeof(other)),
+			 sd_unit_of(0, unit, sizeof(unit)));
 	ck_assert_str_eq(other, unit);
 	close(fd[0]);
 	close(fd[1]);

@@ -98,7 +98,7 @@ START_TEST(addresses_compared)
 }
 END_TEST
 
-/* ---- TCP ------------------------------------------------------------------------------------------------ */
+/* ---- TCP ----------------------------------------------------------------- */
 
 static int must(int fd, struct err *err)
 {
@@ -269,7 +269,7 @@ START_TEST(the_kernel_names_the_caller_v6)
 }
 END_TEST
 
-/* ---- Unix ------------------------------------------------------------------------------------------------ */
+/* ---- Unix ---------------------------------------------------------------- */
 
 #define DIR_PATTERN "/tmp/kvmesh-test-sock-XXXXXX"
 static char dir[] = DIR_PATTERN;
@@ -358,7 +358,8 @@ END_TEST
 
 START_TEST(groups_of_a_peer)
 {
-	struct sock_peer root = { .uid = 0, .gid = 12345 }, nobody = { .uid = 4000000001u, .gid = 0 };
+	struct sock_peer root = { .uid = 0, .gid = 12345 },
+			 nobody = { .uid = 4000000001u, .gid = 0 };
 	struct sock_peer unknown = { .uid = (uid_t)-1, .gid = 0 };
 
 	ck_assert(sock_peer_in_group(&root, "root"));           /* by the user database */
@@ -372,5 +373,5 @@ END_TEST
 
 UNIT_MAIN("sock", addresses_as_text, addresses_that_are_none, addresses_compared, tcp_end_to_end,
 	  a_taken_port_is_told, listeners_share_a_port_when_asked, nobody_there,
-	  the_kernel_names_the_caller, the_kernel_names_the_caller_v6, unix_end_to_end, unix_path_taken,
-	  unix_path_refused, groups_of_a_peer)
+	  the_kernel_names_the_caller, the_kernel_names_the_caller_v6, unix_end_to_end,
+	  unix_path_taken, unix_path_refused, groups_of_a_peer)

@@ -19,8 +19,8 @@ START_TEST(ids_of_workloads)
 	unit_str_eq(id.trust_domain, "a-b_c.9");
 	ck_assert_uint_eq(id.ns.n + id.sa.n, 0);
 	static const char *const other[] = {
-		"spiffe://d/ns/a/sa/b/c", "spiffe://d/ns/a/sa", "spiffe://d/sa/a/ns/b", "spiffe://d/NS/a/SA/b",
-		"spiffe://d/x/ns/a/sa/b",
+		"spiffe://d/ns/a/sa/b/c", "spiffe://d/ns/a/sa",     "spiffe://d/sa/a/ns/b",
+		"spiffe://d/NS/a/SA/b",   "spiffe://d/x/ns/a/sa/b",
 	};
 
 	for (size_t i = 0; i < sizeof(other) / sizeof(other[0]); i++) {
@@ -33,13 +33,47 @@ END_TEST
 START_TEST(what_is_no_id)
 {
 	static const char *const bad[] = {
-		"", "spiffe", "spiffe:", "spiffe:/d/a", "spiffe://", "spiffe:///a", "spiffe://d", "spiffe://d/",
-		"spiffe://d/a/", "spiffe://d//a", "spiffe://d/a//b", "spiffe://d/.", "spiffe://d/..", "spiffe://d/a/../b",
-		"Spiffe://d/a", "SPIFFE://d/a", "https://d/a", " spiffe://d/a", "spiffe://d/a ", "spiffe://D/a",
-		"spiffe://d:80/a", "spiffe://u@d/a", "spiffe://u:p@d/a", "spiffe://d/a?b", "spiffe://d/a#b", "spiffe://d?/a",
-		"spiffe://d#/a", "spiffe://d%2e/a", "spiffe://d/%61", "spiffe://d/a%2fb", "spiffe://[::1]/a", "spiffe://d/a:b",
-		"spiffe://d/a*b", "spiffe://d/a@b", "spiffe://d/a;b", "spiffe://d/a\\b", "spiffe://d/\xc3\xa4", "spiffe://\xc3\xa4/a",
-		"spiffe://allowed:x@other/a", "spiffe://d/a\n", "spiffe://d/a\t",
+		"",
+		"spiffe",
+		"spiffe:",
+		"spiffe:/d/a",
+		"spiffe://",
+		"spiffe:///a",
+		"spiffe://d",
+		"spiffe://d/",
+		"spiffe://d/a/",
+		"spiffe://d//a",
+		"spiffe://d/a//b",
+		"spiffe://d/.",
+		"spiffe://d/..",
+		"spiffe://d/a/../b",
+		"Spiffe://d/a",
+		"SPIFFE://d/a",
+		"https://d/a",
+		" spiffe://d/a",
+		"spiffe://d/a ",
+		"spiffe://D/a",
+		"spiffe://d:80/a",
+		"spiffe://u@d/a",
+		"spiffe://u:p@d/a",
+		"spiffe://d/a?b",
+		"spiffe://d/a#b",
+		"spiffe://d?/a",
+		"spiffe://d#/a",
+		"spiffe://d%2e/a",
+		"spiffe://d/%61",
+		"spiffe://d/a%2fb",
+		"spiffe://[::1]/a",
+		"spiffe://d/a:b",
+		"spiffe://d/a*b",
+		"spiffe://d/a@b",
+		"spiffe://d/a;b",
+		"spiffe://d/a\\b",
+		"spiffe://d/\xc3\xa4",
+		"spiffe://\xc3\xa4/a",
+		"spiffe://allowed:x@other/a",
+		"spiffe://d/a\n",
+		"spiffe://d/a\t",
 	};
 	struct tls_spiffe id;
 
@@ -69,14 +103,15 @@ START_TEST(lengths_of_ids)
 }
 END_TEST
 
-/* ---- hellos ------------------------------------------------------------------------------------------ */
+/* ---- hellos -------------------------------------------------------------- */
 
 static struct buf hello_of(const char *sni, const char *const *alpn)
 {
 	struct tls_ctx *c;
 	struct buf in = { 0 }, out = { 0 };
 
-	ck_assert_int_eq(tls_ctx_new_client(&(struct tls_files){ .skip_verify = true }, &c, NULL), 0);
+	ck_assert_int_eq(tls_ctx_new_client(&(struct tls_files){ .skip_verify = true }, &c, NULL),
+			 0);
 	struct tls_session *s = tls_client_new_ctx(c, sni, alpn, NULL, 0);
 
 	ck_assert_int_eq(tls_handshake(s, &in, &out), TLS_AGAIN);
@@ -128,9 +163,16 @@ END_TEST
 START_TEST(what_is_no_hello)
 {
 	static const struct str none[] = {
-		{ "G", 1 }, { "\x16\x02", 2 }, { "\x16\x03\x05", 3 }, { "\x15\x03\x01\x00\x02", 5 },
-		{ "\x16\x03\x01\x00\x00", 5 }, { "\x16\x03\x01\xff\xff", 5 }, { "\x16\x03\x01\x01\x00\x02", 6 },
-		{ "\x80\x2e\x01\x03\x01", 5 }, { "SSH-2.0-x\r\n", 11 }, { "\0", 1 },
+		{ "G", 1 },
+		{ "\x16\x02", 2 },
+		{ "\x16\x03\x05", 3 },
+		{ "\x15\x03\x01\x00\x02", 5 },
+		{ "\x16\x03\x01\x00\x00", 5 },
+		{ "\x16\x03\x01\xff\xff", 5 },
+		{ "\x16\x03\x01\x01\x00\x02", 6 },
+		{ "\x80\x2e\x01\x03\x01", 5 },
+		{ "SSH-2.0-x\r\n", 11 },
+		{ "\0", 1 },
 	};
 	struct tls_hello h;
 
@@ -170,5 +212,5 @@ START_TEST(damaged_hellos)
 }
 END_TEST
 
-UNIT_MAIN("spiffe", ids_of_workloads, what_is_no_id, lengths_of_ids, a_hello_is_read_once_it_is_there,
-	  a_hello_without_names, what_is_no_hello, damaged_hellos)
+UNIT_MAIN("spiffe", ids_of_workloads, what_is_no_id, lengths_of_ids,
+	  a_hello_is_read_once_it_is_there, a_hello_without_names, what_is_no_hello, damaged_hellos)

@@ -20,7 +20,9 @@ static struct pki_ca *root, *sub;
 static struct tls_trust *trust;
 static struct tls_identity *a, *b;
 
-/* The node as it is shipped: roots and intermediates are anchors, leaves come from an intermediate. */
+/*
+ * The node as it is shipped: roots and intermediates are anchors, leaves come from an intermediate.
+ */
 static void start(void)
 {
 	root = pki_root();
@@ -44,17 +46,19 @@ static struct tls_identity *pick(void *arg, struct str sni)
 	return str_eq(sni, STR("nobody")) ? NULL : arg;
 }
 
-static void dial(struct wire *w, struct tls_identity *client, struct tls_identity *server, const char *want,
-		 const char *key)
+static void dial(struct wire *w, struct tls_identity *client, struct tls_identity *server,
+		 const char *want, const char *key)
 {
 	struct str id = str_c(want);
 
-	wire_init(w, tls_client_new(client, "outbound_.80_._.b.default.svc.cluster.local", h2, &id, 1, str_c(key)),
+	wire_init(w,
+		  tls_client_new(client, "outbound_.80_._.b.default.svc.cluster.local", h2, &id, 1,
+				 str_c(key)),
 		  tls_server_new(pick, server, h2));
 	wire_shake(w, 0);
 }
 
-/* ---- handshakes -------------------------------------------------------------------------------------- */
+/* ---- handshakes ---------------------------------------------------------- */
 
 START_TEST(both_prove_who_they_are)
 {
@@ -116,7 +120,8 @@ START_TEST(bytes_may_trickle)
 
 	start();
 	for (size_t step = 1; step < 200; step += 61) {
-		wire_init(&w, tls_client_new(a, "x", h2, &id, 1, STR("")), tls_server_new(pick, b, h2));
+		wire_init(&w, tls_client_new(a, "x", h2, &id, 1, STR("")),
+			  tls_server_new(pick, b, h2));
 		wire_shake(&w, step);
 		wire_ok(&w);
 		wire_tickets(&w);
@@ -132,7 +137,8 @@ static void chosen(const char *const *client, const char *const *server, const c
 	struct wire w;
 	struct str id = STR(B);
 
-	wire_init(&w, tls_client_new(a, "x", client, &id, 1, STR("")), tls_server_new(pick, b, server));
+	wire_init(&w, tls_client_new(a, "x", client, &id, 1, STR("")),
+		  tls_server_new(pick, b, server));
 	wire_shake(&w, 0);
 	if (want) {
 		wire_ok(&w);
@@ -166,7 +172,8 @@ START_TEST(nobody_behind_that_name)
 	struct str id = STR(B);
 
 	start();
-	wire_init(&w, tls_client_new(a, "nobody", h2, &id, 1, STR("")), tls_server_new(pick, b, h2));
+	wire_init(&w, tls_client_new(a, "nobody", h2, &id, 1, STR("")),
+		  tls_server_new(pick, b, h2));
 	wire_shake(&w, 0);
 	ck_assert_int_eq(w.server_result, TLS_FAILED);
 	ck_assert_str_eq(tls_error_reason(w.server), "unrecognized_name");
@@ -187,7 +194,8 @@ START_TEST(the_server_must_be_the_one_wanted)
 	dial(&w, a, b, C, "");
 	ck_assert_int_eq(w.client_result, TLS_FAILED);
 	ck_assert_str_eq(tls_error_reason(w.client), "unexpected_peer");
-	ck_assert_msg(strstr(tls_error(w.client), B) && strstr(tls_error(w.client), C), "%s", tls_error(w.client));
+	ck_assert_msg(strstr(tls_error(w.client), B) && strstr(tls_error(w.client), C), "%s",
+		      tls_error(w.client));
 	ck_assert_int_eq(w.server_result, TLS_FAILED);
 	ck_assert_str_eq(tls_error_reason(w.server), "peer_alert");
 	wire_done(&w);
@@ -221,7 +229,7 @@ START_TEST(another_mesh_is_not_trusted)
 }
 END_TEST
 
-/* ---- data -------------------------------------------------------------------------------------------- */
+/* ---- data ---------------------------------------------------------------- */
 
 static void fill(struct buf *to, struct rng *r, size_t n)
 {
@@ -304,7 +312,8 @@ START_TEST(large_transfers_in_any_pieces)
 		n = rng_below(&r, 70000);
 		buf_move_n(&part, &w.down, n < w.down.n ? n : w.down.n);
 		do {
-			enum tls_result res = tls_decrypt(w.client, &part, &got, 1 + rng_below(&r, 30000), &w.up);
+			enum tls_result res =
+				tls_decrypt(w.client, &part, &got, 1 + rng_below(&r, 30000), &w.up);
 
 			ck_assert(res == TLS_OK || res == TLS_AGAIN);
 		} while (tls_has_pending(w.client) || part.n > 0);
@@ -397,7 +406,8 @@ END_TEST
 
 START_TEST(what_is_no_tls)
 {
-	static const char *const junk[] = { "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "\x16\x03\x01\xff\xff", "*1\r\n$4\r\nPING\r\n" };
+	static const char *const junk[] = { "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+					    "\x16\x03\x01\xff\xff", "*1\r\n$4\r\nPING\r\n" };
 
 	start();
 	for (size_t i = 0; i < sizeof(junk) / sizeof(junk[0]); i++) {
@@ -416,9 +426,10 @@ START_TEST(what_is_no_tls)
 }
 END_TEST
 
-/* ---- resumption ---------------------------------------------------------------------------------------- */
+/* ---- resumption ---------------------------------------------------------- */
 
-static bool dial_resumes(struct tls_identity *client, struct tls_identity *server, const char *want, const char *key)
+static bool dial_resumes(struct tls_identity *client, struct tls_identity *server, const char *want,
+			 const char *key)
 {
 	struct wire w;
 
@@ -487,7 +498,10 @@ START_TEST(resumption_never_crosses_identities)
 }
 END_TEST
 
-/* A renewed certificate of the same identity under the same trust takes the server's sessions along. */
+/*
+ * A renewed certificate of the same identity under the same trust takes the server's sessions
+ * along.
+ */
 START_TEST(renewal_keeps_the_servers_sessions)
 {
 	struct tls_identity *b2, *a2;
@@ -622,11 +636,12 @@ START_TEST(threads_share_identities)
 }
 END_TEST
 
-UNIT_MAIN("tls", both_prove_who_they_are, one_certificate_goes_over_the_wire, bytes_may_trickle, protocols,
-	  nobody_behind_that_name, the_server_must_be_the_one_wanted, another_mesh_is_not_trusted,
-	  records_are_full, large_transfers_in_any_pieces, a_close_is_told_after_the_data,
-	  an_end_without_close_is_a_truncation, a_flipped_bit_ends_it, what_is_no_tls,
-	  a_second_connection_resumes, one_session_serves_several_connections,
-	  resumption_never_crosses_identities, renewal_keeps_the_servers_sessions,
-	  resumption_never_crosses_trust, the_wanted_peer_is_checked_again, sessions_die_with_the_certificates,
+UNIT_MAIN("tls", both_prove_who_they_are, one_certificate_goes_over_the_wire, bytes_may_trickle,
+	  protocols, nobody_behind_that_name, the_server_must_be_the_one_wanted,
+	  another_mesh_is_not_trusted, records_are_full, large_transfers_in_any_pieces,
+	  a_close_is_told_after_the_data, an_end_without_close_is_a_truncation,
+	  a_flipped_bit_ends_it, what_is_no_tls, a_second_connection_resumes,
+	  one_session_serves_several_connections, resumption_never_crosses_identities,
+	  renewal_keeps_the_servers_sessions, resumption_never_crosses_trust,
+	  the_wanted_peer_is_checked_again, sessions_die_with_the_certificates,
 	  sessions_are_capped_per_identity, threads_share_identities)

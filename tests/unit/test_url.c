@@ -12,16 +12,42 @@ START_TEST(authorities)
 		{ "127.0.0.1:65535", "127.0.0.1", 65535 }, { "HOST:1", "HOST", 1 },
 	};
 	static const char *const bad[] = {
-		"", ":80", "host:", "host:0", "host:65536", "host:123456", "host:+80", "host:8x", "a:1:2",
-		"user@host", "user:pw@host", "host/", "ho st", "host?", "host#", "[::1", "[]", "[x]", "[::1]80",
-		"[::1]:", "[fe80::1%25eth0]", "[127.0.0.1]", "::1", "h%41st", "a,b", "\\host", "a\\b", "[::1]]:80",
+		"",
+		":80",
+		"host:",
+		"host:0",
+		"host:65536",
+		"host:123456",
+		"host:+80",
+		"host:8x",
+		"a:1:2",
+		"user@host",
+		"user:pw@host",
+		"host/",
+		"ho st",
+		"host?",
+		"host#",
+		"[::1",
+		"[]",
+		"[x]",
+		"[::1]80",
+		"[::1]:",
+		"[fe80::1%25eth0]",
+		"[127.0.0.1]",
+		"::1",
+		"h%41st",
+		"a,b",
+		"\\host",
+		"a\\b",
+		"[::1]]:80",
 	};
 	struct str host;
 	uint16_t port;
 	char longest[300];
 
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
-		ck_assert_msg(url_split_authority(str_c(good[i].in), &host, &port), "%s", good[i].in);
+		ck_assert_msg(url_split_authority(str_c(good[i].in), &host, &port), "%s",
+			      good[i].in);
 		unit_str_eq(host, good[i].host);
 		ck_assert_uint_eq(port, good[i].port);
 	}
@@ -85,8 +111,10 @@ static const char *const paths[][5] = {
 	{ "/a/%2e%2e/b", "/a/%2e%2e/b", "/b", "/b", "/b" },
 	{ "/a/%2E/b", "/a/%2E/b", "/a/b", "/a/b", "/a/b" },
 	{ "/%252e%252e/", "/%252e%252e/", "/%252e%252e/", "/%252e%252e/", "/%252e%252e/" },
-	{ "/%c0%ae%c0%ae/", "/%c0%ae%c0%ae/", "/%c0%ae%c0%ae/", "/%c0%ae%c0%ae/", "/%c0%ae%c0%ae/" },
-	{ "/.well-known/x", "/.well-known/x", "/.well-known/x", "/.well-known/x", "/.well-known/x" },
+	{ "/%c0%ae%c0%ae/", "/%c0%ae%c0%ae/", "/%c0%ae%c0%ae/", "/%c0%ae%c0%ae/",
+	  "/%c0%ae%c0%ae/" },
+	{ "/.well-known/x", "/.well-known/x", "/.well-known/x", "/.well-known/x",
+	  "/.well-known/x" },
 	{ "/...", "/...", "/...", "/...", "/..." },
 	{ "/a..b/..c/d..", "/a..b/..c/d..", "/a..b/..c/d..", "/a..b/..c/d..", "/a..b/..c/d.." },
 	{ "/%20", "/%20", "/%20", "/%20", "/%20" },
@@ -121,9 +149,11 @@ START_TEST(normal_forms)
 
 	arena_init(&a, 0);
 	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
-		for (int how = URL_NORMALIZE_NONE; how <= URL_NORMALIZE_DECODE_AND_MERGE_SLASHES; how++) {
+		for (int how = URL_NORMALIZE_NONE; how <= URL_NORMALIZE_DECODE_AND_MERGE_SLASHES;
+		     how++) {
 			const char *want = paths[i][1 + how];
-			bool ok = url_normalize(str_c(paths[i][0]), (enum url_normalize)how, &a, &out);
+			bool ok = url_normalize(str_c(paths[i][0]), (enum url_normalize)how, &a,
+						&out);
 
 			ck_assert_msg(ok == (want != NULL), "%s, setting %d", paths[i][0], how);
 			if (want)
@@ -132,7 +162,7 @@ START_TEST(normal_forms)
 		}
 	}
 	ck_assert(!url_normalize(STR("/a\0b"), URL_NORMALIZE_NONE, &a, &out));
-	ck_assert(url_normalize(STR(""), URL_NORMALIZE_BASE, &a, &out));       /* CONNECT has none */
+	ck_assert(url_normalize(STR(""), URL_NORMALIZE_BASE, &a, &out)); /* CONNECT has none */
 	arena_done(&a);
 }
 END_TEST
@@ -145,7 +175,8 @@ START_TEST(normal_forms_are_stable)
 
 	arena_init(&a, 0);
 	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
-		for (int how = URL_NORMALIZE_NONE; how <= URL_NORMALIZE_DECODE_AND_MERGE_SLASHES; how++) {
+		for (int how = URL_NORMALIZE_NONE; how <= URL_NORMALIZE_DECODE_AND_MERGE_SLASHES;
+		     how++) {
 			if (!url_normalize(str_c(paths[i][0]), (enum url_normalize)how, &a, &out))
 				continue;
 			ck_assert(url_normalize(out, (enum url_normalize)how, &a, &again));

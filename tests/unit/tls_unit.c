@@ -10,7 +10,7 @@
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
 
-/* ---- certificates ---------------------------------------------------------------------------------- */
+/* ---- certificates -------------------------------------------------------- */
 
 EVP_PKEY *pki_ec_key(void)
 {
@@ -87,7 +87,8 @@ static const char *or_else(const char *given, const char *usual)
 static void add_exts(X509 *cert, const struct pki_spec *s, const struct pki_ca *issuer)
 {
 	const char *basic = or_else(s->basic, s->ca ? "critical,CA:TRUE" : "critical,CA:FALSE");
-	const char *usage = or_else(s->usage, s->ca ? "critical,keyCertSign,cRLSign" : "critical,digitalSignature");
+	const char *usage = or_else(s->usage, s->ca ? "critical,keyCertSign,cRLSign"
+						    : "critical,digitalSignature");
 	const char *eku = or_else(s->eku, s->ca ? "" : "clientAuth,serverAuth");
 
 	add_ext(cert, issuer, NID_subject_key_identifier, "hash");
@@ -101,7 +102,8 @@ static void add_exts(X509 *cert, const struct pki_spec *s, const struct pki_ca *
 	if (s->constraints)
 		add_ext(cert, issuer, NID_name_constraints, s->constraints);
 	if (s->unknown_critical)
-		add_raw_ext(cert, NID_ms_smartcard_login, true, (const unsigned char *)"\x05\x00", 2);
+		add_raw_ext(cert, NID_ms_smartcard_login, true, (const unsigned char *)"\x05\x00",
+			    2);
 	add_san(cert, s);
 }
 
@@ -118,7 +120,8 @@ X509 *pki_cert(const struct pki_spec *spec, EVP_PKEY *subject_key, const struct 
 	ASN1_TIME_set(X509_getm_notAfter(cert), now + (spec->until ? spec->until : 3600));
 	if (spec->cn || spec->ca)
 		X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC,
-					   (const unsigned char *)or_else(spec->cn, "a CA"), -1, -1, 0);
+					   (const unsigned char *)or_else(spec->cn, "a CA"), -1, -1,
+					   0);
 	X509_set_issuer_name(cert, issuer ? X509_get_subject_name(issuer->cert) : name);
 	X509_set_pubkey(cert, subject_key);
 	add_exts(cert, spec, issuer);
@@ -214,7 +217,8 @@ struct tls_trust *pki_trust(uint64_t generation, const struct pki_ca *ca, ...)
 		pem = both;
 	}
 	va_end(ap);
-	ck_assert_msg(tls_trust_new(str_c(pem), STR("cluster.local"), generation, &t, &err) == 0, "%s", err.text);
+	ck_assert_msg(tls_trust_new(str_c(pem), STR("cluster.local"), generation, &t, &err) == 0,
+		      "%s", err.text);
 	free(pem);
 	return t;
 }
@@ -241,12 +245,13 @@ struct tls_identity *pki_identity_until(const struct pki_ca *issuer, struct tls_
 	return id;
 }
 
-struct tls_identity *pki_identity(const struct pki_ca *issuer, struct tls_trust *trust, const char *spiffe)
+struct tls_identity *pki_identity(const struct pki_ca *issuer, struct tls_trust *trust,
+				  const char *spiffe)
 {
 	return pki_identity_until(issuer, trust, spiffe, 3600);
 }
 
-/* ---- connections ------------------------------------------------------------------------------------ */
+/* ---- connections --------------------------------------------------------- */
 
 void wire_init(struct wire *w, struct tls_session *client, struct tls_session *server)
 {
@@ -255,7 +260,8 @@ void wire_init(struct wire *w, struct tls_session *client, struct tls_session *s
 }
 
 /* One side takes a step on at most step bytes of what waits for it. */
-static void shake_one(struct tls_session *s, enum tls_result *r, struct buf *in, struct buf *out, size_t step)
+static void shake_one(struct tls_session *s, enum tls_result *r, struct buf *in, struct buf *out,
+		      size_t step)
 {
 	struct buf some = { 0 };
 
@@ -286,8 +292,10 @@ void wire_shake(struct wire *w, size_t step)
 
 void wire_ok(const struct wire *w)
 {
-	ck_assert_msg(w->client_result == TLS_OK, "client: %d %s", (int)w->client_result, tls_error(w->client));
-	ck_assert_msg(w->server_result == TLS_OK, "server: %d %s", (int)w->server_result, tls_error(w->server));
+	ck_assert_msg(w->client_result == TLS_OK, "client: %d %s", (int)w->client_result,
+		      tls_error(w->client));
+	ck_assert_msg(w->server_result == TLS_OK, "server: %d %s", (int)w->server_result,
+		      tls_error(w->server));
 }
 
 void wire_tickets(struct wire *w)
@@ -306,7 +314,8 @@ void wire_say(struct wire *w, bool to_server, const char *text)
 	buf_append_str(&plain, str_c(text));
 	ck_assert_int_eq(tls_encrypt(to_server ? w->client : w->server, &plain, cipher), TLS_OK);
 	ck_assert_uint_eq(plain.n, 0);
-	ck_assert_int_eq(tls_decrypt(to_server ? w->server : w->client, cipher, &plain, 1000, back), TLS_OK);
+	ck_assert_int_eq(tls_decrypt(to_server ? w->server : w->client, cipher, &plain, 1000, back),
+			 TLS_OK);
 	unit_str_eq(buf_pullup(&plain, plain.n), text);
 	buf_done(&plain);
 }
@@ -362,7 +371,8 @@ void raw_feed(struct raw *r, struct buf *b)
 	buf_consume(b, all.n);
 }
 
-enum tls_result raw_shake(struct raw *r, struct tls_session *s, struct buf *to_s, struct buf *from_s, int *ret_raw)
+enum tls_result raw_shake(struct raw *r, struct tls_session *s, struct buf *to_s,
+			  struct buf *from_s, int *ret_raw)
 {
 	enum tls_result result = TLS_AGAIN;
 

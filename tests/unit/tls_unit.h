@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tls_unit: certificates made on the spot, and two ends of a TLS connection that share two byte queues.
- * Used by the TLS tests; everything aborts when it does not work.
+ * tls_unit: certificates made on the spot, and two ends of a TLS connection that share two byte
+ * queues. Used by the TLS tests; everything aborts when it does not work.
  */
 #pragma once
 
@@ -13,7 +13,7 @@
 
 #include "unit.h"
 
-/* ---- certificates ---------------------------------------------------------------------------------- */
+/* ---- certificates -------------------------------------------------------- */
 
 struct pki_ca {
 	X509 *cert;
@@ -46,12 +46,13 @@ EVP_PKEY *pki_public_of(const char *csr_pem);
 
 /* A trust of the CA certificates given (NULL-ended). */
 struct tls_trust *pki_trust(uint64_t generation, const struct pki_ca *ca, ...);
-struct tls_identity *pki_identity(const struct pki_ca *issuer, struct tls_trust *trust, const char *spiffe);
+struct tls_identity *pki_identity(const struct pki_ca *issuer, struct tls_trust *trust,
+				  const char *spiffe);
 /* Dies at from + life: the leaf's notAfter is that many seconds from now. */
 struct tls_identity *pki_identity_until(const struct pki_ca *issuer, struct tls_trust *trust,
 					const char *spiffe, int64_t until);
 
-/* ---- connections ------------------------------------------------------------------------------------ */
+/* ---- connections --------------------------------------------------------- */
 
 struct wire {
 	struct tls_session *client, *server;
@@ -79,7 +80,8 @@ struct raw {
 void raw_init(struct raw *r, SSL_CTX *ctx, bool server);
 void raw_done(struct raw *r);
 /* Handshake of r against s; result of s. *ret_raw: what SSL_do_handshake said last. */
-enum tls_result raw_shake(struct raw *r, struct tls_session *s, struct buf *to_s, struct buf *from_s, int *ret_raw);
+enum tls_result raw_shake(struct raw *r, struct tls_session *s, struct buf *to_s,
+			  struct buf *from_s, int *ret_raw);
 /* Move what r wrote into b, and what is in b into r. */
 void raw_flush(struct raw *r, struct buf *b);
 void raw_feed(struct raw *r, struct buf *b);
