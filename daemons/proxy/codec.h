@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * codec: the seam between protocols and exchanges. A codec (codec_tcp.c, codec_h1.c) turns the bytes of a
- * connection into events of legs and back; stream.c never sees a byte of framing, a codec never sees a route.
- * Both include this file and never each other. Layer proxy.
+ * codec: the seam between protocols and exchanges. A codec (codec_tcp.c, codec_h1.c) turns the
+ * bytes of a connection into events of legs and back; stream.c never sees a byte of framing, a
+ * codec never sees a route. Both include this file and never each other. Layer proxy.
  *
- * A leg is one side of one exchange: down towards the client, up towards the service. The stream owns both;
- * a codec points at those whose exchange is on its connection and detaches them (leg->conn = NULL) when the
- * exchange is complete in both directions, was reset, or the connection goes away.
+ * A leg is one side of one exchange: down towards the client, up towards the service. The stream
+ * owns both; a codec points at those whose exchange is on its connection and detaches them
+ * (leg->conn = NULL) when the exchange is complete in both directions, was reset, or the connection
+ * goes away.
  *
- * Calls down into the codec never call back into the same leg before they return, but for leg_on_writable;
- * what they queue leaves with the connection's flush at the end of the loop turn.
+ * Calls down into the codec never call back into the same leg before they return, but for
+ * leg_on_writable; what they queue leaves with the connection's flush at the end of the loop turn.
  */
 #pragma once
 
@@ -41,19 +42,21 @@ struct leg {
 	bool sent;                      /* bytes of this exchange have left */
 	bool answered;                  /* a byte of the peer's message has come */
 	struct str upgrade;             /* up: protocol asked for in the request, empty none */
-	size_t room;                    /* bytes it takes before it is full; 0: wait for leg_on_writable */
+	size_t room;                    /* bytes until it is full; 0: wait for leg_on_writable */
 	struct head *head;              /* where the codec puts the head that comes in */
 	struct head *trailers;          /* where it puts trailers; n == 0: none came */
 	/* what leg_on_reset tells besides the kind */
 	unsigned status;                /* FAIL_DOWN_PROTOCOL: what to answer */
-	const char *reason;             /* word of security-model section 5, or a sentence; NULL none */
+	const char *reason;             /* word of security-model 5, or a sentence; NULL none */
 };
 
 struct codec_ops {
 	const char *name;
-	bool http;                      /* exchanges have heads; else bytes until both ends are closed */
-	/* The connection speaks this protocol from now on. c->slots is the codec's to keep: exchanges it can
-	 * still begin (client side): tcp 1 then 0, h1 0 or 1, h2 many. */
+	bool http;                      /* exchanges have heads; else bytes until both ends close */
+	/*
+	 * The connection speaks this protocol from now on. c->slots is the codec's to keep:
+	 * exchanges it can still begin (client side): tcp 1 then 0, h1 0 or 1, h2 many.
+	 */
 	void (*open)(struct conn *c, bool server);
 	/* Bytes wait in c->in, or c->eof or c->error was set. */
 	void (*recv)(struct conn *c);
@@ -82,7 +85,7 @@ void leg_data(struct leg *l, struct buf *b, bool end);
 void leg_window(struct leg *l, size_t room);
 void leg_reset(struct leg *l, enum fail why);           /* harmless when detached */
 
-/* ---- from the protocol up into the stream; all but leg_open end in stream_run() ------------------ */
+/* ---- from the protocol up into the stream; all but leg_open end in stream_run() -------------- */
 
 /* Server side: the first byte of a new exchange. The down leg of a new stream. */
 struct leg *leg_open(struct conn *c);
@@ -92,7 +95,9 @@ void leg_on_head(struct leg *l, bool end);
 void leg_on_data(struct leg *l, struct buf *b);
 /* The peer's message is complete; l->trailers may hold fields. */
 void leg_on_end(struct leg *l);
-/* The exchange ends early; the codec has already detached the leg unless it can still answer
- * (FAIL_DOWN_PROTOCOL, FAIL_IDLE on a server connection: l->conn is set, head() and data() work). */
+/*
+ * The exchange ends early; the codec has already detached the leg unless it can still answer
+ * (FAIL_DOWN_PROTOCOL, FAIL_IDLE on a server connection: l->conn is set, head() and data() work).
+ */
 void leg_on_reset(struct leg *l, enum fail why);
 void leg_on_writable(struct leg *l);

@@ -11,7 +11,8 @@
 
 void h1_count_bad(struct h1 *h, const char *reason)
 {
-	stats_add_reason(h->c->w->stats, "kvmesh_bad_input_total", h->server ? "http1" : "http1_response", reason);
+	stats_add_reason(h->c->w->stats, "kvmesh_bad_input_total",
+			 h->server ? "http1" : "http1_response", reason);
 }
 
 /* ---- exchanges ------------------------------------------------------------------------------- */
@@ -154,8 +155,8 @@ static void h1_window(struct leg *l, size_t room)
 }
 
 /*
- * Given up in the middle. A client connection is of no use any more; on a server connection what was sent
- * must not look complete: a length or a chunk tells it, otherwise RST does.
+ * Given up in the middle. A client connection is of no use any more; on a server connection what
+ * was sent must not look complete: a length or a chunk tells it, otherwise RST does.
  */
 static void h1_reset(struct leg *l, enum fail why)
 {

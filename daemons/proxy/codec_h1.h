@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * codec_h1: HTTP/1.1 on a connection, both sides, over the span parser of http/h1.h. codec_h1.c holds the life
- * of a connection, codec_h1_in.c turns bytes into leg events, codec_h1_out.c turns leg calls into bytes.
- * Layer proxy; this header is for these three alone. One exchange at a time: pipelined requests wait in c->in.
+ * codec_h1: HTTP/1.1 on a connection, both sides, over the span parser of http/h1.h. codec_h1.c
+ * holds the life of a connection, codec_h1_in.c turns bytes into leg events, codec_h1_out.c turns
+ * leg calls into bytes. Layer proxy; this header is for these three alone. One exchange at a time:
+ * pipelined requests wait in c->in.
  */
 #pragma once
 
@@ -10,7 +11,9 @@
 #include "proxy/codec.h"
 #include "proxy/conn.h"
 
-/* What waits on a connection whose exchange is under way (pipelined requests) before reading stops. */
+/*
+ * What waits on a connection whose exchange is under way (pipelined requests) before reading stops.
+ */
 #define H1_PIPELINE_BYTES (32u << 10)
 /* Informational responses before the final one (security-model 5.2). */
 #define H1_INFO_MAX 16
@@ -24,7 +27,7 @@ enum h1_in {
 enum h1_out {
 	H1_OUT_HEAD,
 	H1_OUT_LENGTH, H1_OUT_CHUNKED, H1_OUT_RAW,
-	H1_OUT_NOTHING,                                 /* a head that has no body by rule: data is dropped */
+	H1_OUT_NOTHING,                         /* a head without body by rule: data is dropped */
 	H1_OUT_DONE,
 };
 

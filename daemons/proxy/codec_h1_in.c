@@ -11,7 +11,7 @@ static size_t head_cap(const struct h1 *h)
 	return h->limits.line_max + h->limits.head_max + 4;
 }
 
-/* ---- deadlines of the server side -------------------------------------------------------------- */
+/* ---- deadlines of the server side ------------------------------------------------------------ */
 
 static void on_idle_timeout(struct conn *c)
 {
@@ -30,22 +30,36 @@ static void on_header_timeout(struct conn *c)
 		conn_close(c);          /* not a byte came: nothing to answer */
 }
 
-/* Between two requests, or before the first: then the whole head is due, a silent client is not kept. */
+static const struct snap_settings *settings(const struct h1 *h)
+{
+	return worker_settings(h->c->w);
+}
+
+static uint64_t header_timeout_us(const struct h1 *h)
+{
+	return (uint64_t)settings(h)->header_timeout_us;
+}
+
+/*
+ * Between two requests, or before the first: then the whole head is due, a silent client is not
+ * kept.
+ */
 void h1_await_request(struct h1 *h)
 {
-	const struct snap_settings *s = worker_settings(h->c->w);
-
 	h->in = H1_IN_HEAD;
 	h->close = false;
 	if (h->c->exchanges == 0)
-		conn_timer(h->c, (uint64_t)s->header_timeout_us, on_header_timeout);
+		conn_timer(h->c, header_timeout_us(h), on_header_timeout);
 	else
-		conn_timer(h->c, (uint64_t)s->idle_timeout_us, on_idle_timeout);
+		conn_timer(h->c, (uint64_t)settings(h)->idle_timeout_us, on_idle_timeout);
 }
 
-/* ---- ends --------------------------------------------------------------------------------------- */
+/* ---- ends ------------------------------------------------------------------------------------ */
 
-/* A client's message that cannot be read: it gets an answer when none has begun, and is read no further. */
+/*
+ * A client's message that cannot be read: it gets an answer when none has begun, and is read no
+ * further.
+ */
 static void refuse(struct h1 *h, unsigned status, const char *reason)
 {
 	struct leg *l = h->leg;
@@ -89,7 +103,7 @@ static void message_end(struct h1 *h)
 	leg_on_end(l);
 }
 
-/* ---- heads ---------------------------------------------------------------------------------------- */
+/* ---- heads ----------------------------------------------------------------------------------- */
 
 static void body_begins(struct h1 *h, const struct head *hd)
 {
@@ -202,14 +216,17 @@ static bool read_head(struct h1 *h)
 	return true;
 }
 
-/* The first byte of a request opens its stream, so that one that never becomes whole is recorded too. */
+/*
+ * The first byte of a request opens its stream, so that one that never becomes whole is recorded
+ * too.
+ */
 static void open_exchange(struct h1 *h)
 {
 	bool kept = h->c->exchanges > 0;
 
 	h1_exchange_begin(h, leg_open(h->c));
 	if (kept)
-		conn_timer(h->c, (uint64_t)worker_settings(h->c->w)->header_timeout_us, on_header_timeout);
+		conn_timer(h->c, header_timeout_us(h), on_header_timeout);
 }
 
 static bool next_head(struct h1 *h)
@@ -231,7 +248,7 @@ static bool next_head(struct h1 *h)
 	return read_head(h);
 }
 
-/* ---- bodies --------------------------------------------------------------------------------------- */
+/* ---- bodies ---------------------------------------------------------------------------------- */
 
 static bool body_cut(struct h1 *h)
 {
@@ -257,15 +274,20 @@ static bool read_length(struct h1 *h)
 	return true;
 }
 
-/* One call of the decoder; its payload goes to b. A line cut by a block border is made one run first. */
+/*
+ * One call of the decoder; its payload goes to b. A line cut by a block border is made one run
+ * first.
+ */
 static enum h1_result decode_chunked(struct h1 *h, struct buf *b, size_t *ret_used)
 {
 	struct buf *in = &h->c->in;
 	struct str run = buf_peek(in), data = STR_NULL;
-	enum h1_result r = h1_chunked_next(&h->chunked, &h->limits, run, &data, ret_used, h->leg->trailers);
+	struct head *trailers = h->leg->trailers;
+	enum h1_result r = h1_chunked_next(&h->chunked, &h->limits, run, &data, ret_used, trailers);
 
-	if (r == H1_MORE && data.n == 0 && *ret_used == 0 && run.n < in->n && buf_linear(in, head_cap(h), &run))
-		r = h1_chunked_next(&h->chunked, &h->limits, run, &data, ret_used, h->leg->trailers);
+	if (r == H1_MORE && data.n == 0 && *ret_used == 0 && run.n < in->n &&
+	    buf_linear(in, head_cap(h), &run))
+		r = h1_chunked_next(&h->chunked, &h->limits, run, &data, ret_used, trailers);
 	size_t before = data.n > 0 ? (size_t)(data.p - run.p) : *ret_used;
 
 	buf_consume(in, before);
@@ -316,7 +338,7 @@ static bool read_raw(struct h1 *h)
 	return false;
 }
 
-/* ---- the loop --------------------------------------------------------------------------------------- */
+/* ---- the loop -------------------------------------------------------------------------------- */
 
 /* The exchange is not over on our side. The next request waits in the buffer, up to a limit. */
 static bool wait_for_own_end(struct h1 *h)

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* codec_h1_out: leg calls into bytes for an HTTP/1.1 peer, in canonical form, see codec_h1.h. Layer proxy. */
+/*
+ * codec_h1_out: leg calls into bytes for an HTTP/1.1 peer, in canonical form, see codec_h1.h. Layer
+ * proxy.
+ */
 #include "config.h"
 
 #include <stdlib.h>
@@ -7,7 +10,7 @@
 #include "base/arena.h"
 #include "proxy/codec_h1.h"
 
-/* ---- heads -------------------------------------------------------------------------------------- */
+/* ---- heads ----------------------------------------------------------------------------------- */
 
 struct head_out {
 	const struct head *hd;
@@ -143,7 +146,7 @@ void h1_head(struct leg *l, struct head *hd, bool end)
 	h1_exchange_check(h);
 }
 
-/* ---- bodies --------------------------------------------------------------------------------------- */
+/* ---- bodies ---------------------------------------------------------------------------------- */
 
 static void put_chunk(struct h1 *h, struct buf *b)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * codec_tcp: bytes as they are. The head of the exchange is synthetic (destination, SNI and peer are facts of
- * the connection), so that TCP takes the same steps as HTTP. Each direction ends by itself (half-close).
- * Layer proxy; owns one pointer to the leg on its connection.
+ * codec_tcp: bytes as they are. The head of the exchange is synthetic (destination, SNI and peer
+ * are facts of the connection), so that TCP takes the same steps as HTTP. Each direction ends by
+ * itself (half-close). Layer proxy; owns one pointer to the leg on its connection.
  */
 #include "config.h"
 

@@ -358,7 +358,8 @@ void conn_resume(struct conn *c)
 		return;
 	c->paused = false;
 	update_interest(c);
-	if (c->in.n > 0 || c->eof || (c->tls && (c->tls->in.n > 0 || tls_has_pending(c->tls->session))))
+	if (c->in.n > 0 || c->eof ||
+	    (c->tls && (c->tls->in.n > 0 || tls_has_pending(c->tls->session))))
 		conn_kick(c);
 }
 
@@ -439,8 +440,8 @@ struct conn *conn_new(struct worker *w, int fd, const struct conn_owner *owner, 
 	return c;
 }
 
-struct conn *conn_dial(struct worker *w, const struct sock_addr *addr, const struct conn_owner *owner,
-		       void *owner_data, struct err *err)
+struct conn *conn_dial(struct worker *w, const struct sock_addr *addr,
+		       const struct conn_owner *owner, void *owner_data, struct err *err)
 {
 	int fd = sock_connect(addr, err);
 
@@ -475,14 +476,15 @@ void conn_set_codec(struct conn *c, const struct codec_ops *ops, bool server)
 		conn_kick(c);
 }
 
-/* ---- half-closed peers --------------------------------------------------------------------------- */
+/* ---- half-closed peers ----------------------------------------------------------------------- */
 
 static bool is_gone(const struct conn *c)
 {
 	struct tcp_info info;
 	socklen_t n = sizeof(info);
 
-	return getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &n) == 0 && info.tcpi_state == TCP_CLOSE;
+	return getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &n) == 0 &&
+	       info.tcpi_state == TCP_CLOSE;
 }
 
 static void look_after(struct conn *c)
@@ -515,7 +517,9 @@ bool conn_is_stale(struct conn *c)
 {
 	char byte;
 
-	/* Anything at all is wrong on an idle connection: bytes nobody asked for, an end, an error. */
+	/*
+	 * Anything at all is wrong on an idle connection: bytes nobody asked for, an end, an error.
+	 */
 	return c->eof || recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 ||
 	       (errno != EAGAIN && errno != EINTR);
 }

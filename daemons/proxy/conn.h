@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * conn: one socket, plain or TLS, with its buffers and its deadline. The only place that knows TLS from plain:
- * everybody else reads c->in and writes c->out. Layer proxy; owns the descriptor, the session, the buffers.
+ * conn: one socket, plain or TLS, with its buffers and its deadline. The only place that knows TLS
+ * from plain: everybody else reads c->in and writes c->out. Layer proxy; owns the descriptor, the
+ * session, the buffers.
  *
- * Reading is level-triggered and one read a turn; writing is deferred to one flush at the end of the turn,
- * write interest exists only after EAGAIN (dataplane 3.1, 3.3). conn_kill() takes a connection out of
- * everything at once; its memory goes at the end of the turn.
+ * Reading is level-triggered and one read a turn; writing is deferred to one flush at the end of
+ * the turn, write interest exists only after EAGAIN (dataplane 3.1, 3.3). conn_kill() takes a
+ * connection out of everything at once; its memory goes at the end of the turn.
  */
 #pragma once
 
@@ -25,7 +26,10 @@ struct conn;
 
 /* What a turn may read from one connection before others have theirs (P18). */
 #define CONN_READ_BYTES (64u << 10)
-/* A finished connection waits this long for the peer to read and close, and reads no more than this. */
+/*
+ * A finished connection waits this long for the peer to read and close, and reads no more than
+ * this.
+ */
 #define CONN_LINGER_US (2u * 1000 * 1000)
 #define CONN_LINGER_BYTES (4u << 20)
 /* How often a half-closed peer is looked after: it may have gone altogether. */
@@ -37,13 +41,13 @@ struct conn;
 struct conn_owner {
 	void (*ready)(struct conn *c);          /* connected and handshake done: choose the codec */
 	void (*failed)(struct conn *c);         /* will never be ready: c->error, conn_error_text */
-	void (*idle)(struct conn *c);           /* the codec finished an exchange: c->slots says what it can do */
+	void (*idle)(struct conn *c);           /* an exchange is over: c->slots says what fits */
 	void (*gone)(struct conn *c);           /* being killed; last call */
 };
 
 enum conn_state {
 	CONN_CONNECTING, CONN_HANDSHAKE, CONN_OPEN,
-	CONN_CLOSING,                           /* flushes, then shuts its write side, then lingers */
+	CONN_CLOSING,                   /* flushes, then shuts its write side, then lingers */
 	CONN_DEAD,
 };
 
@@ -62,7 +66,7 @@ struct conn {
 	unsigned exchanges;                     /* begun on this connection */
 	bool eof;                               /* no byte comes after those in c->in */
 	bool truncated;                         /* TLS ended without close_notify */
-	bool raw_eof;                           /* the socket ended; decrypted bytes may still come */
+	bool raw_eof;                           /* of the socket; decrypted bytes may come */
 	bool paused;                            /* no reading for now */
 	bool full, full_socket;                 /* over the high mark; the kernel takes no more */
 	bool broken;                            /* writing failed: what is written is dropped */
@@ -82,8 +86,8 @@ struct conn {
 /* Takes fd. owner_data is the caller's to free in owner->gone. */
 struct conn *conn_new(struct worker *w, int fd, const struct conn_owner *owner, void *owner_data);
 /* A connection being made to addr (non-blocking). NULL with err filled when it failed at once. */
-struct conn *conn_dial(struct worker *w, const struct sock_addr *addr, const struct conn_owner *owner,
-		       void *owner_data, struct err *err);
+struct conn *conn_dial(struct worker *w, const struct sock_addr *addr,
+		       const struct conn_owner *owner, void *owner_data, struct err *err);
 /* Takes the session; what was read already is its ciphertext. owner->ready or ->failed follows. */
 void conn_start_tls(struct conn *c, struct tls_session *session);
 /* From now on the codec gets the bytes, those that wait first (in this turn, not in this call). */
@@ -93,7 +97,9 @@ void conn_set_codec(struct conn *c, const struct codec_ops *ops, bool server);
 void conn_flush_later(struct conn *c);
 /* Bytes that wait to leave, in whatever form. */
 size_t conn_queued(const struct conn *c);
-/* Room below the high mark; marks the connection full (ops->writable will come) when there is none. */
+/*
+ * Room below the high mark; marks the connection full (ops->writable will come) when there is none.
+ */
 size_t conn_room(struct conn *c);
 void conn_pause(struct conn *c);                /* stop reading */
 void conn_resume(struct conn *c);
@@ -105,13 +111,17 @@ void conn_shut(struct conn *c);
 void conn_close(struct conn *c);
 void conn_kill(struct conn *c);
 /*
- * The peer sent FIN while we still owe it something. That is legal, and a closed peer looks the same until it
- * is told something: keepalive probes and a look now and then find out. Uses the connection's timer.
+ * The peer sent FIN while we still owe it something. That is legal, and a closed peer looks the
+ * same until it is told something: keepalive probes and a look now and then find out. Uses the
+ * connection's timer.
  */
 void conn_watch_half_closed(struct conn *c);
 /* One deadline at a time; after_us 0 clears. */
 void conn_timer(struct conn *c, uint64_t after_us, void (*fn)(struct conn *c));
-/* Asks the kernel whether the peer has already closed an idle connection whose event has not come yet. */
+/*
+ * Asks the kernel whether the peer has already closed an idle connection whose event has not come
+ * yet.
+ */
 bool conn_is_stale(struct conn *c);
 
 /* NULL: plain, or the handshake is not done. */

@@ -51,7 +51,9 @@ static unsigned smaller(unsigned a, unsigned b)
 	return a == 0 || (b > 0 && b < a) ? b : a;
 }
 
-/* The smallest quota on the way from our own cgroup to the root; 0: none (or no unified hierarchy). */
+/*
+ * The smallest quota on the way from our own cgroup to the root; 0: none (or no unified hierarchy).
+ */
 static unsigned by_quota(void)
 {
 	_cleanup_free_ char *text = NULL;

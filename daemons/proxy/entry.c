@@ -108,12 +108,13 @@ static bool serves_as(const struct attached *at, const struct snap_inbound *in, 
 {
 	struct tls_identity *id = identity_of(at, in);
 
-	return in->mtls != SNAP_MTLS_DISABLE && id && (spiffe.n == 0 || str_eq(tls_identity_spiffe(id), spiffe));
+	return in->mtls != SNAP_MTLS_DISABLE && id &&
+	       (spiffe.n == 0 || str_eq(tls_identity_spiffe(id), spiffe));
 }
 
 /*
- * One of the targets of an SNI, evenly. spiffe: only those that have this identity, because it is the one
- * that the peer has verified on this connection; empty: any.
+ * One of the targets of an SNI, evenly. spiffe: only those that have this identity, because it is
+ * the one that the peer has verified on this connection; empty: any.
  */
 static const struct snap_inbound *pick_target(const struct attached *at, const struct snap_sni *sni,
 					      struct str spiffe, struct rng *rng)
@@ -162,8 +163,8 @@ static void resolve_inbound(const struct entry *e, const struct conn *c, const s
 		ret->workload = ret->target->workload;
 }
 
-void entry_resolve(struct entry *e, const struct conn *c, const struct lease *lease, struct rng *rng,
-		   struct entry_view *ret)
+void entry_resolve(struct entry *e, const struct conn *c, const struct lease *lease,
+		   struct rng *rng, struct entry_view *ret)
 {
 	*ret = (struct entry_view){ .view = -1 };
 	if (e->listener->kind == SNAP_LISTENER_INBOUND || e->listener->kind == SNAP_LISTENER_MESH)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * entry: how a downstream connection came in: through which listener, from whom, for whom. The facts of the
- * kernel and of TLS are kept with the connection; what they mean is looked up in the attachment of each
- * exchange, so that a connection that outlives a snapshot follows the new one. Layer proxy; owned by
- * the connection (conn->owner_data), holds a reference on its listener.
+ * entry: how a downstream connection came in: through which listener, from whom, for whom. The
+ * facts of the kernel and of TLS are kept with the connection; what they mean is looked up in the
+ * attachment of each exchange, so that a connection that outlives a snapshot follows the new one.
+ * Layer proxy; owned by the connection (conn->owner_data), holds a reference on its listener.
  */
 #pragma once
 
@@ -32,22 +32,26 @@ struct entry {
 /* What an entry means in one attachment. */
 struct entry_view {
 	bool inbound;                           /* it is for a local workload; else from one */
-	int64_t workload;                       /* the local one: caller or target; -1: a caller that is refused */
+	int64_t workload;                       /* the local one; -1: a caller that is refused */
 	int64_t view;                           /* outbound: what the caller sees; -1 none */
 	const struct snap_inbound *target;      /* inbound; NULL: nothing here */
-	const struct snap_service_ref *service; /* inbound, by which service it was called; NULL unknown */
+	const struct snap_service_ref *service; /* inbound, as what it was called; NULL unknown */
 };
 
 struct entry *entry_new(struct listener *l);
 void entry_free(struct entry *e);
 /* rng chooses among local workloads when a service was named. */
-void entry_resolve(struct entry *e, const struct conn *c, const struct lease *lease, struct rng *rng,
-		   struct entry_view *ret);
+void entry_resolve(struct entry *e, const struct conn *c, const struct lease *lease,
+		   struct rng *rng, struct entry_view *ret);
 /* The 16 bytes core/match.h wants (IPv4 mapped). False: no IP address. */
 bool entry_addr_bytes(const struct sock_addr *a, uint8_t ret[static 16]);
-/* The server name of this connection: of TLS that ends here, or of TLS that is passed on; empty none. */
+/*
+ * The server name of this connection: of TLS that ends here, or of TLS that is passed on; empty
+ * none.
+ */
 struct str entry_sni(const struct conn *c);
 /* The mesh port's choice of identity: the local workload that the SNI names, NULL unknown. */
-struct tls_identity *entry_pick_identity(const struct attached *at, struct str sni, struct rng *rng);
+struct tls_identity *entry_pick_identity(const struct attached *at, struct str sni,
+					 struct rng *rng);
 /* The inbound of a redirected connection, NULL when the snapshot does not know the address. */
 const struct snap_inbound *entry_inbound_of(const struct attached *at, const struct sock_addr *dst);

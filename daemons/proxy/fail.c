@@ -1,21 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fail: one row per way to fail (istio-semantics 2.17): Envoy's flag, status, details and the text that users
- * grep for. Layer proxy.
+ * fail: one row per way to fail (istio-semantics 2.17): Envoy's flag, status, details and the text
+ * that users grep for. Layer proxy.
  */
 #include "config.h"
 
 #include "proxy/fail.h"
 
-#define RESET(reason) "upstream connect error or disconnect/reset before headers. reset reason: " reason
+#define RESET(reason) \
+	"upstream connect error or disconnect/reset before headers. reset reason: " reason
 
 const struct fail_row fail_rows[FAIL__N] = {
 	[FAIL_NONE] = { "none", "", 0, "via_upstream", "" },
 	[FAIL_NO_ROUTE] = { "no_route", "NR", 404, "route_not_found", "" },
 	[FAIL_NO_CLUSTER] = { "no_cluster", "NC", 503, "cluster_not_found", "" },
-	[FAIL_NO_HEALTHY] = { "no_healthy_upstream", "UH", 503, "no_healthy_upstream", "no healthy upstream" },
-	[FAIL_OVERFLOW] = { "overflow", "UO", 503, "upstream_reset_before_response_started{overflow}",
-			    RESET("overflow") },
+	[FAIL_NO_HEALTHY] = { "no_healthy_upstream", "UH", 503, "no_healthy_upstream",
+			      "no healthy upstream" },
+	[FAIL_OVERFLOW] = { "overflow", "UO", 503,
+			    "upstream_reset_before_response_started{overflow}", RESET("overflow") },
 	[FAIL_CONNECT] = { "connect_failure", "UF", 503,
 			   "upstream_reset_before_response_started{connection_failure}",
 			   RESET("connection failure") },
@@ -26,7 +28,8 @@ const struct fail_row fail_rows[FAIL__N] = {
 			     "upstream_reset_before_response_started{connection_termination}",
 			     RESET("connection termination") },
 	[FAIL_UP_RESET] = { "upstream_reset", "UR", 503,
-			    "upstream_reset_before_response_started{remote_reset}", RESET("remote reset") },
+			    "upstream_reset_before_response_started{remote_reset}",
+			    RESET("remote reset") },
 	[FAIL_UP_CUT] = { "upstream_cut", "UC", 0,
 			  "upstream_reset_after_response_started{connection_termination}", "" },
 	[FAIL_UP_PROTOCOL] = { "upstream_protocol", "UPE", 502,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fail: why a stream ended otherwise than by the service's own answer; one row each with Envoy's flag,
- * the HTTP status and the detail word (istio-semantics 2.17). Layer proxy.
+ * fail: why a stream ended otherwise than by the service's own answer; one row each with Envoy's
+ * flag, the HTTP status and the detail word (istio-semantics 2.17). Layer proxy.
  */
 #pragma once
 

@@ -137,7 +137,7 @@ void forward_writable(struct stream *s, struct leg *to)
 		leg_window(from, to->room);
 }
 
-/* ---- the request goes up ----------------------------------------------------------------------- */
+/* ---- the request goes up --------------------------------------------------------------------- */
 
 bool forward_can_replay(const struct stream *s)
 {
@@ -230,7 +230,7 @@ void forward_report(struct stream *s)
 	r->told_sent = r->bytes_sent;
 }
 
-/* ---- the response comes down --------------------------------------------------------------------- */
+/* ---- the response comes down ----------------------------------------------------------------- */
 
 void forward_info(struct stream *s)
 {

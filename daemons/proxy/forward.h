@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * forward: heads, bodies and ends from one leg to the other. One rule of back-pressure: when a leg has no room
- * left, the other one's peer is stopped until it has (dataplane 3.8). What cannot leave yet is held, up to the
- * same limit; what may be needed for another try is kept, up to retry_body_bytes. Layer proxy.
+ * forward: heads, bodies and ends from one leg to the other. One rule of back-pressure: when a leg
+ * has no room left, the other one's peer is stopped until it has (dataplane 3.8). What cannot leave
+ * yet is held, up to the same limit; what may be needed for another try is kept, up to
+ * retry_body_bytes. Layer proxy.
  */
 #pragma once
 

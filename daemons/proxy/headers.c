@@ -11,7 +11,7 @@
 
 #define PEER_HEADER STR("x-kvmesh-peer")
 
-/* ---- from the client --------------------------------------------------------------------------- */
+/* ---- from the client ------------------------------------------------------------------------- */
 
 static const struct tls_facts *down_tls(const struct stream *s)
 {
@@ -31,7 +31,10 @@ static bool is_ours_or_envoys(struct str name)
 	       (str_has_prefix(name, STR("x-kvmesh-")) || str_has_prefix(name, STR("x-envoy-")));
 }
 
-/* A peer's proxy speaks for its workload: its Envoy headers and the certificates it has seen are kept. */
+/*
+ * A peer's proxy speaks for its workload: its Envoy headers and the certificates it has seen are
+ * kept.
+ */
 static bool goes_no_further(const struct head_field *f, bool from_peer)
 {
 	if (f->id == HEAD_ID_X_FORWARDED_CLIENT_CERT)
@@ -53,8 +56,8 @@ static void strip(struct head *h, bool from_peer)
 }
 
 /*
- * Which workload called: several may share an identity, so the caller's proxy names it. The name is believed
- * only when that workload has the identity the certificate proves.
+ * Which workload called: several may share an identity, so the caller's proxy names it. The name is
+ * believed only when that workload has the identity the certificate proves.
  */
 static const struct snap_peer *source_of(const struct stream *s, struct str named)
 {
@@ -117,7 +120,7 @@ void headers_from_client(struct stream *s)
 	note_request(s);
 }
 
-/* ---- route operations ---------------------------------------------------------------------------- */
+/* ---- route operations ------------------------------------------------------------------------ */
 
 static struct str addr_text(struct stream *s, const struct sock_addr *a, bool port)
 {
@@ -179,7 +182,7 @@ void headers_route_ops(struct stream *s, struct head *h, bool request)
 	}
 }
 
-/* ---- to the service -------------------------------------------------------------------------------- */
+/* ---- to the service -------------------------------------------------------------------------- */
 
 static struct str number(struct stream *s, uint64_t v)
 {
@@ -199,10 +202,14 @@ static void set_expected_timeout(struct stream *s)
 	if (per_try > 0 && (us == 0 || per_try < us))
 		us = per_try;
 	if (us > 0)
-		head_set_id(&s->req, HEAD_ID_X_ENVOY_EXPECTED_RQ_TIMEOUT_MS, number(s, (uint64_t)us / 1000));
+		head_set_id(&s->req, HEAD_ID_X_ENVOY_EXPECTED_RQ_TIMEOUT_MS,
+			    number(s, (uint64_t)us / 1000));
 }
 
-/* For the other proxy only, and only inside mTLS. A try outside the mesh after one inside must not carry it. */
+/*
+ * For the other proxy only, and only inside mTLS. A try outside the mesh after one inside must not
+ * carry it.
+ */
 static void set_peer_name(struct stream *s)
 {
 	const struct snap *snap = stream_snap(s);
@@ -213,7 +220,8 @@ static void set_peer_name(struct stream *s)
 		return;
 	const struct snap_peer *p = &snap->peers.v[snap->workloads.v[s->entry.workload].peer];
 
-	head_add(&s->req, PEER_HEADER, arena_printf(&s->arena, "%.*s.%.*s", STR_ARG(p->name), STR_ARG(p->ns)));
+	head_add(&s->req, PEER_HEADER,
+		 arena_printf(&s->arena, "%.*s.%.*s", STR_ARG(p->name), STR_ARG(p->ns)));
 }
 
 /* Istio 2.13.5: what this hop has verified is appended to what earlier hops have. */
@@ -224,10 +232,11 @@ static void append_client_cert(struct stream *s)
 	if (!f || f->peer_spiffe.n == 0)
 		return;
 	struct str before = head_joined(&s->req, STR("x-forwarded-client-cert"));
-	struct str all = arena_printf(&s->arena, "%.*s%sBy=%.*s;Hash=%s;Subject=\"%s\";URI=%.*s",
-				      STR_ARG(before), before.n > 0 ? "," : "", STR_ARG(f->own_spiffe),
-				      f->peer_cert_sha256 ? f->peer_cert_sha256 : "",
-				      f->peer_subject ? f->peer_subject : "", STR_ARG(f->peer_spiffe));
+	struct str all = arena_printf(
+		&s->arena, "%.*s%sBy=%.*s;Hash=%s;Subject=\"%s\";URI=%.*s", STR_ARG(before),
+		before.n > 0 ? "," : "", STR_ARG(f->own_spiffe),
+		f->peer_cert_sha256 ? f->peer_cert_sha256 : "",
+		f->peer_subject ? f->peer_subject : "", STR_ARG(f->peer_spiffe));
 
 	head_set_id(&s->req, HEAD_ID_X_FORWARDED_CLIENT_CERT, all);
 }
@@ -245,7 +254,7 @@ void headers_to_service(struct stream *s)
 	set_peer_name(s);
 }
 
-/* ---- to the client --------------------------------------------------------------------------------- */
+/* ---- to the client --------------------------------------------------------------------------- */
 
 static struct str server_name(const struct stream *s)
 {
@@ -258,7 +267,8 @@ static void note_grpc_status(struct stream *s, const struct head *h)
 {
 	uint64_t code;
 
-	if (s->rec.protocol == RECORD_GRPC && str_to_u64(head_value(h, HEAD_ID_GRPC_STATUS), &code) && code < 1000)
+	if (s->rec.protocol == RECORD_GRPC &&
+	    str_to_u64(head_value(h, HEAD_ID_GRPC_STATUS), &code) && code < 1000)
 		s->rec.grpc_status = (int)code;
 }
 

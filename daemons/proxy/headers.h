@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * headers: what the proxy itself takes out of heads and puts into them: identity and tracing headers, Envoy's,
- * our own between two proxies (Istio 2.13, promise P12). Route operations are core/rewrite.h's. Layer proxy.
+ * headers: what the proxy itself takes out of heads and puts into them: identity and tracing
+ * headers, Envoy's, our own between two proxies (Istio 2.13, promise P12). Route operations are
+ * core/rewrite.h's. Layer proxy.
  */
 #pragma once
 
 #include "proxy/stream.h"
 
-/* Nothing internal that the caller could have made up goes further; x-request-id and -proto are there. */
+/*
+ * Nothing internal that the caller could have made up goes further; x-request-id and -proto are
+ * there.
+ */
 void headers_from_client(struct stream *s);
 /* Before each try. */
 void headers_to_service(struct stream *s);

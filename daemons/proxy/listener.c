@@ -178,8 +178,8 @@ static void pause_accept(struct listener *l)
 }
 
 /*
- * No descriptor is left. The reserve is given up for one connection, so that its client sees a close
- * instead of waiting, and accepting rests: level-triggered, it would spin otherwise.
+ * No descriptor is left. The reserve is given up for one connection, so that its client sees a
+ * close instead of waiting, and accepting rests: level-triggered, it would spin otherwise.
  */
 static void out_of_descriptors(struct listener *l)
 {
@@ -238,7 +238,8 @@ static void on_acceptable(void *arg, unsigned what)
 			break;
 }
 
-struct listener *listener_open(struct worker *w, int fd, uint64_t id, const struct snap_listener *desc)
+struct listener *listener_open(struct worker *w, int fd, uint64_t id,
+			       const struct snap_listener *desc)
 {
 	struct listener *l = kv_zalloc(sizeof(*l));
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * listener: one worker's listening socket: accepts, counts, and decides how the connection goes on by what
- * kind of door it is (snap_listener.kind). sniff.c decides it by the first bytes where the door is not enough.
- * Layer proxy; a listener owns its descriptor and is referenced by the connections that came through it.
+ * listener: one worker's listening socket: accepts, counts, and decides how the connection goes on
+ * by what kind of door it is (snap_listener.kind). sniff.c decides it by the first bytes where the
+ * door is not enough. Layer proxy; a listener owns its descriptor and is referenced by the
+ * connections that came through it.
  */
 #pragma once
 
@@ -40,7 +41,8 @@ struct listener {
 };
 
 /* Takes fd. */
-struct listener *listener_open(struct worker *w, int fd, uint64_t id, const struct snap_listener *desc);
+struct listener *listener_open(struct worker *w, int fd, uint64_t id,
+			       const struct snap_listener *desc);
 /* Another snapshot's description of the same address. */
 void listener_update(struct listener *l, const struct snap_listener *desc);
 void listener_close(struct listener *l);        /* no more accepts; connections go on */
@@ -48,7 +50,10 @@ struct listener *listener_ref(struct listener *l);
 void listener_unref(struct listener *l);
 
 /* ---- sniff.c ---- */
-/* A redirected connection to a local workload's port: plain, mTLS or passed through, by policy and first bytes. */
+/*
+ * A redirected connection to a local workload's port: plain, mTLS or passed through, by policy and
+ * first bytes.
+ */
 void sniff_inbound(struct conn *c);
 /* A redirected connection of a local workload: HTTP, TLS by name, or opaque. */
 void sniff_outbound(struct conn *c);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * main: the proxy daemon: options, hardening, threads, signals, drain. It reads no configuration: snapshots come
- * over the router's socket (control.c). Layer proxy.
+ * main: the proxy daemon: options, hardening, threads, signals, drain. It reads no configuration:
+ * snapshots come over the router's socket (control.c). Layer proxy.
  */
 #include "config.h"
 
@@ -77,7 +77,9 @@ static int serve(struct proxy *p, const struct daemon_options *o)
 		log_err("%s", err.text);
 		return DAEMON_EXIT_FAILED;
 	}
-	p->signals = (struct daemon_signals){ .loop = p->loop, .reload = on_reload, .stop = on_stop, .arg = p };
+	p->signals = (struct daemon_signals){
+		.loop = p->loop, .reload = on_reload, .stop = on_stop, .arg = p,
+	};
 	daemon_on_signals(&p->signals);
 	sd_watchdog_start(p->loop);
 	loop_run(p->loop);

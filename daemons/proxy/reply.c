@@ -93,7 +93,7 @@ void reply_failure(struct stream *s, unsigned status)
 
 	if (s->fail == FAIL_OVERFLOW)
 		head_add_id(h, HEAD_ID_X_ENVOY_OVERLOADED, STR("true"));
-	send_reply(s, h, body, s->down.reason && s->fail == FAIL_DOWN_PROTOCOL ? s->down.reason : NULL);
+	send_reply(s, h, body, s->fail == FAIL_DOWN_PROTOCOL ? s->down.reason : NULL);
 }
 
 void reply_redirect(struct stream *s, unsigned status, struct str location)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * reply: answers that are made here: failures, redirects, direct responses, readiness. A gRPC caller gets its
- * status in its own form (Istio 2.16). Layer proxy.
+ * reply: answers that are made here: failures, redirects, direct responses, readiness. A gRPC
+ * caller gets its status in its own form (Istio 2.16). Layer proxy.
  */
 #pragma once
 

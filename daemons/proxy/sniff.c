@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * sniff: what a connection speaks, by policy and its first bytes (Istio 2.10.5 to 2.10.9). A codec of its own
- * for that moment: it reads without consuming and then hands over to another. Waiting is bounded, so that
- * protocols in which the server speaks first do not stall where nothing was declared. Layer proxy.
+ * sniff: what a connection speaks, by policy and its first bytes (Istio 2.10.5 to 2.10.9). A codec
+ * of its own for that moment: it reads without consuming and then hands over to another. Waiting is
+ * bounded, so that protocols in which the server speaks first do not stall where nothing was
+ * declared. Layer proxy.
  */
 #include "config.h"
 
@@ -20,7 +21,8 @@
 #define METHOD_MAX 20
 
 /* Accepted from peers, ours first in their order. */
-static const char *const alpn_mesh[] = { "istio-http/1.1", "istio-peer-exchange", "istio", "http/1.1", NULL };
+static const char *const alpn_mesh[] = { "istio-http/1.1", "istio-peer-exchange", "istio",
+					 "http/1.1", NULL };
 
 enum verdict {
 	VERDICT_MORE,                   /* not enough bytes yet */
@@ -34,7 +36,7 @@ struct look {
 	enum verdict on_silence;        /* when the time is over */
 };
 
-/* ---- first bytes ------------------------------------------------------------------------------- */
+/* ---- first bytes ----------------------------------------------------------------------------- */
 
 /* A request line begins with a method in capitals. The HTTP/2 preface is not one of these. */
 static enum verdict http_or_tcp(struct str in)
@@ -65,7 +67,8 @@ static enum verdict by_protocol(int64_t protocol, struct str in)
 {
 	if (protocol == SNAP_PROTOCOL_AUTO)
 		return http_or_tcp(in);
-	return protocol == SNAP_PROTOCOL_TCP || protocol == SNAP_PROTOCOL_TLS ? VERDICT_TCP : VERDICT_HTTP;
+	return protocol == SNAP_PROTOCOL_TCP || protocol == SNAP_PROTOCOL_TLS ? VERDICT_TCP :
+										 VERDICT_HTTP;
 }
 
 static const struct snap_inbound *inbound_of(struct conn *c)
@@ -123,7 +126,7 @@ static enum verdict decide_inside_tls(struct conn *c, struct str in)
 	return http_or_tcp(in);
 }
 
-/* ---- what follows ------------------------------------------------------------------------------ */
+/* ---- what follows ---------------------------------------------------------------------------- */
 
 /* Not a byte goes back: the peer learns nothing but that it is closed (promise P1). */
 static void refuse_plaintext(struct conn *c)
@@ -228,7 +231,7 @@ static uint64_t detection_us(const struct conn *c)
 	return us > 0 && us < DETECTION_MAX_US ? (uint64_t)us : DETECTION_MAX_US;
 }
 
-/* ---- doors ------------------------------------------------------------------------------------- */
+/* ---- doors ----------------------------------------------------------------------------------- */
 
 void sniff_inbound(struct conn *c)
 {
@@ -250,7 +253,10 @@ void sniff_inbound(struct conn *c)
 		start(c, &tcp_if_silent, detection_us(c));
 }
 
-/* What the port's services were declared as: rows by name need the first bytes, HTTP and addresses do not. */
+/*
+ * What the port's services were declared as: rows by name need the first bytes, HTTP and addresses
+ * do not.
+ */
 struct declared {
 	bool http, by_sni;
 };
@@ -275,7 +281,7 @@ void sniff_outbound(struct conn *c)
 
 	entry_resolve(e, c, c->w->lease, &c->w->rng, &v);
 	if (e->original_dst.len == 0 || v.view < 0) {
-		settle(c, VERDICT_HTTP);        /* not redirected: like the explicit door, by Host */
+		settle(c, VERDICT_HTTP);        /* not redirected: by Host, as explicitly */
 		return;
 	}
 	struct match_l4_facts f = { .port = sock_addr_port(&e->original_dst) };
@@ -292,7 +298,7 @@ void sniff_outbound(struct conn *c)
 		start(c, &tcp_if_silent, detection_us(c));
 }
 
-/* ---- TLS that ends here -------------------------------------------------------------------------- */
+/* ---- TLS that ends here ---------------------------------------------------------------------- */
 
 static struct tls_identity *pick_identity(void *arg, struct str sni)
 {

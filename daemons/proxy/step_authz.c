@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * step_authz: may this caller. What PeerAuthentication asks of a connection was enforced when it came in; a
- * connection that outlives a snapshot is held against the new one here, request by request (promise P7).
- * Layer proxy.
+ * step_authz: may this caller. What PeerAuthentication asks of a connection was enforced when it
+ * came in; a connection that outlives a snapshot is held against the new one here, request by
+ * request (promise P7). Layer proxy.
  */
 #include "config.h"
 

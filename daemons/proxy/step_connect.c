@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * step_connect: a connection for this try: where to, as whom, and who must answer (design 5, Istio 2.9). There
- * is no way from a TLS error back to clear text (promise P2). Layer proxy.
+ * step_connect: a connection for this try: where to, as whom, and who must answer (design 5, Istio
+ * 2.9). There is no way from a TLS error back to clear text (promise P2). Layer proxy.
  */
 #include "config.h"
 
@@ -16,7 +16,12 @@ static enum next fail_text(struct stream *s, enum fail why, struct str text)
 	return NEXT_FAIL;
 }
 
-/* ---- TLS --------------------------------------------------------------------------------------- */
+static const struct attached_endpoint *endpoint_run(const struct stream *s)
+{
+	return &s->lease->at->clusters[s->cluster_index].endpoints[s->endpoint_index];
+}
+
+/* ---- TLS ------------------------------------------------------------------------------------- */
 
 static bool wants_mesh_tls(const struct stream *s)
 {
@@ -34,7 +39,10 @@ static bool wants_mesh_tls(const struct stream *s)
 	return false;
 }
 
-/* The identities that may answer: those the rule names, else the one the endpoint's workload has (P3). */
+/*
+ * The identities that may answer: those the rule names, else the one the endpoint's workload has
+ * (P3).
+ */
 static bool expect_identity(struct stream *s)
 {
 	const struct snap_tls *tls = &s->cluster->tls;
@@ -52,7 +60,7 @@ static bool expect_identity(struct stream *s)
 static enum next target_mesh(struct stream *s)
 {
 	const struct snap *snap = stream_snap(s);
-	const struct attached_endpoint *run = &s->lease->at->clusters[s->cluster_index].endpoints[s->endpoint_index];
+	const struct attached_endpoint *run = endpoint_run(s);
 	struct upstream_target *t = &s->target;
 	int64_t id = snap->workloads.v[s->entry.workload >= 0 ? s->entry.workload : 0].identity;
 
@@ -60,10 +68,11 @@ static enum next target_mesh(struct stream *s)
 	t->identity = s->lease->at->identities[id];
 	t->sni = s->cluster->tls.sni.n > 0 ? s->cluster->tls.sni : s->endpoint->mesh_sni;
 	if (!t->identity)
-		return fail_text(s, FAIL_CONNECT, arena_printf(&s->arena, "no certificate for %.*s yet",
-							       STR_ARG(snap->identities.v[id])));
+		return fail_text(s, FAIL_CONNECT,
+				 arena_printf(&s->arena, "no certificate for %.*s yet",
+					      STR_ARG(snap->identities.v[id])));
 	if (!expect_identity(s))
-		return fail_text(s, FAIL_CONNECT, STR("nobody knows which identity this endpoint must have"));
+		return fail_text(s, FAIL_CONNECT, STR("which identity must answer is not known"));
 	return NEXT_STEP;
 }
 
@@ -82,19 +91,19 @@ static enum next target_outside(struct stream *s)
 	return NEXT_STEP;
 }
 
-/* ---- addresses ----------------------------------------------------------------------------------- */
+/* ---- addresses ------------------------------------------------------------------------------- */
 
 static enum next target_endpoint(struct stream *s)
 {
-	struct attached_cluster *run = &s->lease->at->clusters[s->cluster_index];
+	const struct snap_peer *peers = stream_snap(s)->peers.v;
 	struct upstream_target *t = &s->target;
 
-	t->cluster = run->state;
-	t->endpoint = run->endpoints[s->endpoint_index].state;
+	t->cluster = s->lease->at->clusters[s->cluster_index].state;
+	t->endpoint = endpoint_run(s)->state;
 	t->limits = &s->cluster->limits;
-	t->addr = run->endpoints[s->endpoint_index].plain;
+	t->addr = endpoint_run(s)->plain;
 	s->rec.up_remote = t->addr;
-	s->rec.destination = s->endpoint->peer >= 0 ? &stream_snap(s)->peers.v[s->endpoint->peer] : NULL;
+	s->rec.destination = s->endpoint->peer >= 0 ? &peers[s->endpoint->peer] : NULL;
 	if (wants_mesh_tls(s))
 		return target_mesh(s);
 	if (s->cluster->tls.mode == SNAP_TLS_SIMPLE || s->cluster->tls.mode == SNAP_TLS_MUTUAL)
@@ -150,7 +159,7 @@ static enum next make_target(struct stream *s)
 	return s->endpoint ? target_endpoint(s) : target_named(s);
 }
 
-/* ---- the try --------------------------------------------------------------------------------------- */
+/* ---- the try --------------------------------------------------------------------------------- */
 
 static void begin_try(struct stream *s)
 {

@@ -16,13 +16,15 @@ static const struct entry *entry_of(const struct stream *s)
 	return s->down.conn->owner_data;
 }
 
-/* ---- facts of the connection ------------------------------------------------------------------- */
+/* ---- facts of the connection ----------------------------------------------------------------- */
 
 static const struct snap_peer *local_peer(const struct stream *s)
 {
 	const struct snap *snap = stream_snap(s);
 
-	return s->entry.workload >= 0 ? &snap->peers.v[snap->workloads.v[s->entry.workload].peer] : NULL;
+	if (s->entry.workload < 0)
+		return NULL;
+	return &snap->peers.v[snap->workloads.v[s->entry.workload].peer];
 }
 
 static void note_inbound(struct stream *s)
@@ -54,7 +56,7 @@ static void note_connection(struct stream *s)
 		s->rec.source = local_peer(s);
 }
 
-/* ---- the request ----------------------------------------------------------------------------------- */
+/* ---- the request ----------------------------------------------------------------------------- */
 
 static enum next refuse(struct stream *s, unsigned status, const char *reason)
 {
@@ -65,7 +67,10 @@ static enum next refuse(struct stream *s, unsigned status, const char *reason)
 	return NEXT_FAIL;
 }
 
-/* CONNECT has no tunnel here, TRACE would send back what only the service may see; methods are capitals. */
+/*
+ * CONNECT has no tunnel here, TRACE would send back what only the service may see; methods are
+ * capitals.
+ */
 static bool method_is_served(struct str m)
 {
 	if (str_eq(m, STR("CONNECT")) || str_eq(m, STR("TRACE")))
@@ -92,7 +97,7 @@ static void split_authority(struct stream *s)
 	uint16_t port = 0;
 
 	if (!url_split_authority(s->req.authority, &s->host, &port))
-		s->host = STR_NULL;     /* HTTP/1.0 without Host: the parser lets nothing else through */
+		s->host = STR_NULL;     /* HTTP/1.0 without Host: nothing else gets here */
 	s->port = port_of(s, port);
 }
 
@@ -124,7 +129,8 @@ static enum next http_head(struct stream *s)
 		return answer_ready(s);
 	if (!method_is_served(s->req.method))
 		return refuse(s, 405, "method");
-	if (!url_normalize(s->req.path, (enum url_normalize)set->path_normalization, &s->arena, &s->req.path))
+	if (!url_normalize(s->req.path, (enum url_normalize)set->path_normalization, &s->arena,
+			   &s->req.path))
 		return refuse(s, 400, "bad_target");
 	if (max > 0 && s->req.body == HEAD_BODY_LENGTH && s->req.content_length > (uint64_t)max)
 		return refuse(s, 413, "too_large");

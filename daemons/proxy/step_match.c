@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * step_match: which virtual host, route and destination (Istio 2.3, 2.4); what a route answers itself ends
- * here, what it changes in the request is changed here, once. Layer proxy.
+ * step_match: which virtual host, route and destination (Istio 2.3, 2.4); what a route answers
+ * itself ends here, what it changes in the request is changed here, once. Layer proxy.
  */
 #include "config.h"
 
@@ -27,7 +27,7 @@ static enum next fail(struct stream *s, enum fail why)
 	return NEXT_FAIL;
 }
 
-/* ---- destinations ------------------------------------------------------------------------------ */
+/* ---- destinations ---------------------------------------------------------------------------- */
 
 static void note_cluster(struct stream *s)
 {
@@ -41,7 +41,8 @@ static void note_cluster(struct stream *s)
 	r->service_port = c->port > 0 ? c->port : s->port;
 }
 
-static enum next choose_destination(struct stream *s, const struct snap_weighted *v, size_t n, int64_t total)
+static enum next choose_destination(struct stream *s, const struct snap_weighted *v, size_t n,
+				    int64_t total)
 {
 	s->dest = &v[match_weighted(v, n, total, &s->w->rng)];
 	s->rec.cluster = s->dest->cluster_name;
@@ -53,7 +54,7 @@ static enum next choose_destination(struct stream *s, const struct snap_weighted
 	return s->cluster->kind == SNAP_CLUSTER_BLACKHOLE ? fail(s, FAIL_BLOCKED) : NEXT_STEP;
 }
 
-/* ---- hosts and addresses nobody declared (Istio 2.3.13, 2.15.6) ----------------------------------- */
+/* ---- hosts and addresses nobody declared (Istio 2.3.13, 2.15.6) ------------------------------ */
 
 static enum next unknown_destination(struct stream *s)
 {
@@ -71,7 +72,7 @@ static enum next unknown_destination(struct stream *s)
 	return NEXT_STEP;
 }
 
-/* ---- HTTP ------------------------------------------------------------------------------------------ */
+/* ---- HTTP ------------------------------------------------------------------------------------ */
 
 static bool find_route(struct stream *s, const struct match_vhost *vh)
 {
@@ -140,7 +141,8 @@ static enum next take_route(struct stream *s)
 
 static enum next match_http(struct stream *s)
 {
-	const struct match_vhost *vh = match_vhost(s->lease->at->match, s->entry.view, s->port, s->host);
+	const struct match_vhost *vh =
+		match_vhost(s->lease->at->match, s->entry.view, s->port, s->host);
 
 	if (!vh)
 		return unknown_destination(s);
@@ -149,7 +151,7 @@ static enum next match_http(struct stream *s)
 	return find_route(s, vh) ? take_route(s) : fail(s, FAIL_NO_ROUTE);
 }
 
-/* ---- opaque streams ---------------------------------------------------------------------------------- */
+/* ---- opaque streams -------------------------------------------------------------------------- */
 
 static enum next match_opaque(struct stream *s)
 {
@@ -173,7 +175,7 @@ static enum next match_opaque(struct stream *s)
 	return choose_destination(s, row->destinations.v, row->destinations.n, row->total_weight);
 }
 
-/* ---- to a local workload ------------------------------------------------------------------------------- */
+/* ---- to a local workload --------------------------------------------------------------------- */
 
 static enum next match_inbound(struct stream *s)
 {

@@ -29,12 +29,13 @@ static struct lb_host look(void *arg, size_t i)
 	const struct endpoints *e = arg;
 	const struct attached_endpoint *run = &e->run->endpoints[i];
 	struct endpoint_state *st = run->state;
+	uint64_t ejected_until = atomic_load_explicit(&st->ejected_until_us, memory_order_relaxed);
 
 	return (struct lb_host){
 		.weight = e->cluster->endpoints.v[i].weight,
 		.active = atomic_load_explicit(&st->active, memory_order_relaxed),
 		.usable = !e->cluster->endpoints.v[i].inactive && has_address(e->cluster, run) &&
-			  atomic_load_explicit(&st->ejected_until_us, memory_order_relaxed) <= e->now_us,
+			  ejected_until <= e->now_us,
 	};
 }
 
@@ -53,8 +54,11 @@ static enum next pick_endpoint(struct stream *s)
 		.run = &s->lease->at->clusters[s->cluster_index],
 		.now_us = stream_now(s),
 	};
-	struct lb_set set = { .n = c->endpoints.n, .weighted = lc->weighted, .get = look, .arg = &e };
-	size_t i = lb_pick(algorithm(c), &set, s->tried.n > 0 ? &s->tried : NULL, &lc->rr, &s->w->rng);
+	struct lb_set set = {
+		.n = c->endpoints.n, .weighted = lc->weighted, .get = look, .arg = &e,
+	};
+	const struct lb_tried *tried = s->tried.n > 0 ? &s->tried : NULL;
+	size_t i = lb_pick(algorithm(c), &set, tried, &lc->rr, &s->w->rng);
 
 	if (i == LB_NONE)
 		return fail(s, FAIL_NO_HEALTHY);

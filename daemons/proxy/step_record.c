@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* step_record: let everything go, then say what happened, once. Last step of a stream. Layer proxy. */
+/*
+ * step_record: let everything go, then say what happened, once. Last step of a stream. Layer proxy.
+ */
 #include "config.h"
 
 #include "core/limit.h"

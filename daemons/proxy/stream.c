@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* stream: the life of an exchange, its runner and the events that drive it, see stream.h. Layer proxy. */
+/*
+ * stream: the life of an exchange, its runner and the events that drive it, see stream.h. Layer
+ * proxy.
+ */
 #include "config.h"
 
 #include <stdlib.h>
@@ -9,7 +12,10 @@
 #include "proxy/forward.h"
 #include "proxy/stream.h"
 
-/* Finished streams kept with their first arena block: a request of the usual size allocates nothing. */
+/*
+ * Finished streams kept with their first arena block: a request of the usual size allocates
+ * nothing.
+ */
 #define CACHE_MAX 128
 #define ARENA_BLOCK 4096
 
@@ -84,7 +90,8 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 
 void stream_arm(struct stream *s)
 {
-	uint64_t at = earlier(earlier(s->route_at_us, s->try_at_us), earlier(s->retry_at_us, s->report_at_us));
+	uint64_t at = earlier(earlier(s->route_at_us, s->try_at_us),
+			      earlier(s->retry_at_us, s->report_at_us));
 	uint64_t now = stream_now(s);
 
 	if (at > 0)

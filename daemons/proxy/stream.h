@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * stream: one exchange from its first byte to its record, the same for every protocol. It walks named steps,
- * one file each:
+ * stream: one exchange from its first byte to its record, the same for every protocol. It walks
+ * named steps, one file each:
  *     HEAD     step_head.c     facts, limits, normal form, edge headers
  *     AUTHZ    step_authz.c    may this caller
- *     MATCH    step_match.c    virtual host, route; redirect, direct answer, rewrite, header operations
+ *     MATCH    step_match.c    virtual host, route; redirect, direct answer, rewrite, headers
  *     PICK     step_pick.c     destination by weight, endpoint, breakers
  *     CONNECT  step_connect.c  a connection of that identity
  *     FORWARD  forward.c       heads and bodies between the legs, with back-pressure
  *     RECORD   step_record.c   what happened, once
- * Events only note facts and call stream_run(). A failure anywhere is judged in one place (stream_fail.c):
- * another try, a local answer, or a cut. Layer proxy; a stream owns its arena, legs, timers, lease reference.
+ * Events only note facts and call stream_run(). A failure anywhere is judged in one place
+ * (stream_fail.c): another try, a local answer, or a cut. Layer proxy; a stream owns its arena,
+ * legs, timers, lease reference.
  */
 #pragma once
 
@@ -30,7 +31,10 @@
 #include "proxy/upstream.h"
 #include "proxy/worker.h"
 
-enum step { STEP_HEAD, STEP_AUTHZ, STEP_MATCH, STEP_PICK, STEP_CONNECT, STEP_FORWARD, STEP_RECORD, STEP_DONE };
+enum step {
+	STEP_HEAD, STEP_AUTHZ, STEP_MATCH, STEP_PICK, STEP_CONNECT, STEP_FORWARD, STEP_RECORD,
+	STEP_DONE,
+};
 
 enum next {
 	NEXT_STEP,                      /* on to the next one */
@@ -47,7 +51,7 @@ struct stream {
 	enum step step;
 	bool running, again;            /* stream_run is on the stack; an event came meanwhile */
 	bool http;
-	bool opaque;                    /* bytes both ways: TCP, or a protocol that was switched to */
+	bool opaque;                    /* bytes both ways: TCP, or a switched protocol */
 
 	struct leg down, up;
 	struct head req, res, req_trailers, res_trailers;
@@ -62,7 +66,7 @@ struct stream {
 	const struct snap_cluster *cluster;     /* NULL: a local application */
 	size_t cluster_index;
 	struct lb_tried tried;
-	const struct snap_endpoint *endpoint;   /* NULL: none of a list (application, original destination) */
+	const struct snap_endpoint *endpoint;   /* NULL: application or original destination */
 	size_t endpoint_index;
 	struct upstream_target target;
 	/* CONNECT */
@@ -74,7 +78,7 @@ struct stream {
 	bool raced;                     /* sent again once after an idle-close race */
 
 	/* FORWARD */
-	struct buf held;                /* request body from its first byte: not yet sent, or kept for another try */
+	struct buf held;                /* request body from its first byte: unsent, or kept */
 	bool replay;                    /* held is all of the body so far */
 	bool body_sent;                 /* some of it has gone to a service */
 	bool tcp_open;                  /* RECORD_TCP_OPEN was emitted */
@@ -112,7 +116,10 @@ void stream_cache_free(struct stream_cache *c);
 /* ---- stream_fail.c ---- */
 /* Judge s->fail: sets the step to go on with. */
 void stream_failed(struct stream *s);
-/* Is this answer one to try again on? Then the try is over and the step is PICK or a wait before it. */
+/*
+ * Is this answer one to try again on? Then the try is over and the step is PICK or a wait before
+ * it.
+ */
 bool stream_retry_response(struct stream *s);
 /* Give back what the try holds: endpoint, connection, places in breakers. */
 void stream_end_try(struct stream *s, enum fail why);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * stream_fail: the one place that judges a failure: the exchange is sent again after an idle-close race, tried
- * again by the route's policy, answered here, or cut (Istio 2.5, 2.17). Layer proxy.
+ * stream_fail: the one place that judges a failure: the exchange is sent again after an idle-close
+ * race, tried again by the route's policy, answered here, or cut (Istio 2.5, 2.17). Layer proxy.
  */
 #include "config.h"
 
@@ -12,7 +12,7 @@
 #include "proxy/reply.h"
 #include "proxy/stream.h"
 
-/* ---- the end of a try -------------------------------------------------------------------------- */
+/* ---- the end of a try ------------------------------------------------------------------------ */
 
 static void give_back(struct stream *s)
 {
@@ -33,7 +33,7 @@ void stream_end_try(struct stream *s, enum fail why)
 	s->try_at_us = 0;
 }
 
-/* ---- again? -------------------------------------------------------------------------------------- */
+/* ---- again? ---------------------------------------------------------------------------------- */
 
 /* What is not the service's doing is never tried again. */
 static enum retry_fail retry_fail_of(const struct stream *s)
@@ -135,8 +135,9 @@ bool stream_retry_response(struct stream *s)
 }
 
 /*
- * A pooled connection died before it answered: most likely its peer closed it for being idle while the request
- * was on its way. When the request may be sent twice, or never left, it is sent once more on a fresh one.
+ * A pooled connection died before it answered: most likely its peer closed it for being idle while
+ * the request was on its way. When the request may be sent twice, or never left, it is sent once
+ * more on a fresh one.
  */
 static bool resend_after_race(struct stream *s)
 {
@@ -158,7 +159,7 @@ static bool resend_after_race(struct stream *s)
 	return true;
 }
 
-/* ---- the answer ------------------------------------------------------------------------------------ */
+/* ---- the answer ------------------------------------------------------------------------------ */
 
 static unsigned status_of(const struct stream *s)
 {
@@ -200,7 +201,8 @@ static void note_failed_try(struct stream *s)
 void stream_failed(struct stream *s)
 {
 	note_failed_try(s);
-	if (s->step >= STEP_CONNECT && s->http && !s->opaque && (resend_after_race(s) || retry_failure(s)))
+	if (s->step >= STEP_CONNECT && s->http && !s->opaque &&
+	    (resend_after_race(s) || retry_failure(s)))
 		return;
 	if (s->down.head_out)
 		cut(s);

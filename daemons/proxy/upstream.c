@@ -21,7 +21,7 @@ static const char *const alpn_http[] = { "http/1.1", NULL };
 struct pool {
 	struct worker *w;
 	struct str key;                 /* owned bytes */
-	struct upstream_target t;       /* strings owned, counted things referenced, limits copied below */
+	struct upstream_target t;       /* strings owned, counted things referenced */
 	struct snap_limits limits;
 	struct list ready;              /* can take an exchange; used last is first */
 	struct list busy;               /* connecting, or full */
@@ -206,6 +206,11 @@ void upstream_cancel(struct upstream_wait *wait)
 
 /* ---- connections --------------------------------------------------------------------------- */
 
+static uint64_t or_default(int64_t us, uint64_t dflt)
+{
+	return us > 0 ? (uint64_t)us : dflt;
+}
+
 static void expired(struct conn *c)
 {
 	conn_kill(c);
@@ -241,8 +246,7 @@ static void become_ready(struct conn *c)
 	}
 	list_del(&c->node);
 	list_push_front(&p->ready, &c->node);
-	conn_timer(c, p->limits.idle_timeout_us > 0 ? (uint64_t)p->limits.idle_timeout_us : IDLE_TIMEOUT_US,
-		   expired);
+	conn_timer(c, or_default(p->limits.idle_timeout_us, IDLE_TIMEOUT_US), expired);
 }
 
 static const char *const *alpn_of(const struct upstream_target *t)
@@ -260,8 +264,8 @@ static struct tls_session *make_session(const struct upstream_target *t)
 
 	if (t->ctx)
 		return tls_client_new_ctx(t->ctx, sni, alpn_of(t), t->want, t->n_want);
-	_cleanup_free_ char *key = kv_asprintf("%s %s %.*s", sock_addr_text(&t->addr, addr), sni ? sni : "",
-					       STR_ARG(t->want[0]));
+	_cleanup_free_ char *key = kv_asprintf("%s %s %.*s", sock_addr_text(&t->addr, addr),
+					       sni ? sni : "", STR_ARG(t->want[0]));
 
 	return tls_client_new(t->identity, sni, alpn_of(t), t->want, t->n_want, str_c(key));
 }
@@ -301,7 +305,9 @@ static void on_failed(struct conn *c)
 {
 	struct pool *p = c->owner_data;
 
-	report_failure(p, c->error == KV_ERR_TIMEOUT ? FAIL_CONNECT_TIMEOUT : FAIL_CONNECT, conn_error_text(c));
+	bool late = c->error == KV_ERR_TIMEOUT;
+
+	report_failure(p, late ? FAIL_CONNECT_TIMEOUT : FAIL_CONNECT, conn_error_text(c));
 	conn_kill(c);
 }
 
@@ -311,7 +317,10 @@ static void on_connect_timeout(struct conn *c)
 	on_failed(c);
 }
 
-/* One pool may always have one connection, else it could wait for ever for others' to go (as Envoy does). */
+/*
+ * One pool may always have one connection, else it could wait for ever for others' to go (as Envoy
+ * does).
+ */
 static bool take_conn(struct pool *p)
 {
 	struct cluster_state *st = p->t.cluster;
@@ -365,8 +374,8 @@ static int dial(struct pool *p, struct err *err)
 	}
 	list_push_back(&p->busy, &c->node);
 	p->n_connecting++;
-	conn_timer(c, p->limits.connect_timeout_us > 0 ? (uint64_t)p->limits.connect_timeout_us :
-							  CONNECT_TIMEOUT_US, on_connect_timeout);
+	conn_timer(c, or_default(p->limits.connect_timeout_us, CONNECT_TIMEOUT_US),
+		   on_connect_timeout);
 	return 0;
 }
 
@@ -395,8 +404,8 @@ static struct conn *first_ready(struct pool *p, bool only_alive)
 	return NULL;
 }
 
-enum upstream_result upstream_take(struct worker *w, const struct upstream_target *t, struct upstream_wait *wait,
-				   bool only_alive)
+enum upstream_result upstream_take(struct worker *w, const struct upstream_target *t,
+				   struct upstream_wait *wait, bool only_alive)
 {
 	struct pool *p = pool_get(w, t);
 	struct conn *c = first_ready(p, only_alive);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * upstream: connections to services and peers, pooled per worker. A pool is keyed by everything that makes two
- * connections different (address, protocol, source identity, expected identity, SNI), so a connection never
- * serves another identity than the one it was made for (design 5). Layer proxy; pools own their connections
- * and keep the endpoint's and the cluster's state alive.
+ * upstream: connections to services and peers, pooled per worker. A pool is keyed by everything
+ * that makes two connections different (address, protocol, source identity, expected identity,
+ * SNI), so a connection never serves another identity than the one it was made for (design 5).
+ * Layer proxy; pools own their connections and keep the endpoint's and the cluster's state alive.
  */
 #pragma once
 
@@ -31,21 +31,21 @@ struct upstream_target {
 	struct str sni;
 	const struct str *want;                 /* names of which the server must prove one */
 	size_t n_want;
-	struct endpoint_state *endpoint;        /* NULL: none kept (applications, original destinations) */
+	struct endpoint_state *endpoint;        /* NULL: applications, original destinations */
 	struct cluster_state *cluster;
 	const struct snap_limits *limits;       /* NULL: defaults */
 };
 
 enum upstream_result {
 	UPSTREAM_READY,                         /* the leg is attached */
-	UPSTREAM_WAIT,                          /* wait->fn will be called; perhaps it was, when dialling failed at once */
+	UPSTREAM_WAIT,                  /* wait->fn will be called, or was: it failed at once */
 	UPSTREAM_FULL,                          /* a circuit breaker refuses it */
 };
 
 /* One request for a connection. Part of the stream; taken back by upstream_cancel. */
 struct upstream_wait {
 	struct list node;
-	struct pool *pool;                      /* asked last; not to be used once the leg was detached and run */
+	struct pool *pool;              /* asked last; gone soon after the leg was detached */
 	struct leg *leg;
 	bool waiting;
 	/* FAIL_NONE: the leg is attached. Else why not; text borrowed for the call. */
@@ -53,15 +53,15 @@ struct upstream_wait {
 };
 
 /*
- * A connection for wait->leg. only_alive: the exchange could not be sent again, so a pooled connection is
- * asked whether its peer has closed it before it is used.
+ * A connection for wait->leg. only_alive: the exchange could not be sent again, so a pooled
+ * connection is asked whether its peer has closed it before it is used.
  */
-enum upstream_result upstream_take(struct worker *w, const struct upstream_target *t, struct upstream_wait *wait,
-				   bool only_alive);
+enum upstream_result upstream_take(struct worker *w, const struct upstream_target *t,
+				   struct upstream_wait *wait, bool only_alive);
 void upstream_cancel(struct upstream_wait *wait);       /* harmless when nothing waits */
 /*
- * The pooled connection that wait->leg was just detached from turned out dead before it answered: those that
- * were idle for longer are not tried. Only from within the reset of that leg.
+ * The pooled connection that wait->leg was just detached from turned out dead before it answered:
+ * those that were idle for longer are not tried. Only from within the reset of that leg.
  */
 void upstream_distrust(struct upstream_wait *wait);
 /* Close what is idle, let the rest end (drain), or everything at once (stop). */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * worker: threads, leases, what a publish changes in them, drain and stop. Layer proxy. The control thread keeps
- * the list of bound addresses; sockets and attachments cross to a worker by loop_post and belong to it from then
- * on.
+ * worker: threads, leases, what a publish changes in them, drain and stop. Layer proxy. The control
+ * thread keeps the list of bound addresses; sockets and attachments cross to a worker by loop_post
+ * and belong to it from then on.
  */
 #include "config.h"
 
@@ -80,8 +80,11 @@ static struct lease *lease_new(struct worker *w, struct attached *at)
 	l->settings = s->settings;
 	fill_defaults(&l->settings);
 	l->clusters = kv_zalloc(sizeof(*l->clusters) * (s->clusters.n + 1));
-	for (size_t i = 0; i < s->clusters.n; i++)
-		l->clusters[i].weighted = lb_is_weighted(s->clusters.v[i].endpoints.v, s->clusters.v[i].endpoints.n);
+	for (size_t i = 0; i < s->clusters.n; i++) {
+		const struct snap_cluster *c = &s->clusters.v[i];
+
+		l->clusters[i].weighted = lb_is_weighted(c->endpoints.v, c->endpoints.n);
+	}
 	return l;
 }
 
@@ -102,7 +105,7 @@ void lease_unref(struct lease *l)
 	free(l);
 }
 
-/* ---- publish: the worker's half -------------------------------------------------------------------- */
+/* ---- publish: the worker's half -------------------------------------------------------------- */
 
 struct opening {
 	uint64_t id;
@@ -180,7 +183,7 @@ static void apply(void *arg)
 	publication_free(p);
 }
 
-/* ---- publish: the control thread's half ---------------------------------------------------------- */
+/* ---- publish: the control thread's half ------------------------------------------------------ */
 
 static bool is_same_door(const struct snap_listener *a, const struct snap_listener *b)
 {
@@ -242,7 +245,8 @@ static void door_close(struct door *d, size_t n)
 static int door_open(struct door *d, const struct snap_listener *desc, size_t n, struct err *err)
 {
 	if (!sock_addr_parse(desc->address, (uint16_t)desc->port, &d->addr))
-		return err_set(err, KV_ERR_SCHEMA, "listener address '%.*s' is no IP address", STR_ARG(desc->address));
+		return err_set(err, KV_ERR_SCHEMA, "listener address '%.*s' is no IP address",
+			       STR_ARG(desc->address));
 	d->fds = kv_malloc(sizeof(*d->fds) * n);
 	memset(d->fds, 0xff, sizeof(*d->fds) * n);
 	for (size_t i = 0; i < n; i++) {
@@ -259,7 +263,8 @@ static int door_open(struct door *d, const struct snap_listener *desc, size_t n,
 	return 0;
 }
 
-static int open_doors(struct worker_set *ws, const struct snap *s, struct door *v, size_t *ret_n, struct err *err)
+static int open_doors(struct worker_set *ws, const struct snap *s, struct door *v, size_t *ret_n,
+		      struct err *err)
 {
 	*ret_n = 0;
 	for (size_t i = 0; i < s->listeners.n; i++) {
@@ -318,7 +323,8 @@ static int fd_for(const struct door *v, size_t n, size_t listener, size_t worker
 	return -1;
 }
 
-static void send_to(struct worker_set *ws, size_t worker, struct attached *at, const struct door *v, size_t n)
+static void send_to(struct worker_set *ws, size_t worker, struct attached *at, const struct door *v,
+		    size_t n)
 {
 	const struct snap *s = at->snap;
 	struct publication *p = kv_zalloc(sizeof(*p));
@@ -374,7 +380,7 @@ struct doc *worker_listeners(const struct worker_set *ws, struct arena *a)
 	return list;
 }
 
-/* ---- drain ------------------------------------------------------------------------------------------- */
+/* ---- drain ----------------------------------------------------------------------------------- */
 
 /* Shared by the control thread, which waits, and the workers, which each tell once. */
 struct drain {
@@ -456,7 +462,8 @@ static void take_order(void *arg)
 	free(o);
 }
 
-void worker_drain(struct worker_set *ws, uint64_t deadline_us, struct loop *loop, loop_fn done, void *arg)
+void worker_drain(struct worker_set *ws, uint64_t deadline_us, struct loop *loop, loop_fn done,
+		  void *arg)
 {
 	struct drain *d = kv_zalloc(sizeof(*d));
 
@@ -470,7 +477,7 @@ void worker_drain(struct worker_set *ws, uint64_t deadline_us, struct loop *loop
 	}
 }
 
-/* ---- threads ----------------------------------------------------------------------------------------- */
+/* ---- threads --------------------------------------------------------------------------------- */
 
 bool worker_is_ready(const struct worker *w)
 {

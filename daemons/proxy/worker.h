@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * worker: one thread with its own loop, SO_REUSEPORT listeners, upstream pools, counters, rng and lease.
- * Layer proxy. Workers share nothing on the request path but the atomics of attach.h.
+ * worker: one thread with its own loop, SO_REUSEPORT listeners, upstream pools, counters, rng and
+ * lease. Layer proxy. Workers share nothing on the request path but the atomics of attach.h.
  */
 #pragma once
 
@@ -40,24 +40,24 @@ static inline struct lease_cluster *lease_cluster(struct lease *l, size_t i)
 {
 	return &l->clusters[i];
 }
-void lease_unref(struct lease *l);      /* the last one drops the worker's reference on the attachment */
+void lease_unref(struct lease *l);      /* the last one drops the reference on the attachment */
 
 struct worker {
 	unsigned index;
 	struct loop *loop;
 	struct stats *stats;
-	struct access_log *log;         /* NULL: off; shared ring of this worker, see access_log.h */
+	struct access_log *log;         /* NULL: off; this worker's ring, see access_log.h */
 	struct rng rng;
 	struct regex_scratch *regex;    /* what this thread's matches write to */
 	struct lease *lease;            /* current; NULL before the first publish */
 	struct list listeners;          /* struct listener */
 	struct list conns;              /* struct conn, downstream */
 	struct list streams;            /* struct stream, under way */
-	struct stream_cache *cache;     /* finished ones with their first arena block, for the next */
+	struct stream_cache *cache;     /* finished ones, kept for the next */
 	struct map pools;               /* struct pool, by key */
 	uint64_t n_leases;              /* made so far */
 	size_t n_down;                  /* open downstream connections */
-	int reserve_fd;                 /* given up to accept and close when descriptors run out; -1 gone */
+	int reserve_fd;                 /* given up when descriptors run out; -1 gone */
 	bool draining, stopping;
 	char date[40];                  /* of the second date_at, for answers that are made here */
 	size_t date_n;
@@ -77,16 +77,25 @@ bool worker_is_ready(const struct worker *w);
 /* A downstream connection went away: perhaps the drain is over. */
 void worker_check_drained(struct worker *w);
 
-/* Control thread. Start n workers, 0: as many as there are CPUs for it (threads run at once, serving nothing). */
+/*
+ * Control thread. Start n workers, 0: as many as there are CPUs for it (threads run at once,
+ * serving nothing).
+ */
 struct worker_set;
 struct worker_set *worker_set_start(unsigned n);
-/* Hand a new attachment to all workers (takes one reference per worker itself); opens and closes
- * listeners as the snapshot says: the same address stays open. listening sockets are made in the control
- * thread, one per worker and address (SO_REUSEPORT), so that a failure is reported here and nothing changes. */
+/*
+ * Hand a new attachment to all workers (takes one reference per worker itself); opens and closes
+ * listeners as the snapshot says: the same address stays open. listening sockets are made in the
+ * control thread, one per worker and address (SO_REUSEPORT), so that a failure is reported here and
+ * nothing changes.
+ */
 int worker_publish(struct worker_set *ws, struct attached *at, struct err *err);
-/* Close listeners, finish exchanges, close idle connections; done() is posted to loop when all are gone or
- * after deadline_us. */
-void worker_drain(struct worker_set *ws, uint64_t deadline_us, struct loop *loop, loop_fn done, void *arg);
+/*
+ * Close listeners, finish exchanges, close idle connections; done() is posted to loop when all are
+ * gone or after deadline_us.
+ */
+void worker_drain(struct worker_set *ws, uint64_t deadline_us, struct loop *loop, loop_fn done,
+		  void *arg);
 void worker_set_stop(struct worker_set *ws);            /* joins */
 size_t worker_count(const struct worker_set *ws);
 struct stats *const *worker_stats(const struct worker_set *ws, size_t *ret_n);

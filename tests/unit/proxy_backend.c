@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* proxy_backend: a service for proxy tests that does what the path says, see proxy_net.h. Blocking, a thread each. */
+/*
+ * proxy_backend: a service for proxy tests that does what the path says, see proxy_net.h. Blocking,
+ * a thread each.
+ */
 #include "config.h"
 
 #include "proxy_net.h"
@@ -130,7 +133,8 @@ static bool read_request(struct serve *s, struct request *r)
 }
 
 /* n body bytes, each run given to fn. */
-static bool read_length(struct serve *s, unsigned long n, bool (*fn)(struct serve *s, const char *p, size_t n))
+static bool read_length(struct serve *s, unsigned long n, bool (*fn)(struct serve *s,
+	const char *p, size_t n))
 {
 	while (n > 0) {
 		if (s->n == 0 && !more(s, false))
@@ -162,7 +166,8 @@ static bool read_line(struct serve *s, char *line, size_t room)
 	return true;
 }
 
-static bool read_body(struct serve *s, const struct request *r, bool (*fn)(struct serve *s, const char *p, size_t n))
+static bool read_body(struct serve *s, const struct request *r, bool (*fn)(struct serve *s,
+	const char *p, size_t n))
 {
 	char line[256];
 
@@ -226,7 +231,8 @@ static bool answer_big(struct serve *s, size_t n)
 
 static void answer_websocket(struct serve *s)
 {
-	if (!putf(s->fd, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+	if (!putf(s->fd, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: "
+			 "Upgrade\r\n\r\n"
 			 "first"))
 		return;
 	do {
@@ -294,17 +300,22 @@ static bool answer_more(struct serve *s, const struct request *r)
 	if (!read_body(s, r, NULL))
 		return false;
 	if (strcmp(r->path, "/chunked") == 0)
-		return putf(s->fd, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n7\r\n, world\r\n"
+		return putf(s->fd, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n"
+				   "hello\r\n7\r\n, world\r\n"
 				   "0\r\n\r\n");
 	if (strcmp(r->path, "/trailers") == 0)
-		return putf(s->fd, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n"
+		return putf(s->fd, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n"
+				   "hello\r\n0\r\n"
 				   "X-Sum: 42\r\n\r\n");
 	if (strcmp(r->path, "/info") == 0)
-		return putf(s->fd, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n") && answer_text(s, r, "info");
+		return putf(s->fd,
+			    "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n") && answer_text(s, r,
+				    "info");
 	if (strcmp(r->path, "/empty") == 0)
 		return putf(s->fd, "HTTP/1.1 204 No Content\r\n\r\n");
 	if (strcmp(r->path, "/excess") == 0)
-		return putf(s->fd, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n"
+		return putf(s->fd, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 "
+				   "OK\r\n"
 				   "Content-Length: 4\r\n\r\nevil");
 	if (sscanf(r->path, "/status/%lu", &n) == 1)
 		return putf(s->fd, "HTTP/1.1 %lu Whatever\r\nContent-Length: 6\r\n\r\nstatus", n);

@@ -111,7 +111,8 @@ void net_start(struct net *n, unsigned workers)
 
 void net_identity(struct net *n, struct net_ca *ca, const char *spiffe)
 {
-	struct tls_identity *old = map_put(&n->identities, str_c(spiffe), net_ca_identity(ca, spiffe));
+	struct tls_identity *old = map_put(&n->identities, str_c(spiffe), net_ca_identity(ca,
+		spiffe));
 
 	tls_identity_unref(old);
 }
@@ -133,7 +134,8 @@ static void publish(struct net *n, struct snap *s)
 
 void net_publish_str(struct net *n, const char *json)
 {
-	char *whole = kv_asprintf("{\"version\": %d, \"proxy\": \"node\", %s}", (int)++n->version, json);
+	char *whole = kv_asprintf("{\"version\": %d, \"proxy\": \"node\", %s}", (int)++n->version,
+				  json);
 	struct err err = { 0 };
 	struct snap *s;
 
@@ -231,7 +233,8 @@ int client_dial(uint16_t port)
 
 	/* A worker opens its listener a moment after the publish. */
 	while (connect(fd, (struct sockaddr *)&a, sizeof(a)) != 0) {
-		ck_assert_msg(errno == ECONNREFUSED && clock_mono_us() < end, "connect to %d: %s", port,
+		ck_assert_msg(errno == ECONNREFUSED && clock_mono_us() < end, "connect to %d: "
+			"%s", port,
 			      strerror(errno));
 		usleep(2000);
 	}
@@ -281,7 +284,8 @@ static bool read_byte(int fd, char *c)
 {
 	ssize_t r = recv(fd, c, 1, 0);
 
-	ck_assert_msg(r >= 0 || errno == ECONNRESET, "no byte within the deadline: %s", strerror(errno));
+	ck_assert_msg(r >= 0 || errno == ECONNRESET, "no byte within the deadline: "
+						     "%s", strerror(errno));
 	return r == 1;
 }
 
@@ -314,7 +318,8 @@ static bool read_head(int fd, struct answer *a)
 			break;
 	}
 	a->head[n] = '\0';
-	ck_assert_msg(sscanf(a->head, "HTTP/1.%*1[01] %3u ", &a->status) == 1, "no status line: %s", a->head);
+	ck_assert_msg(sscanf(a->head, "HTTP/1.%*1[01] %3u ", &a->status) == 1, "no status line: "
+		"%s", a->head);
 	return true;
 }
 
@@ -449,7 +454,8 @@ size_t client_read_some(int fd, void *p, size_t n)
 	while (got < n) {
 		ssize_t r = recv(fd, (char *)p + got, n - got, 0);
 
-		ck_assert_msg(r > 0, "read: %s after %zu of %zu bytes", r == 0 ? "end" : strerror(errno), got, n);
+		ck_assert_msg(r > 0, "read: %s after %zu of %zu "
+				     "bytes", r == 0 ? "end" : strerror(errno), got, n);
 		got += (size_t)r;
 	}
 	return got;

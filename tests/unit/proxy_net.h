@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * proxy_net: workers of the real proxy on loopback sockets for Check programs: snapshots from JSON, a service
- * that does what the path says, a client that reads with a deadline. No router, no CA.
- * Functions fail the running test themselves. Everything is torn down by net_stop, backend_stop, close.
+ * proxy_net: workers of the real proxy on loopback sockets for Check programs: snapshots from JSON,
+ * a service that does what the path says, a client that reads with a deadline. No router, no CA.
+ * Functions fail the running test themselves. Everything is torn down by net_stop, backend_stop,
+ * close.
  */
 #pragma once
 
@@ -25,7 +26,10 @@ struct net_ca *net_ca_new(void);
 void net_ca_free(struct net_ca *ca);
 /* A fresh key and certificate. */
 struct tls_identity *net_ca_identity(struct net_ca *ca, const char *spiffe);
-/* PEM of the root, and of a fresh leaf and its key, for clients that are not the proxy's; malloc'ed. */
+/*
+ * PEM of the root, and of a fresh leaf and its key, for clients that are not the proxy's;
+ * malloc'ed.
+ */
 char *net_ca_root_pem(struct net_ca *ca);
 void net_ca_leaf_pem(struct net_ca *ca, const char *spiffe, char **ret_cert, char **ret_key);
 
@@ -53,7 +57,8 @@ void net_await(struct net *n, enum stats_id id, int64_t v);
 int64_t net_stat(struct net *n, enum stats_id id);
 
 /* Pieces of snapshots. */
-#define NET_SETTINGS "'settings': {'trust_domain': 'cluster.local', 'node': 'n1', 'path_normalization': 'BASE'}"
+#define NET_SETTINGS "'settings': {'trust_domain': 'cluster.local', 'node': 'n1', " \
+		     "'path_normalization': 'BASE'}"
 #define NET_NODE \
 	"'identities': ['spiffe://cluster.local/ns/kvmesh-system/sa/n1']," \
 	"'peers': [{'name': 'n1', 'ns': 'kvmesh-system', 'sa': 'n1'," \
@@ -62,14 +67,17 @@ int64_t net_stat(struct net *n, enum stats_id id);
 
 /* ---- a service ------------------------------------------------------------------------------- */
 /*
- * HTTP/1.1 by path: /ok /headers /echo /chunked /trailers /empty /nolength (until close) /close (says close)
- * /drop (closes without an answer) /cut (closes in the middle) /reset /hang /slow-head /continue /ws /status/N
- * /big/N /info (103 first) /junk (no HTTP) /once (answers, then closes silently).
- * name: what /ok answers.
+ * HTTP/1.1 by path: /ok /headers /echo /chunked /trailers /empty /nolength (until close) /close
+ * (says close) /drop (closes without an answer) /cut (closes in the middle) /reset /hang /slow-head
+ * /continue /ws /status/N /big/N /info (103 first) /junk (no HTTP) /once (answers, then closes
+ * silently). name: what /ok answers.
  */
 struct backend;
 struct backend *backend_start(const char *name);
-/* Another protocol: fn has one connection, in a thread of its own; the descriptor is closed after it. */
+/*
+ * Another protocol: fn has one connection, in a thread of its own; the descriptor is closed after
+ * it.
+ */
 struct backend *backend_start_raw(void (*fn)(int fd, void *arg), void *arg);
 uint16_t backend_port(const struct backend *b);
 unsigned backend_accepted(const struct backend *b);
@@ -100,7 +108,8 @@ void answer_done(struct answer *a);
 /* Value of a field (lower-case name), "" when absent; a static buffer. */
 const char *answer_field(const struct answer *a, const char *name);
 /* One exchange on a connection that is there; asserts that an answer came. */
-void client_ask(int fd, struct answer *a, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void client_ask(int fd, struct answer *a, const char *fmt, ...) __attribute__((format(printf, 3,
+	4)));
 /* Reads what comes until the end; bytes malloc'ed. */
 char *client_read_all(int fd, size_t *ret_n);
 size_t client_read_some(int fd, void *p, size_t n);     /* exactly n or fail */

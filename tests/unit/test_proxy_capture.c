@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Redirected connections in a network namespace of the test's own: PeerAuthentication's modes on a workload's
- * port, protocol detection, outbound policy. Skipped where namespaces or nft are not to be had.
+ * Redirected connections in a network namespace of the test's own: PeerAuthentication's modes on a
+ * workload's port, protocol detection, outbound policy. Skipped where namespaces or nft are not to
+ * be had.
  */
 #include "config.h"
 
@@ -23,7 +24,7 @@
 #define ID_APP "spiffe://cluster.local/ns/default/sa/app"
 #define ID_OTHER "spiffe://cluster.local/ns/default/sa/other"
 
-/* ---- the namespace ----------------------------------------------------------------------------- */
+/* ---- the namespace --------------------------------------------------------------------------- */
 
 static bool lo_up(void)
 {
@@ -62,7 +63,8 @@ static void redirect(uint16_t from, uint16_t to)
 {
 	char rules[512];
 
-	snprintf(rules, sizeof(rules), "flush ruleset\ntable ip t { chain o { type nat hook output priority -100;\n"
+	snprintf(rules, sizeof(rules), "flush ruleset\ntable ip t { chain o { type nat hook output "
+				       "priority -100;\n"
 		 "meta skuid %d tcp dport %d redirect to :%d\n}\n}\n", NOBODY, from, to);
 	ck_assert(nft(rules));
 }
@@ -76,15 +78,20 @@ static int dial_captured(uint16_t port)
 	return fd;
 }
 
-/* ---- inbound --------------------------------------------------------------------------------------- */
+/* ---- inbound --------------------------------------------------------------------------------- */
 
 #define INBOUND \
-	NET_SETTINGS ", 'identities': ['spiffe://cluster.local/ns/kvmesh-system/sa/n1', '" ID_APP "']," \
-	"'peers': [{'name': 'n1', 'ns': 'kvmesh-system', 'principal': 'spiffe://cluster.local/ns/kvmesh-system/sa/n1'}," \
+	NET_SETTINGS ", 'identities': ['spiffe://cluster.local/ns/kvmesh-system/sa/n1', " \
+		     "'" ID_APP "']," \
+	"'peers': [{'name': 'n1', 'ns': 'kvmesh-system', 'principal': " \
+	"'spiffe://cluster.local/ns/kvmesh-system/sa/n1'}," \
 	"  {'name': 'app-v1', 'ns': 'default', 'principal': '" ID_APP "'}]," \
-	"'workloads': [{'peer': 0, 'identity': 0, 'view': 0}, {'peer': 1, 'identity': 1, 'view': 0}]," \
-	"'views': [{'name': 'v'}], 'listeners': [{'kind': 'INBOUND', 'address': '127.0.0.1', 'port': 0}]," \
-	"'inbounds': [{'workload': 1, 'address': '127.0.0.1', 'port': %d, 'protocol': '%s', 'mtls': '%s'}]"
+	"'workloads': [{'peer': 0, 'identity': 0, 'view': 0}, {'peer': 1, 'identity': 1, 'view': " \
+	"0}]," \
+	"'views': [{'name': 'v'}], 'listeners': [{'kind': 'INBOUND', 'address': '127.0.0.1', " \
+	"'port': 0}]," \
+	"'inbounds': [{'workload': 1, 'address': '127.0.0.1', 'port': %d, 'protocol': '%s', " \
+	"'mtls': '%s'}]"
 
 struct inbound {
 	struct net_ca *ca;
@@ -151,7 +158,8 @@ static char *tls_ask(struct inbound *f, const char *alpn, const char *request)
 }
 
 static const char ask_headers[] = "GET /headers HTTP/1.1\r\nHost: app\r\nConnection: close\r\n"
-				  "X-Forwarded-Client-Cert: URI=spiffe://evil\r\nX-Kvmesh-Peer: n1.kvmesh-system\r\n\r\n";
+				  "X-Forwarded-Client-Cert: URI=spiffe://evil\r\nX-Kvmesh-Peer: "
+				  "n1.kvmesh-system\r\n\r\n";
 
 START_TEST(permissive_takes_plain_and_mutual)
 {
@@ -294,7 +302,8 @@ START_TEST(tls_that_is_the_applications_own_is_passed_on)
 	struct inbound f;
 	char buf[16] = "";
 	static const unsigned char hello[] = { 0x16, 3, 1, 0, 45, 1, 0, 0, 41, 3, 3,
-		1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27,
+		1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23,
+			24, 25, 26, 27,
 		28, 29, 30, 31, 32, 0, 0, 2, 0x13, 1, 1, 0 };
 
 	setup(&f, backend_start_raw(greet, NULL), "TCP", "PERMISSIVE");
@@ -324,17 +333,19 @@ START_TEST(an_undeclared_port_is_http_when_it_looks_so)
 }
 END_TEST
 
-/* ---- outbound ---------------------------------------------------------------------------------------- */
+/* ---- outbound -------------------------------------------------------------------------------- */
 
 #define OUTBOUND \
 	NET_SETTINGS "," NET_NODE "," \
 	"'listeners': [{'kind': 'OUTBOUND', 'address': '127.0.0.1', 'port': 0}]," \
 	"'views': [{'name': 'v', 'outbound': '%s', %s 'vhosts': []}]," \
-	"'clusters': [{'name': 'c', 'endpoints': [{'address': '127.0.0.1', 'port': %d, 'weight': 1, 'peer': -1}]}]"
+	"'clusters': [{'name': 'c', 'endpoints': [{'address': '127.0.0.1', 'port': %d, 'weight': 1," \
+	" 'peer': -1}]}]"
 #define ROW(rest) "'l4': [{'name': 'row', " rest \
 	"'destinations': [{'cluster': 0, 'weight': 1}], 'total_weight': 1}],"
 
-static void setup_outbound(struct inbound *f, struct backend *app, const char *policy, const char *rows,
+static void setup_outbound(struct inbound *f, struct backend *app, const char *policy,
+			   const char *rows,
 			   uint16_t captured)
 {
 	f->ca = net_ca_new();
@@ -396,7 +407,8 @@ START_TEST(tcp_services_are_found_by_address_and_by_name)
 	struct inbound f;
 	char buf[16] = "";
 	static const unsigned char hello[] = { 0x16, 3, 1, 0, 67, 1, 0, 0, 63, 3, 3,
-		1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27,
+		1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23,
+			24, 25, 26, 27,
 		28, 29, 30, 31, 32, 0, 0, 2, 0x13, 1, 1, 0, 0, 20, 0, 0, 0, 16, 0, 14, 0, 0, 11,
 		'd', 'b', '.', 'e', 'x', 'a', 'm', 'p', 'l', 'e', 's' };
 
@@ -429,8 +441,10 @@ int main(void)
 		permissive_takes_plain_and_mutual, strict_gives_plain_text_no_byte,
 		a_connection_kept_open_follows_a_stricter_policy, disable_passes_everything_through,
 		who_speaks_first_is_not_stalled, tls_that_is_the_applications_own_is_passed_on,
-		an_undeclared_port_is_http_when_it_looks_so, allow_any_reaches_what_the_caller_named,
-		registry_only_refuses_what_nobody_declared, tcp_services_are_found_by_address_and_by_name,
+		an_undeclared_port_is_http_when_it_looks_so,
+			allow_any_reaches_what_the_caller_named,
+		registry_only_refuses_what_nobody_declared,
+			tcp_services_are_found_by_address_and_by_name,
 	};
 
 	if (unshare(CLONE_NEWNET) != 0 || !lo_up() || !nft("flush ruleset\n")) {

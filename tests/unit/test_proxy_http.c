@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* HTTP/1.1 through one proxy to one service: messages, connections, bad input, the answers made here. */
+/*
+ * HTTP/1.1 through one proxy to one service: messages, connections, bad input, the answers made
+ * here.
+ */
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -12,12 +15,15 @@
 	NET_SETTINGS "," NET_NODE "," \
 	"'listeners': [{'kind': 'HTTP_PROXY', 'address': '127.0.0.1', 'port': 0}," \
 	"  {'kind': 'READY', 'address': '127.0.0.1', 'port': 0}]," \
-	"'views': [{'name': 'all', 'outbound': 'REGISTRY_ONLY', 'vhosts': [{'name': 'app:80', 'port': 80," \
+	"'views': [{'name': 'all', 'outbound': 'REGISTRY_ONLY', 'vhosts': [{'name': 'app:80', " \
+	"'port': 80," \
 	"  'domains': ['app', 'app.default.svc.cluster.local']," \
 	"  'service': 'app.default.svc.cluster.local', 'routes': [" routes \
-	"  {'name': 'default', 'destinations': [{'cluster': 0, 'weight': 1}], 'total_weight': 1}]}]}]," \
+	"  {'name': 'default', 'destinations': [{'cluster': 0, 'weight': 1}], 'total_weight': 1}]" \
+	"}]}]," \
 	"'clusters': [{'name': 'outbound|80||app.default.svc.cluster.local'," \
-	"  'service': 'app.default.svc.cluster.local', 'service_name': 'app', 'service_ns': 'default', 'port': 80," \
+	"  'service': 'app.default.svc.cluster.local', 'service_name': 'app', 'service_ns': " \
+	"'default', 'port': 80," \
 	"  'endpoints': [{'address': '127.0.0.1', 'port': %d, 'weight': 1, 'peer': -1}]}]"
 
 struct fixture {
@@ -76,7 +82,8 @@ START_TEST(absolute_form_and_host_lead_to_the_same)
 	int fd = client_dial(f.port);
 
 	client_ask(fd, &a, "GET http://app.default.svc.cluster.local/headers?x=1 HTTP/1.1\r\n"
-			   "Host: app.default.svc.cluster.local\r\nProxy-Connection: keep-alive\r\n\r\n");
+			   "Host: app.default.svc.cluster.local\r\nProxy-Connection: keep-alive\r\n"
+			   "\r\n");
 	ck_assert_ptr_nonnull(strstr(a.body, "GET /headers?x=1 HTTP/1.1\r\n"));
 	ck_assert_ptr_nonnull(strstr(a.body, "host: app.default.svc.cluster.local\r\n"));
 	ck_assert_ptr_null(strstr(a.body, "proxy-connection"));
@@ -117,7 +124,8 @@ START_TEST(pipelined_requests_are_answered_in_order)
 	int fd = client_dial(f.port);
 
 	for (int i = 0; i < 20; i++)
-		client_sendf(fd, "POST /echo HTTP/1.1\r\nHost: app\r\nContent-Length: 2\r\n\r\n%02d", i);
+		client_sendf(fd, "POST /echo HTTP/1.1\r\nHost: app\r\nContent-Length: 2\r\n\r\n"
+				 "%02d", i);
 	for (int i = 0; i < 20; i++) {
 		ck_assert(client_read(fd, "POST", &a));
 		snprintf(expect, sizeof(expect), "%02d", i);
@@ -258,7 +266,9 @@ START_TEST(continue_is_forwarded_and_relayed)
 	ck_assert_uint_eq(a.status, 200);
 	ck_assert_str_eq(a.body, "body");
 	answer_done(&a);
-	/* a final answer instead: nobody knows whether the body will come, so the connection ends */
+	/*
+	 * a final answer instead: nobody knows whether the body will come, so the connection ends
+	 */
 	client_ask(fd, &a, "POST /drop HTTP/1.1\r\nHost: app\r\nContent-Length: 4\r\n"
 			   "Expect: 100-continue\r\n\r\n");
 	ck_assert_uint_eq(a.status, 503);
@@ -298,7 +308,8 @@ START_TEST(websocket_switches_to_bytes)
 	setup(&f);
 	int fd = client_dial(f.port);
 
-	client_ask(fd, &a, "GET /ws HTTP/1.1\r\nHost: app\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+	client_ask(fd, &a, "GET /ws HTTP/1.1\r\nHost: app\r\nConnection: Upgrade\r\nUpgrade: "
+			   "websocket\r\n\r\n");
 	ck_assert_uint_eq(a.status, 101);
 	ck_assert_str_eq(answer_field(&a, "upgrade"), "websocket");
 	answer_done(&a);
@@ -324,7 +335,8 @@ START_TEST(other_upgrades_stay_http)
 	setup(&f);
 	int fd = client_dial(f.port);
 
-	client_ask(fd, &a, "GET /headers HTTP/1.1\r\nHost: app\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+	client_ask(fd, &a, "GET /headers HTTP/1.1\r\nHost: app\r\nConnection: Upgrade, "
+			   "HTTP2-Settings\r\n"
 			   "Upgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n");
 	ck_assert_uint_eq(a.status, 200);
 	ck_assert_ptr_null(strstr(a.body, "upgrade"));
@@ -356,8 +368,10 @@ END_TEST
 
 START_TEST(every_byte_border_gives_the_same_answer)
 {
-	static const char request[] = "POST /echo HTTP/1.1\r\nHost: app\r\nTransfer-Encoding: chunked\r\n"
-				      "X-Long: 0123456789\r\n\r\n4\r\nwxyz\r\n3\r\nabc\r\n0\r\nX-T: 1\r\n\r\n";
+	static const char request[] = "POST /echo HTTP/1.1\r\nHost: app\r\nTransfer-Encoding: "
+				      "chunked\r\n"
+				      "X-Long: 0123456789\r\n\r\n4\r\nwxyz\r\n3\r\nabc\r\n0\r\n"
+				      "X-T: 1\r\n\r\n";
 	struct fixture f;
 	struct answer a;
 
@@ -401,7 +415,8 @@ START_TEST(large_bodies_pass_unchanged)
 
 	for (int i = 0; i < N; i++)
 		body[i] = (char)('a' + i % 23);
-	client_send(fd, "POST /echo HTTP/1.1\r\nHost: app\r\nConnection: close\r\nContent-Length: 3000000\r\n\r\n");
+	client_send(fd, "POST /echo HTTP/1.1\r\nHost: app\r\nConnection: close\r\nContent-Length: "
+			"3000000\r\n\r\n");
 	pid_t reader = fork();
 
 	if (reader == 0) {
@@ -429,8 +444,10 @@ START_TEST(internal_headers_of_a_caller_are_taken_out)
 	int fd = client_dial(f.port);
 
 	client_ask(fd, &a, "GET /headers HTTP/1.1\r\nHost: app\r\nX-Kvmesh-Peer: admin.default\r\n"
-			   "X-Forwarded-Client-Cert: URI=spiffe://evil\r\nX-Envoy-Original-Path: /evil\r\n"
-			   "X-Envoy-Attempt-Count: 9\r\nX-Forwarded-For: 192.0.2.7\r\nX-Request-Id: mine\r\n\r\n");
+			   "X-Forwarded-Client-Cert: URI=spiffe://evil\r\nX-Envoy-Original-Path: "
+			   "/evil\r\n"
+			   "X-Envoy-Attempt-Count: 9\r\nX-Forwarded-For: 192.0.2.7\r\n"
+			   "X-Request-Id: mine\r\n\r\n");
 	ck_assert_ptr_null(strstr(a.body, "evil"));
 	ck_assert_ptr_null(strstr(a.body, "x-kvmesh"));
 	ck_assert_ptr_nonnull(strstr(a.body, "x-envoy-attempt-count: 1\r\n"));
@@ -469,7 +486,7 @@ START_TEST(paths_are_sent_in_their_normal_form)
 }
 END_TEST
 
-/* ---- what is refused --------------------------------------------------------------------------- */
+/* ---- what is refused ------------------------------------------------------------------------- */
 
 static const struct {
 	const char *request;
@@ -483,8 +500,10 @@ static const struct {
 	{ "GET /ok HTTP/1.1\r\nHost: app\r\n folded: x\r\n\r\n", 400 },
 	{ "GET /ok HTTP/1.1\r\nHost: app\r\nBad Name: x\r\n\r\n", 400 },
 	{ "GET /ok HTTP/1.1\r\nHost: app\r\nX : x\r\n\r\n", 400 },
-	{ "POST /ok HTTP/1.1\r\nHost: app\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400 },
-	{ "POST /ok HTTP/1.1\r\nHost: app\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx", 400 },
+	{ "POST /ok HTTP/1.1\r\nHost: app\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n"
+	  "\r\n0\r\n\r\n", 400 },
+	{ "POST /ok HTTP/1.1\r\nHost: app\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n"
+	  "x", 400 },
 	{ "POST /ok HTTP/1.1\r\nHost: app\r\nContent-Length: +1\r\n\r\nx", 400 },
 	{ "POST /ok HTTP/1.1\r\nHost: app\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501 },
 	{ "POST /ok HTTP/1.1\r\nHost: app\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n", 400 },
@@ -559,7 +578,8 @@ START_TEST(a_refusal_can_be_read_although_the_body_was_not)
 	f.app = backend_start("app");
 	net_start(&f.net, 1);
 	net_publish(&f.net, "'settings': {'trust_domain': 'cluster.local', 'max_body_bytes': 1000},"
-		    NET_NODE ", 'listeners': [{'kind': 'HTTP_PROXY', 'address': '127.0.0.1', 'port': 0}],"
+		    NET_NODE ", 'listeners': [{'kind': 'HTTP_PROXY', 'address': '127.0.0.1', "
+			     "'port': 0}],"
 		    "'views': [{'name': 'v', 'outbound': 'REGISTRY_ONLY'}]");
 	f.port = net_port(&f.net, "HTTP_PROXY");
 	int fd = client_dial(f.port);
@@ -584,10 +604,13 @@ START_TEST(chunked_bodies_are_limited_too)
 	f.app = backend_start("app");
 	net_start(&f.net, 1);
 	net_publish(&f.net, "'settings': {'trust_domain': 'cluster.local', 'max_body_bytes': 10},"
-		    NET_NODE ", 'listeners': [{'kind': 'HTTP_PROXY', 'address': '127.0.0.1', 'port': 0}],"
-		    "'views': [{'name': 'v', 'vhosts': [{'name': 'a', 'domains': ['*'], 'routes': [{'name': 'r',"
+		    NET_NODE ", 'listeners': [{'kind': 'HTTP_PROXY', 'address': '127.0.0.1', "
+			     "'port': 0}],"
+		    "'views': [{'name': 'v', 'vhosts': [{'name': 'a', 'domains': ['*'], 'routes': "
+		    "[{'name': 'r',"
 		    " 'destinations': [{'cluster': 0, 'weight': 1}], 'total_weight': 1}]}]}],"
-		    "'clusters': [{'name': 'c', 'endpoints': [{'address': '127.0.0.1', 'port': %d, 'weight': 1,"
+		    "'clusters': [{'name': 'c', 'endpoints': [{'address': '127.0.0.1', 'port': %d, "
+		    "'weight': 1,"
 		    " 'peer': -1}]}]", backend_port(f.app));
 	f.port = net_port(&f.net, "HTTP_PROXY");
 	int fd = client_dial(f.port);
@@ -608,8 +631,10 @@ START_TEST(a_slow_head_is_not_waited_for)
 
 	f.app = backend_start("app");
 	net_start(&f.net, 1);
-	net_publish(&f.net, "'settings': {'trust_domain': 'cluster.local', 'header_timeout_us': 300000},"
-		    NET_NODE ", 'listeners': [{'kind': 'HTTP_PROXY', 'address': '127.0.0.1', 'port': 0}],"
+	net_publish(&f.net, "'settings': {'trust_domain': 'cluster.local', 'header_timeout_us': "
+			    "300000},"
+		    NET_NODE ", 'listeners': [{'kind': 'HTTP_PROXY', 'address': '127.0.0.1', "
+			     "'port': 0}],"
 		    "'views': [{'name': 'v'}]");
 	f.port = net_port(&f.net, "HTTP_PROXY");
 	int fd = client_dial(f.port), silent = client_dial(f.port);
@@ -626,7 +651,7 @@ START_TEST(a_slow_head_is_not_waited_for)
 }
 END_TEST
 
-/* ---- services that misbehave --------------------------------------------------------------------- */
+/* ---- services that misbehave ----------------------------------------------------------------- */
 
 START_TEST(bad_answers_of_a_service)
 {
@@ -635,11 +660,14 @@ START_TEST(bad_answers_of_a_service)
 		unsigned status;
 		const char *body;
 	} cases[] = {
-		{ "/drop", 503, "upstream connect error or disconnect/reset before headers. reset reason: "
+		{ "/drop", 503, "upstream connect error or disconnect/reset before headers. reset "
+				"reason: "
 				"connection termination" },
-		{ "/reset", 503, "upstream connect error or disconnect/reset before headers. reset reason: "
+		{ "/reset", 503, "upstream connect error or disconnect/reset before headers. reset "
+				 "reason: "
 				 "connection termination" },
-		{ "/junk", 502, "upstream connect error or disconnect/reset before headers. reset reason: "
+		{ "/junk", 502, "upstream connect error or disconnect/reset before headers. reset "
+				"reason: "
 				"protocol error" },
 	};
 	struct fixture f;
@@ -718,7 +746,8 @@ START_TEST(a_service_that_is_not_there)
 
 	get(fd, "/ok", &a);
 	ck_assert_uint_eq(a.status, 503);
-	ck_assert_str_eq(a.body, "upstream connect error or disconnect/reset before headers. reset reason: "
+	ck_assert_str_eq(a.body, "upstream connect error or disconnect/reset before headers. reset "
+				 "reason: "
 				 "connection failure");
 	answer_done(&a);
 	close(fd);
@@ -726,7 +755,7 @@ START_TEST(a_service_that_is_not_there)
 }
 END_TEST
 
-/* ---- routes ------------------------------------------------------------------------------------------ */
+/* ---- routes ---------------------------------------------------------------------------------- */
 
 START_TEST(routes_answer_redirect_and_rewrite)
 {
@@ -736,17 +765,23 @@ START_TEST(routes_answer_redirect_and_rewrite)
 
 	net_start(&n, 1);
 	net_publish(&n, ONE_SERVICE(
-		"{'name': 'r1', 'matches': [{'uri': {'kind': 'PREFIX', 'value': '/old'}}], 'action': 'REDIRECT',"
+		"{'name': 'r1', 'matches': [{'uri': {'kind': 'PREFIX', 'value': '/old'}}], "
+		"'action': 'REDIRECT',"
 		" 'redirect': {'uri': '/new', 'authority': 'other', 'code': 302}},"
-		"{'name': 'd1', 'matches': [{'uri': {'kind': 'EXACT', 'value': '/direct'}}], 'action': 'DIRECT',"
+		"{'name': 'd1', 'matches': [{'uri': {'kind': 'EXACT', 'value': '/direct'}}], "
+		"'action': 'DIRECT',"
 		" 'direct': {'status': 418, 'body': 'short'},"
-		" 'headers': {'response': {'set': [{'name': 'x-route', 'value': '%%ROUTE_NAME%%'}]}}},"
+		" 'headers': {'response': {'set': [{'name': 'x-route', 'value': '%%ROUTE_NAME%%'}]}"
+		"}},"
 		"{'name': 'w1', 'matches': [{'uri': {'kind': 'PREFIX', 'value': '/api/'}}],"
 		" 'destinations': [{'cluster': 0, 'weight': 1,"
-		"   'headers': {'request': {'set': [{'name': 'x-set', 'value': 'dest'}]}}}], 'total_weight': 1,"
+		"   'headers': {'request': {'set': [{'name': 'x-set', 'value': 'dest'}]}}}], "
+		"'total_weight': 1,"
 		" 'rewrite': {'uri': '/headers/', 'authority': 'rewritten'},"
-		" 'headers': {'request': {'remove': ['x-gone'], 'set': [{'name': 'x-set', 'value': 'route'}],"
-		"   'add': [{'name': 'x-added', 'value': 'a'}]}, 'response': {'remove': ['x-backend'],"
+		" 'headers': {'request': {'remove': ['x-gone'], 'set': [{'name': 'x-set', 'value': "
+		"'route'}],"
+		"   'add': [{'name': 'x-added', 'value': 'a'}]}, 'response': {'remove': "
+		"['x-backend'],"
 		"   'add': [{'name': 'x-res', 'value': 'r'}]}}},"),
 		backend_port(app));
 	int fd = client_dial(net_port(&n, "HTTP_PROXY"));
@@ -792,7 +827,8 @@ START_TEST(unknown_hosts_follow_the_outbound_policy)
 		    "'views': [{'name': 'v', 'outbound': 'ALLOW_ANY'}]");
 	/* the connection that is open follows the new snapshot */
 	for (unsigned i = 0; i < 1000; i++) {
-		client_ask(fd, &a, "GET /ok HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n", backend_port(f.app));
+		client_ask(fd, &a, "GET /ok HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n",
+			   backend_port(f.app));
 		bool there = a.status == 200;
 
 		answer_done(&a);
@@ -805,7 +841,8 @@ START_TEST(unknown_hosts_follow_the_outbound_policy)
 	client_ask(fd, &a, "GET /ok HTTP/1.1\r\nHost: some.name\r\n\r\n");
 	ck_assert_uint_eq(a.status, 503);
 	answer_done(&a);
-	client_ask(fd, &a, "GET /ok HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n", net_port(&f.net, "HTTP_PROXY"));
+	client_ask(fd, &a, "GET /ok HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n", net_port(&f.net,
+		"HTTP_PROXY"));
 	ck_assert_uint_eq(a.status, 404);
 	answer_done(&a);
 	close(fd);
@@ -837,8 +874,10 @@ UNIT_MAIN("proxy_http", a_request_is_answered, absolute_form_and_host_lead_to_th
 	  connections_are_kept_on_both_sides, pipelined_requests_are_answered_in_order,
 	  chunked_bodies_pass_both_ways, trailers_reach_the_client, head_204_and_304_have_no_body,
 	  a_body_without_length_becomes_chunked, http_1_0_clients_get_what_they_can_read,
-	  continue_is_forwarded_and_relayed, informational_answers_are_relayed, websocket_switches_to_bytes,
-	  other_upgrades_stay_http, a_half_closed_client_gets_its_answer, every_byte_border_gives_the_same_answer,
+	  continue_is_forwarded_and_relayed, informational_answers_are_relayed,
+		  websocket_switches_to_bytes,
+	  other_upgrades_stay_http, a_half_closed_client_gets_its_answer,
+		  every_byte_border_gives_the_same_answer,
 	  large_bodies_pass_unchanged, internal_headers_of_a_caller_are_taken_out,
 	  paths_are_sent_in_their_normal_form, bad_requests_get_their_status_and_reach_no_service,
 	  long_heads_are_refused, a_refusal_can_be_read_although_the_body_was_not,

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Two proxies and mTLS between them: identities, what is refused, what the service sees; renewal under load. */
+/*
+ * Two proxies and mTLS between them: identities, what is refused, what the service sees; renewal
+ * under load.
+ */
 #include "config.h"
 
 #include <openssl/err.h>
@@ -19,9 +22,11 @@
 #define ID_OTHER "spiffe://cluster.local/ns/default/sa/other"
 
 #define PEERS \
-	"'peers': [{'name': 'n1', 'ns': 'kvmesh-system', 'sa': 'n1', 'principal': '" ID_NODE1 "'}," \
+	"'peers': [{'name': 'n1', 'ns': 'kvmesh-system', 'sa': 'n1', 'principal': " \
+	"'" ID_NODE1 "'}," \
 	"{'name': 'n2', 'ns': 'kvmesh-system', 'sa': 'n2', 'principal': '" ID_NODE2 "'}," \
-	"{'name': 'app-v1', 'ns': 'default', 'sa': 'app', 'principal': '" ID_APP "', 'app': 'app', 'version': 'v1'}," \
+	"{'name': 'app-v1', 'ns': 'default', 'sa': 'app', 'principal': '" ID_APP "', 'app': " \
+		"'app', 'version': 'v1'}," \
 	"{'name': 'other', 'ns': 'default', 'sa': 'other', 'principal': '" ID_OTHER "'}]"
 #define SNI "inbound_.80_.app-v1_.app.default.svc.cluster.local"
 #define SNI_ISTIO "outbound_.80_._.app.default.svc.cluster.local"
@@ -29,10 +34,14 @@
 /* The node of the service: port of the application, its protocol. */
 #define SERVER \
 	NET_SETTINGS ", 'identities': ['" ID_NODE2 "', '" ID_APP "']," PEERS "," \
-	"'workloads': [{'peer': 1, 'identity': 0, 'view': 0}, {'peer': 2, 'identity': 1, 'view': 0}]," \
-	"'views': [{'name': 'v'}], 'listeners': [{'kind': 'MESH', 'address': '127.0.0.1', 'port': 0}]," \
-	"'inbounds': [{'workload': 1, 'address': '127.0.0.1', 'port': %d, 'protocol': '%s', 'mtls': 'STRICT'," \
-	"  'services': [{'service': 'app.default.svc.cluster.local', 'name': 'app', 'ns': 'default', 'port': 80}]}]," \
+	"'workloads': [{'peer': 1, 'identity': 0, 'view': 0}, {'peer': 2, 'identity': 1, 'view': " \
+	"0}]," \
+	"'views': [{'name': 'v'}], 'listeners': [{'kind': 'MESH', 'address': '127.0.0.1', " \
+	"'port': 0}]," \
+	"'inbounds': [{'workload': 1, 'address': '127.0.0.1', 'port': %d, 'protocol': '%s', " \
+	"'mtls': 'STRICT'," \
+	"  'services': [{'service': 'app.default.svc.cluster.local', 'name': 'app', 'ns': " \
+	"'default', 'port': 80}]}]," \
 	"'snis': [{'name': '" SNI "', 'targets': [0], 'service': 0}," \
 	"  {'name': '" SNI_ISTIO "', 'targets': [0], 'service': 0}]"
 
@@ -42,15 +51,19 @@
 	NET_SETTINGS ", 'identities': ['" ID_NODE1 "']," PEERS "," \
 	"'workloads': [{'peer': 0, 'identity': 0, 'view': 0}]," \
 	"'listeners': [{'kind': 'HTTP_PROXY', 'address': '127.0.0.1', 'port': 0}," \
-	"  {'kind': 'TCP', 'address': '127.0.0.1', 'port': 0, 'service': 'app.default.svc.cluster.local'," \
+	"  {'kind': 'TCP', 'address': '127.0.0.1', 'port': 0, 'service': " \
+	"'app.default.svc.cluster.local'," \
 	"   'service_port': 80}]," \
 	"'views': [{'name': 'v', 'vhosts': [{'name': 'app:80', 'port': 80, 'domains': ['app']," \
 	"  'service': 'app.default.svc.cluster.local', 'routes': [{'name': 'r', 'destinations':" \
-	"  [{'cluster': 0, 'weight': 1}], 'total_weight': 1, 'retry': {'attempts': 2, 'on': 80, 'backoff_us': 1000," \
+	"  [{'cluster': 0, 'weight': 1}], 'total_weight': 1, 'retry': {'attempts': 2, 'on': 80, " \
+	"'backoff_us': 1000," \
 	"   'ignore_previous_hosts': true}}]}]," \
-	"  'l4': [{'name': 'app', 'service': 'app.default.svc.cluster.local', 'port': 80, 'destinations':" \
+	"  'l4': [{'name': 'app', 'service': 'app.default.svc.cluster.local', 'port': 80, " \
+	"'destinations':" \
 	"  [{'cluster': 0, 'weight': 1}], 'total_weight': 1}]}]," \
-	"'clusters': [{" cluster "'name': 'outbound|80||app.default.svc.cluster.local', 'service_name': 'app'," \
+	"'clusters': [{" cluster "'name': 'outbound|80||app.default.svc.cluster.local', " \
+				 "'service_name': 'app'," \
 	"  'service': 'app.default.svc.cluster.local', 'service_ns': 'default', 'port': 80," \
 	"  'endpoints': [{'address': '127.0.0.1', 'port': 1, 'weight': 1, 'peer': %d," \
 	"    'mesh_address': '127.0.0.1', 'mesh_port': %d, 'mesh_sni': '" SNI "'}]}]"
@@ -62,7 +75,8 @@ struct mesh {
 	uint16_t mesh_port;
 };
 
-static void setup_with(struct mesh *m, struct net_ca *ca_of_client, struct backend *app, const char *protocol,
+static void setup_with(struct mesh *m, struct net_ca *ca_of_client, struct backend *app,
+		       const char *protocol,
 		       int peer)
 {
 	m->app = app;
@@ -95,7 +109,7 @@ static void get(int fd, const char *path, struct answer *a)
 	client_ask(fd, a, "GET %s HTTP/1.1\r\nHost: app\r\n\r\n", path);
 }
 
-/* ---- through both proxies ---------------------------------------------------------------------- */
+/* ---- through both proxies -------------------------------------------------------------------- */
 
 START_TEST(a_request_crosses_both_proxies)
 {
@@ -149,7 +163,8 @@ START_TEST(sessions_are_resumed_but_not_across_identities)
 	struct answer a;
 
 	setup(&m);
-	net_publish(&m.client, CLIENT_WITH("'limits': {'max_requests_per_connection': 1},"), 2, m.mesh_port);
+	net_publish(&m.client, CLIENT_WITH("'limits': {'max_requests_per_connection': 1},"), 2,
+		    m.mesh_port);
 	int fd = client_dial(net_port(&m.client, "HTTP_PROXY"));
 
 	while (net_stat(&m.client, STATS_UP_CONNECTED) < 10) {  /* until that snapshot is there */
@@ -172,13 +187,14 @@ START_TEST(sessions_are_resumed_but_not_across_identities)
 		answer_done(&a);
 	}
 	/* the new key of the client has begun with a handshake of its own */
-	ck_assert_int_gt(net_stat(&m.server, STATS_TLS_HANDSHAKES) - net_stat(&m.server, STATS_TLS_RESUMED), full);
+	ck_assert_int_gt(net_stat(&m.server, STATS_TLS_HANDSHAKES) - net_stat(&m.server,
+		STATS_TLS_RESUMED), full);
 	close(fd);
 	teardown(&m);
 }
 END_TEST
 
-/* ---- opaque TCP ---------------------------------------------------------------------------------- */
+/* ---- opaque TCP ------------------------------------------------------------------------------ */
 
 /* Speaks first, then echoes until the client's end, then says how much it was. */
 static void greet_and_echo(int fd, void *arg)
@@ -219,7 +235,7 @@ START_TEST(tcp_crosses_with_half_close)
 }
 END_TEST
 
-/* ---- what gets nothing ----------------------------------------------------------------------------- */
+/* ---- what gets nothing ----------------------------------------------------------------------- */
 
 START_TEST(a_server_with_another_identity_gets_nothing)
 {
@@ -269,7 +285,8 @@ START_TEST(plain_text_on_the_mesh_port_gets_no_byte)
 	client_send(fd, "GET /ok HTTP/1.1\r\nHost: app\r\n\r\n");
 	char *all = client_read_all(fd, &n);
 
-	ck_assert_msg(n == 0 || all[0] == 0x15, "%zu bytes came back: %s", n, all);    /* at most a TLS alert */
+	ck_assert_msg(n == 0 || all[0] == 0x15, "%zu bytes came back: "
+						"%s", n, all);    /* at most a TLS alert */
 	ck_assert_ptr_null(strstr(all, "HTTP"));
 	ck_assert_uint_eq(backend_requests(m.app), 0);
 	free(all);
@@ -295,7 +312,8 @@ static char *raw_tls(struct mesh *m, const char *sni, const char *spiffe, const 
 		EVP_PKEY *k = PEM_read_bio_PrivateKey(b, NULL, NULL, NULL);
 
 		BIO_free(b);
-		ck_assert(SSL_CTX_use_certificate(ctx, x) == 1 && SSL_CTX_use_PrivateKey(ctx, k) == 1);
+		ck_assert(SSL_CTX_use_certificate(ctx, x) == 1 && SSL_CTX_use_PrivateKey(ctx,
+			k) == 1);
 		X509_free(x);
 		EVP_PKEY_free(k);
 	}
@@ -323,7 +341,8 @@ START_TEST(any_client_of_this_mesh_gets_through_by_istios_name)
 	struct mesh m;
 
 	setup(&m);
-	char *out = raw_tls(&m, SNI_ISTIO, ID_OTHER, "GET /headers HTTP/1.1\r\nHost: app\r\nConnection: close\r\n"
+	char *out = raw_tls(&m, SNI_ISTIO, ID_OTHER, "GET /headers HTTP/1.1\r\nHost: app\r\n"
+						     "Connection: close\r\n"
 						     "X-Kvmesh-Peer: app-v1.default\r\n\r\n");
 
 	ck_assert_ptr_nonnull(strstr(out, "HTTP/1.1 200 OK\r\n"));
@@ -377,7 +396,7 @@ START_TEST(without_a_certificate_of_our_own_nothing_leaves)
 }
 END_TEST
 
-/* ---- changes under load ------------------------------------------------------------------------------ */
+/* ---- changes under load ---------------------------------------------------------------------- */
 
 struct load {
 	uint16_t port;
@@ -449,13 +468,17 @@ START_TEST(snapshots_and_certificates_change_under_load)
 	atomic_store(&l.stop, true);
 	for (int i = 0; i < 4; i++)
 		pthread_join(t[i], NULL);
-	ck_assert_msg(atomic_load(&l.bad) == 0, "%u failed, one with %u", atomic_load(&l.bad), l.worst_status);
+	ck_assert_msg(atomic_load(&l.bad) == 0, "%u failed, one with "
+						"%u", atomic_load(&l.bad), l.worst_status);
 	teardown(&m);
 }
 END_TEST
 
-UNIT_MAIN("proxy_mtls", a_request_crosses_both_proxies, large_bodies_cross_unchanged, sessions_are_resumed_but_not_across_identities,
+UNIT_MAIN("proxy_mtls", a_request_crosses_both_proxies, large_bodies_cross_unchanged,
+	  sessions_are_resumed_but_not_across_identities,
 	  tcp_crosses_with_half_close, a_server_with_another_identity_gets_nothing,
 	  a_client_of_a_foreign_ca_gets_nothing, plain_text_on_the_mesh_port_gets_no_byte,
-	  any_client_of_this_mesh_gets_through_by_istios_name, no_certificate_or_an_unknown_name_gets_nothing,
-	  without_a_certificate_of_our_own_nothing_leaves, snapshots_and_certificates_change_under_load)
+	  any_client_of_this_mesh_gets_through_by_istios_name,
+		  no_certificate_or_an_unknown_name_gets_nothing,
+	  without_a_certificate_of_our_own_nothing_leaves,
+		  snapshots_and_certificates_change_under_load)

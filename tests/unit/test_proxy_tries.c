@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Destinations and tries: weights, retries, the idle-close race, time limits, breakers, drain, memory. */
+/*
+ * Destinations and tries: weights, retries, the idle-close race, time limits, breakers, drain,
+ * memory.
+ */
 #include "config.h"
 
 #include <math.h>
@@ -19,12 +22,16 @@
 #define TWO \
 	NET_SETTINGS "," NET_NODE "," \
 	"'listeners': [{'kind': 'HTTP_PROXY', 'address': '127.0.0.1', 'port': 0}]," \
-	"'views': [{'name': 'all', 'outbound': 'REGISTRY_ONLY', 'vhosts': [{'name': 'app:80', 'port': 80," \
+	"'views': [{'name': 'all', 'outbound': 'REGISTRY_ONLY', 'vhosts': [{'name': 'app:80', " \
+	"'port': 80," \
 	"  'domains': ['app'], 'routes': [{'name': 'r', %s}]}]}]," \
 	"'clusters': [" \
-	"  {'name': 'v1', %s 'endpoints': [{'address': '127.0.0.1', 'port': %d, 'weight': 1, 'peer': -1}]}," \
-	"  {'name': 'v2', 'endpoints': [{'address': '127.0.0.1', 'port': %d, 'weight': 1, 'peer': -1}]}," \
-	"  {'name': 'both', 'endpoints': [{'address': '127.0.0.1', 'port': %d, 'weight': 1, 'peer': -1}," \
+	"  {'name': 'v1', %s 'endpoints': [{'address': '127.0.0.1', 'port': %d, 'weight': 1, " \
+	"'peer': -1}]}," \
+	"  {'name': 'v2', 'endpoints': [{'address': '127.0.0.1', 'port': %d, 'weight': 1, " \
+	"'peer': -1}]}," \
+	"  {'name': 'both', 'endpoints': [{'address': '127.0.0.1', 'port': %d, 'weight': 1, " \
+	"'peer': -1}," \
 	"    {'address': '127.0.0.1', 'port': %d, 'weight': 1, 'peer': -1}]}," \
 	"  {'name': 'empty', 'endpoints': []}]"
 #define TO(cluster) "'destinations': [{'cluster': " #cluster ", 'weight': 1}], 'total_weight': 1"
@@ -65,7 +72,7 @@ static unsigned get(struct fixture *f, const char *path, struct answer *a)
 	return a->status;
 }
 
-/* ---- destinations ------------------------------------------------------------------------------ */
+/* ---- destinations ---------------------------------------------------------------------------- */
 
 START_TEST(weights_split_within_4_sigma)
 {
@@ -74,7 +81,8 @@ START_TEST(weights_split_within_4_sigma)
 	struct answer a;
 	int n2 = 0;
 
-	setup(&f, "'destinations': [{'cluster': 0, 'weight': 95}, {'cluster': 1, 'weight': 5}], 'total_weight': 100",
+	setup(&f, "'destinations': [{'cluster': 0, 'weight': 95}, {'cluster': 1, 'weight': 5}], "
+		  "'total_weight': 100",
 	      "");
 	for (int i = 0; i < N; i++) {
 		ck_assert_uint_eq(get(&f, "/ok", &a), 200);
@@ -93,7 +101,8 @@ START_TEST(unknown_and_empty_clusters)
 	struct fixture f;
 	struct answer a;
 
-	setup(&f, "'destinations': [{'cluster': -1, 'cluster_name': 'gone', 'weight': 1}], 'total_weight': 1", "");
+	setup(&f, "'destinations': [{'cluster': -1, 'cluster_name': 'gone', 'weight': 1}], "
+		  "'total_weight': 1", "");
 	ck_assert_uint_eq(get(&f, "/ok", &a), 503);
 	ck_assert_str_eq(a.body, "");
 	answer_done(&a);
@@ -106,14 +115,15 @@ START_TEST(unknown_and_empty_clusters)
 }
 END_TEST
 
-/* ---- retries ------------------------------------------------------------------------------------- */
+/* ---- retries --------------------------------------------------------------------------------- */
 
 START_TEST(a_failed_connection_is_tried_elsewhere)
 {
 	struct fixture f;
 	struct answer a;
 
-	setup(&f, TO(2) ", 'retry': {'attempts': 2, 'on': 16, 'backoff_us': 1000, 'ignore_previous_hosts': true}", "");
+	setup(&f, TO(2) ", 'retry': {'attempts': 2, 'on': 16, 'backoff_us': 1000, "
+			"'ignore_previous_hosts': true}", "");
 	int p2 = backend_port(f.v2);
 	struct backend *gone = backend_start("gone");
 	int p1 = backend_port(gone);
@@ -135,7 +145,8 @@ START_TEST(answers_are_tried_again_by_policy_and_then_passed_on)
 	struct fixture f;
 	struct answer a;
 
-	setup(&f, TO(2) ", 'retry': {'attempts': 2, 'on': 1, 'backoff_us': 1000, 'ignore_previous_hosts': true}", "");
+	setup(&f, TO(2) ", 'retry': {'attempts': 2, 'on': 1, 'backoff_us': 1000, "
+			"'ignore_previous_hosts': true}", "");
 	ck_assert_uint_eq(get(&f, "/status/500", &a), 500);
 	ck_assert_str_eq(a.body, "status");
 	answer_done(&a);
@@ -144,7 +155,8 @@ START_TEST(answers_are_tried_again_by_policy_and_then_passed_on)
 	ck_assert_uint_gt(backend_requests(f.v1), 0);
 	ck_assert_uint_gt(backend_requests(f.v2), 0);
 	/* a body that was kept goes again, a POST too: the policy says so */
-	client_ask(f.fd, &a, "POST /status/503 HTTP/1.1\r\nHost: app\r\nContent-Length: 4\r\n\r\nbody");
+	client_ask(f.fd, &a, "POST /status/503 HTTP/1.1\r\nHost: app\r\nContent-Length: 4\r\n\r\n"
+			     "body");
 	ck_assert_uint_eq(a.status, 503);
 	answer_done(&a);
 	ck_assert_uint_eq(backend_requests(f.v1) + backend_requests(f.v2), 6);
@@ -163,7 +175,8 @@ START_TEST(a_body_too_large_to_keep_is_sent_once)
 
 	memset(body, 'b', 200000);
 	setup(&f, TO(0) ", 'retry': {'attempts': 2, 'on': 1, 'backoff_us': 1000}", "");
-	client_send(f.fd, "POST /status/503 HTTP/1.1\r\nHost: app\r\nContent-Length: 200000\r\n\r\n");
+	client_send(f.fd,
+		    "POST /status/503 HTTP/1.1\r\nHost: app\r\nContent-Length: 200000\r\n\r\n");
 	client_send_n(f.fd, body, 200000);
 	ck_assert(client_read(f.fd, "POST", &a));
 	ck_assert_uint_eq(a.status, 503);
@@ -174,7 +187,7 @@ START_TEST(a_body_too_large_to_keep_is_sent_once)
 }
 END_TEST
 
-/* ---- the idle-close race --------------------------------------------------------------------------- */
+/* ---- the idle-close race --------------------------------------------------------------------- */
 
 START_TEST(a_connection_closed_between_two_requests_fails_nobody)
 {
@@ -241,7 +254,7 @@ START_TEST(a_lost_race_is_run_again_when_that_is_safe)
 }
 END_TEST
 
-/* ---- time ---------------------------------------------------------------------------------------------- */
+/* ---- time ------------------------------------------------------------------------------------ */
 
 START_TEST(time_limits_answer_504)
 {
@@ -256,7 +269,8 @@ START_TEST(time_limits_answer_504)
 	ck_assert_uint_eq(get(&f, "/ok", &a), 200);
 	answer_done(&a);
 	teardown(&f);
-	setup(&f, TO(0) ", 'retry': {'attempts': 2, 'on': 2, 'per_try_us': 50000, 'backoff_us': 1000}", "");
+	setup(&f, TO(0) ", 'retry': {'attempts': 2, 'on': 2, 'per_try_us': 50000, 'backoff_us': "
+			"1000}", "");
 	ck_assert_uint_eq(get(&f, "/hang", &a), 504);
 	answer_done(&a);
 	ck_assert_uint_eq(backend_requests(f.v1), 3);
@@ -271,10 +285,13 @@ START_TEST(an_exchange_without_progress_ends)
 	struct backend *app = backend_start("app");
 
 	net_start(&n, 1);
-	net_publish(&n, "'settings': {'trust_domain': 'cluster.local', 'stream_idle_timeout_us': 200000}," NET_NODE
+	net_publish(&n, "'settings': {'trust_domain': 'cluster.local', 'stream_idle_timeout_us': "
+			"200000}," NET_NODE
 		    ", 'listeners': [{'kind': 'HTTP_PROXY', 'address': '127.0.0.1', 'port': 0}],"
-		    "'views': [{'name': 'v', 'vhosts': [{'name': 'a', 'domains': ['*'], 'routes': [{'name': 'r', "
-		    TO(0) "}]}]}], 'clusters': [{'name': 'c', 'endpoints': [{'address': '127.0.0.1', 'port': %d,"
+		    "'views': [{'name': 'v', 'vhosts': [{'name': 'a', 'domains': ['*'], 'routes': "
+		    "[{'name': 'r', "
+		    TO(0) "}]}]}], 'clusters': [{'name': 'c', 'endpoints': [{'address': "
+			  "'127.0.0.1', 'port': %d,"
 		    " 'weight': 1, 'peer': -1}]}]", backend_port(app));
 	int fd = client_dial(net_port(&n, "HTTP_PROXY"));
 
@@ -288,7 +305,7 @@ START_TEST(an_exchange_without_progress_ends)
 }
 END_TEST
 
-/* ---- breakers -------------------------------------------------------------------------------------------- */
+/* ---- breakers -------------------------------------------------------------------------------- */
 
 START_TEST(breakers_refuse_what_is_too_much)
 {
@@ -303,7 +320,8 @@ START_TEST(breakers_refuse_what_is_too_much)
 		net_await(&f.net, STATS_STREAMS, i + 1);
 	}
 	ck_assert_uint_eq(get(&f, "/ok", &a), 503);
-	ck_assert_str_eq(a.body, "upstream connect error or disconnect/reset before headers. reset reason: overflow");
+	ck_assert_str_eq(a.body, "upstream connect error or disconnect/reset before headers. reset "
+				 "reason: overflow");
 	ck_assert_str_eq(answer_field(&a, "x-envoy-overloaded"), "true");
 	answer_done(&a);
 	client_abort(busy[0]);
@@ -338,7 +356,7 @@ START_TEST(connections_end_after_so_many_requests)
 }
 END_TEST
 
-/* ---- memory ------------------------------------------------------------------------------------------------ */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 static size_t rss_kib(void)
 {
@@ -393,12 +411,15 @@ START_TEST(slow_services_stop_fast_uploaders)
 	setup(&f, TO(0), "");
 	size_t before = rss_kib();
 
-	/* "/hang" reads one byte at a time, /slow never reads: send until the kernel takes no more */
+	/*
+	 * "/hang" reads one byte at a time, /slow never reads: send until the kernel takes no more
+	 */
 	client_send(f.fd, "POST /hang HTTP/1.1\r\nHost: app\r\nContent-Length: 1000000000\r\n\r\n");
 	struct timeval tv = { .tv_sec = 1 };
 
 	setsockopt(f.fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
-	for (ssize_t n; (n = send(f.fd, block, sizeof(block), MSG_NOSIGNAL)) > 0 && sent < 900000000;)
+	for (ssize_t n; (n = send(f.fd, block, sizeof(block),
+				  MSG_NOSIGNAL)) > 0 && sent < 900000000;)
 		sent += (size_t)n;
 	ck_assert_uint_lt(sent, 100000000);
 	ck_assert_uint_lt(rss_kib() - before, 32768);
@@ -406,7 +427,7 @@ START_TEST(slow_services_stop_fast_uploaders)
 }
 END_TEST
 
-/* ---- drain ------------------------------------------------------------------------------------------------- */
+/* ---- drain ----------------------------------------------------------------------------------- */
 
 struct drained {
 	struct loop *loop;
@@ -479,7 +500,7 @@ START_TEST(a_drain_has_an_end)
 }
 END_TEST
 
-/* ---- snapshots under load ------------------------------------------------------------------------------------ */
+/* ---- snapshots under load -------------------------------------------------------------------- */
 
 struct load {
 	uint16_t port;
@@ -531,9 +552,12 @@ START_TEST(snapshots_change_under_load)
 END_TEST
 
 UNIT_MAIN("proxy_tries", weights_split_within_4_sigma, unknown_and_empty_clusters,
-	  a_failed_connection_is_tried_elsewhere, answers_are_tried_again_by_policy_and_then_passed_on,
-	  a_body_too_large_to_keep_is_sent_once, a_connection_closed_between_two_requests_fails_nobody,
-	  a_lost_race_is_run_again_when_that_is_safe, time_limits_answer_504, an_exchange_without_progress_ends,
+	  a_failed_connection_is_tried_elsewhere,
+		  answers_are_tried_again_by_policy_and_then_passed_on,
+	  a_body_too_large_to_keep_is_sent_once,
+		  a_connection_closed_between_two_requests_fails_nobody,
+	  a_lost_race_is_run_again_when_that_is_safe, time_limits_answer_504,
+		  an_exchange_without_progress_ends,
 	  breakers_refuse_what_is_too_much, connections_end_after_so_many_requests,
 	  slow_readers_are_waited_for_in_bounded_memory, slow_services_stop_fast_uploaders,
 	  a_drain_finishes_what_is_under_way, a_drain_has_an_end, snapshots_change_under_load)
