@@ -295,6 +295,26 @@ START_TEST(fs_writes_and_reads_back)
 }
 END_TEST
 
+START_TEST(fs_takes_large_files_and_relative_paths)
+{
+	size_t n = 300000, got = 0;
+	_cleanup_free_ char *data = kv_malloc(n), *back = NULL;
+	struct err e;
+
+	dir_make();
+	ck_assert_int_eq(chdir(dir), 0);
+	for (size_t i = 0; i < n; i++)
+		data[i] = (char)(i % 251);
+	ck_assert_int_eq(fs_write("big", data, n, 0600, &e), 0);
+	ck_assert_int_eq(fs_read("big", n, &back, &got, &e), 0);
+	ck_assert_uint_eq(got, n);
+	ck_assert_int_eq(memcmp(data, back, n), 0);
+	ck_assert_int_eq(unlink("big"), 0);
+	ck_assert_int_eq(chdir("/"), 0);
+	ck_assert_int_eq(rmdir(dir), 0);
+}
+END_TEST
+
 START_TEST(fs_says_what_is_wrong)
 {
 	char *text = NULL;
@@ -357,6 +377,7 @@ int main(void)
 		log_levels_parse,
 		clock_formats_rfc3339,
 		fs_writes_and_reads_back,
+		fs_takes_large_files_and_relative_paths,
 		fs_says_what_is_wrong,
 		fs_makes_directories,
 	};
