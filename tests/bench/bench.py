@@ -82,7 +82,7 @@ class Kvmesh(Stack):
     def __init__(self, directory, app_port):
         super().__init__()
         self.mesh = kvmesh.Mesh(directory / "mesh")
-        self.mesh.write("conf.d/bench.conf", "limits = { workers = 1; };\n")
+        self.mesh.write("conf.d/bench.conf", "mesh = { defaultConfig = { concurrency = 1; }; };\n")
         self.mesh.workload("app", app_port)
         self.mesh.service("app", 80, "http")
         self.mesh.write("mesh.d/strict.yaml", kvmesh.ARTICLE.split("---")[0])

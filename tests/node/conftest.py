@@ -17,7 +17,7 @@ TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tests" / "lib"))
 import kvmesh  # noqa: E402
 
-INSIDE = "systemd,systemd-sysv,dbus,iproute2,nftables,nginx-light,curl,openssl,procps,util-linux"
+INSIDE = "systemd,systemd-sysv,dbus,iproute2,nftables,nginx-light,curl,openssl,procps,util-linux,python3-minimal"
 
 
 def run(*args, **kw):
@@ -76,6 +76,8 @@ class Node:
 
 @pytest.fixture(scope="session")
 def deb(tmp_path_factory):
+    if ready := os.environ.get("KVMESH_DEB"):
+        return pathlib.Path(ready)
     dist = tmp_path_factory.mktemp("dist")
     r = run(TOP / "packaging" / "build-deb.sh", dist, timeout=1800)
     assert r.returncode == 0, r.stdout[-8000:] + r.stderr[-4000:]

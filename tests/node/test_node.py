@@ -73,11 +73,37 @@ def test_tls_check_shows_strict_and_what_was_seen(node):
     assert "OK" in row and "STRICT" in row and "TLSv1.3" in row
 
 
-def test_a_workload_gets_its_identity_by_its_unit_and_nobody_elses(node):
-    """The CA tells callers by cgroup: a process of the unit gets my-app, the same user outside gets nothing."""
-    sign = ("openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout /dev/null -subj / 2>/dev/null | "
-            "python3 -c pass 2>/dev/null; kvmeshctl identity -o json")
-    assert node.sh(sign).returncode == 0
+SIGN = """\
+import json, socket, subprocess, sys
+csr = subprocess.run(["openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "/dev/null",
+                      "-subj", "/"], capture_output=True, text=True).stdout
+s = socket.socket(socket.AF_UNIX)
+s.connect("/run/kvmesh/ca/ca.sock")
+s.sendall(json.dumps({"method": "Sign", "parameters": {"csr": csr, "spiffe": sys.argv[1], **(json.loads(sys.argv[2]) if len(sys.argv) > 2 else {})}}).encode() + b"\\0")
+reply = b""
+while not reply.endswith(b"\\0"):
+    reply += s.recv(65536)
+print(sorted(json.loads(reply[:-1])))
+"""
+MINE = "spiffe://cluster.local/ns/default/sa/my-app"
+
+
+def test_an_identity_is_given_to_its_unit_and_to_nobody_else(node):
+    """The CA tells callers by cgroup: a process of the unit gets my-app, the same user outside of it gets nothing."""
+    node.write("/srv/sign.py", SIGN)
+    run = "systemd-run --quiet --pipe --wait"
+    outside = node.ok(f"{run} --unit=stranger.service python3 /srv/sign.py {MINE}")
+    assert "error" in outside
+    assert "error" in node.ok(f"{run} --unit=stranger.service python3 /srv/sign.py {MINE} '{{\"proxy\": \"node\"}}'")
+    assert "error" in node.ok(f"{run} --unit=stranger.service python3 /srv/sign.py spiffe://cluster.local/ns/kvmesh-system/sa/$(hostname)")
+    # as a process of the unit: in its cgroup
+    cgroup = node.ok("systemctl show -P ControlGroup my-app-v1.service").strip()
+    inside = node.ok(f"for h in /sys/fs/cgroup/systemd /sys/fs/cgroup/unified /sys/fs/cgroup; do "
+                     f"[ -e $h{cgroup}/cgroup.procs ] && echo $$ > $h{cgroup}/cgroup.procs; done; python3 /srv/sign.py {MINE}")
+    assert "parameters" in inside and "error" not in inside
+    assert "error" in node.ok(f"for h in /sys/fs/cgroup/systemd /sys/fs/cgroup/unified /sys/fs/cgroup; do "
+                              f"[ -e $h{cgroup}/cgroup.procs ] && echo $$ > $h{cgroup}/cgroup.procs; done; "
+                              f"python3 /srv/sign.py spiffe://cluster.local/ns/default/sa/other")
 
 
 def test_istios_metrics(node):

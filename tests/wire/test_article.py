@@ -71,7 +71,7 @@ def test_redis_through_the_tcp_service(shared_article):
                         "-t", "set,get"], capture_output=True, text=True, timeout=kvmesh.DEADLINE)
     assert r.returncode == 0 and "SET" in r.stdout and "GET" in r.stdout
     with socket.create_connection(("127.0.0.1", shared_article.redis_entry), timeout=kvmesh.DEADLINE) as s:
-        s.sendall(b"SET big " + b"x" * 900_000 + b"\r\nSTRLEN big\r\n")
+        s.sendall(b"*3\r\n$3\r\nSET\r\n$3\r\nbig\r\n$900000\r\n" + b"x" * 900_000 + b"\r\nSTRLEN big\r\n")
         f = s.makefile("rb")
         assert f.readline() == b"+OK\r\n" and f.readline() == b":900000\r\n"
 

@@ -143,7 +143,7 @@ spec:
                 except (ssl.SSLError, OSError):
                     pass
 
-        with socket.create_server(("127.0.0.2", mesh_port)) as listener:
+        with socket.create_server(("127.0.0.2", mesh_port), reuse_port=True) as listener:
             threading.Thread(target=impostor, args=(listener,), daemon=True).start()
             r = mesh.get("remote.example", "/secret-path")
         assert r.status == 503
