@@ -237,15 +237,31 @@ static int read_class_item(struct re2 *re, uint32_t *ret, bool *ret_set)
 	return read_escaped_char(re, from, ret);
 }
 
+/* Would PCRE2 take "[:…:]", "[.….]" or "[=…=]" at at for a named class? */
+static bool is_named_class(const struct re2 *re)
+{
+	int end = peek(re, 1);
+	if (end != ':' && end != '.' && end != '=')
+		return false;
+	for (size_t i = 2; peek(re, i + 1) >= 0; i++) {
+		int c = peek(re, i), next = peek(re, i + 1);
+		if (c == '\\' && (next == ']' || next == '\\'))
+			i++;
+		else if (c == ']' || (c == '[' && next == end))
+			return false;
+		else if (c == end && next == ']')
+			return true;
+	}
+	return false;
+}
+
 static int read_class(struct re2 *re, struct atom *a)
 {
-	size_t open = re->at++, n = 0;
-	struct str rest = str_skip(re->all, re->at);
-	ptrdiff_t end = str_find(rest, ']');
-	int c = peek(re, 0);
-	if ((c == ':' || c == '.' || c == '=') && end > 1 && rest.p[end - 1] == (char)c)
+	size_t open = re->at, n = 0;
+	if (is_named_class(re))
 		return refuse(re, open, "a named class needs a second pair of brackets");
-	if (c == '^')
+	re->at++;
+	if (peek(re, 0) == '^')
 		re->at++;
 	for (bool first = true; first || peek(re, 0) != ']'; first = false) {
 		size_t from = re->at;

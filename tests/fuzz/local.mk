@@ -28,6 +28,10 @@ fuzz_programs += %D%/fuzz_spiffe
 %C%_fuzz_spiffe_LDADD = $(KV_FUZZ_DRIVER) $(KV_IO_LDADD)
 fuzz_programs += %D%/fuzz_sni
 %C%_fuzz_sni_LDADD = $(KV_FUZZ_DRIVER) $(KV_IO_LDADD)
+fuzz_programs += %D%/fuzz_regex
+%C%_fuzz_regex_LDADD = $(KV_FUZZ_DRIVER) $(KV_CORE_LDADD)
+fuzz_programs += %D%/fuzz_snap
+%C%_fuzz_snap_LDADD = $(KV_FUZZ_DRIVER) $(KV_CORE_LDADD)
 
 # ---- how they are built and run; nothing below changes for a new target -----------------------
 FUZZ_SECONDS = 60
