@@ -166,16 +166,30 @@ struct seen_change {                    /* the ages after a load, made beside th
 	struct map seen;
 };
 
+/* Younger than everything known, also after the clock was set back. */
+static int64_t age_of_new(const struct store *s, int64_t at_us)
+{
+	for (struct map_entry *e = map_first(&s->seen); e; e = map_next(&s->seen, e)) {
+		const int64_t *known = e->val;
+
+		if (*known >= at_us)
+			at_us = *known + 1;
+	}
+	return at_us;
+}
+
 static int add_new(struct store *s, const struct store_load *l, const struct store_key *keys,
 		   size_t n, struct seen_change *c, struct err *err)
 {
+	int64_t new_us = age_of_new(s, l->at_us);
+
 	for (size_t i = 0; i < n; i++) {
 		struct str id = seen_id(&c->arena, keys[i].kind, keys[i].ns, keys[i].name);
 		const int64_t *known = map_get(&s->seen, id);
 		int64_t *at_us = arena_new(&c->arena, int64_t);
 
 		/* The position keeps the order of reading among those that came with one load. */
-		*at_us = known ? *known : l->at_us + (int64_t)i;
+		*at_us = known ? *known : new_us + (int64_t)i;
 		if (map_put(&c->seen, id, at_us) || known)
 			continue;
 		const struct db_value row[] = { DB_V_TEXT(id), DB_V_INT(*at_us) };

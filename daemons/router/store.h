@@ -42,8 +42,8 @@ int64_t store_first_seen(const struct store *s, const char *kind, struct str ns,
 
 /*
  * A load that succeeded: history, generation and the resources that exist now, in one transaction;
- * what is gone from keys is forgotten, what is new in them was first seen at l->at_us, in the order
- * given.
+ * what is gone from keys is forgotten, what is new in them was first seen at l->at_us (or later, so
+ * that it is younger than all that is known), in the order given.
  */
 int store_commit(struct store *s, const struct store_load *l, const struct store_key *keys,
 		 size_t n, struct err *err);

@@ -116,9 +116,10 @@ class Daemon:
     def argv(self, *more):
         return [kvmesh.tool(f"kvmesh-{self.name}"), "--etc", self.etc, "--run", self.run, "--state", self.state, *more]
 
-    def start(self, *more, wait=True, preexec_fn=None):
+    def start(self, *more, wait=True, standalone=True, preexec_fn=None):
         self.starts += 1
-        self.process = kvmesh.Process(self.argv("--standalone", *more), self.dir / f"log.{self.starts}",
+        more = ["--standalone", *more] if standalone else more
+        self.process = kvmesh.Process(self.argv(*more), self.dir / f"log.{self.starts}",
                                       preexec_fn=preexec_fn)
         if wait:
             wait_for(f"kvmesh-{self.name} to listen", self._listens)

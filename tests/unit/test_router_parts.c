@@ -101,6 +101,9 @@ START_TEST(ages_survive_and_the_gone_are_forgotten)
 	commit(s, 4, 9500, "d4", "a c");
 	ck_assert_int_eq(seen(s, "a"), 9500);
 	ck_assert_int_eq(seen(s, "c"), 5002);
+	/* The clock was set back: what is new is still younger than all that is known. */
+	commit(s, 5, 100, "d5", "a c e");
+	ck_assert_int_eq(seen(s, "e"), 9503);
 	store_close(s);
 	teardown();
 }

@@ -190,6 +190,21 @@ def test_other_users(ca, csr):
     assert "attest_denied" in ca.text()
 
 
+@pytest.mark.skipif(not is_root(), reason="needs to become another user")
+def test_as_a_service_nobody_is_believed(csr):
+    """Without --standalone the own user is no proxy: unit and user of the process decide."""
+    with Ca() as ca:
+        ca.start(standalone=False).ready()
+        for proxy in ("node", None):
+            with pytest.raises(Refused) as e:
+                ca.sign(csr, spiffe("my-app"), proxy)
+            assert e.value.name == "NotPermitted"
+        error, text, got = call_as(NOBODY, ca.sock, "Sign", {"csr": csr, "spiffe": spiffe("own")})
+        assert error is None, text
+        assert "URI:" + spiffe("own") in text_of(got["certificate"])
+        assert re.search(r"attest_denied: pid \d+ uid 0 unit \S+ executable /\S*python", ca.text())
+
+
 @pytest.mark.parametrize("req", [
     ["-addext", "subjectAltName=URI:spiffe://cluster.local/ns/default/sa/redis"],
     ["-addext", "subjectAltName=DNS:evil.example,URI:spiffe://cluster.local/ns/kvmesh-system/sa/root"],
