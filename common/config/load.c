@@ -41,15 +41,32 @@ static int split(struct load *l, int r, const struct doc_file *f, size_t from)
 	return load_split(f, &l->m->arena, &l->found, l->errs);
 }
 
+/* The files that values came from (@include) are to be trusted as the one that names them. */
+static int sources_are_safe(struct load *l, const struct doc *d, const char **last)
+{
+	int r = 0;
+
+	if (d->at.file != NULL && d->at.file != *last && strcmp(d->at.file, *last) != 0) {
+		*last = d->at.file;
+		r = load_file_is_safe(l, d->at.file);
+	}
+	for (size_t i = 0; r == 0 && (d->kind == DOC_MAP || d->kind == DOC_LIST) && i < d->n; i++)
+		r = sources_are_safe(l, d->v[i], last);
+	return r;
+}
+
 static int read_file(struct load *l, const char *path)
 {
 	struct doc_file f = { 0 };
+	const char *last = path;
 	size_t from = l->errs->n;
 	int r = load_file_is_safe(l, path);
 
 	if (r < 0)
 		return r;
 	r = doc_read_file(path, l->root, &l->m->arena, &f, l->errs);
+	for (size_t i = 0; r == 0 && i < f.n; i++)
+		r = sources_are_safe(l, f.docs[i], &last);
 	return split(l, r, &f, from);
 }
 

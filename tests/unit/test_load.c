@@ -197,6 +197,34 @@ START_TEST(links_out_of_the_directory_are_refused)
 }
 END_TEST
 
+START_TEST(included_files_are_trusted_alike)
+{
+	_cleanup_free_ char *path = NULL;
+	struct err_list errs;
+	struct model *m;
+
+	make_dir();
+	put("mesh.d/a.conf", "@include \"../shared/a.inc\"\n" VS_FOR("b"));
+	put("shared/a.inc",
+	    "Service = { name = \"s\"; ports = ( { port = 1; name = \"http\"; } ); };\n");
+	ck_assert_int_eq(load_opts(&m, &errs, false), 0);
+	ck_assert_uint_eq(m->n_resources, 2);
+	ck_assert_ptr_nonnull(strstr(m->of[MODEL_KIND_SERVICE].v[0]->at.file, "a.inc"));
+	model_free(m);
+	err_list_done(&errs);
+	path = kv_asprintf("%s/shared/a.inc", dir);
+	ck_assert_int_eq(chmod(path, 0666), 0);
+	ck_assert_int_eq(load_opts(&m, &errs, false), KV_ERR_REFUSED);
+	model_free(m);
+	err_list_done(&errs);
+	put("mesh.d/a.conf", "@include \"/etc/hostname\"\n");
+	ck_assert_int_lt(load_opts(&m, &errs, true), 0);
+	model_free(m);
+	err_list_done(&errs);
+	remove_dir();
+}
+END_TEST
+
 START_TEST(dropins_are_merged_key_by_key)
 {
 	struct err_list errs;
@@ -479,7 +507,7 @@ END_TEST
 
 UNIT_MAIN("load", directories_and_leftovers, an_empty_directory_is_a_configuration,
 	  writable_files_are_refused, foreign_owners_are_refused,
-	  links_out_of_the_directory_are_refused, dropins_are_merged_key_by_key,
-	  every_wrong_file_is_told, guess_syntax, workload_defaults,
+	  links_out_of_the_directory_are_refused, included_files_are_trusted_alike,
+	  dropins_are_merged_key_by_key, every_wrong_file_is_told, guess_syntax, workload_defaults,
 	  ports_bodies_and_hosts_are_filled_in, age_decides_the_order, json_and_lists_in_lists,
 	  too_many_resources, files_stdin_and_the_nodes_settings, tables_are_complete)
