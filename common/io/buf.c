@@ -10,13 +10,13 @@
 #include "io/buf.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/arena.h"
 #include "base/err.h"
+#include "io/thread.h"
 
 #define HEADROOM 256u
 #define PAYLOAD (BUF_BLOCK_BYTES - HEADROOM)
@@ -37,8 +37,6 @@ struct buf_block {
 static _Thread_local struct buf_block *spare;
 static _Thread_local unsigned n_spare;
 static _Thread_local bool exit_armed;
-static pthread_key_t exit_key;
-static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
 
 void buf_trim(void)
 {
@@ -49,24 +47,6 @@ void buf_trim(void)
 		free(b);
 	}
 	n_spare = 0;
-}
-
-static void thread_exits(void *unused)
-{
-	(void)unused;
-	buf_trim();
-}
-
-static void make_exit_key(void)
-{
-	kv_assert(pthread_key_create(&exit_key, thread_exits) == 0);
-}
-
-static void arm_thread_exit(void)
-{
-	pthread_once(&exit_once, make_exit_key);
-	kv_assert(pthread_setspecific(exit_key, &exit_key) == 0);
-	exit_armed = true;
 }
 
 static struct buf_block *block_big(size_t cap)
@@ -100,8 +80,10 @@ static void block_put(struct buf_block *b)
 		free(b);
 		return;
 	}
-	if (!exit_armed)
-		arm_thread_exit();
+	if (!exit_armed) {
+		exit_armed = true;
+		thread_at_exit(buf_trim);
+	}
 	b->next = spare;
 	spare = b;
 	n_spare++;

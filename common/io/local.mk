@@ -6,6 +6,7 @@ libkvio_a_SOURCES = \
 	%D%/sd.c %D%/sd.h \
 	%D%/sock.c %D%/sock_diag.c %D%/sock.h \
 	%D%/spiffe.c \
+	%D%/thread.c %D%/thread.h \
 	%D%/tls.c %D%/tls.h %D%/tls_priv.h \
 	%D%/tls_key.c %D%/tls_resume.c %D%/tls_session.c %D%/tls_sniff.c %D%/tls_verify.c
 libkvio_a_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(OPENSSL_CFLAGS) $(SYSTEMD_CFLAGS)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * sock_diag: which user and cgroup own the local end of a TCP connection, asked from the kernel by
- * NETLINK_SOCK_DIAG (one exact look-up, no dump). Layer io. Owns a netlink socket per question: the
- * answer is needed once per accepted connection, and a socket of its own cannot get a stale reply.
+ * NETLINK_SOCK_DIAG (one exact look-up, no dump). Layer io. Owns one netlink socket per thread:
+ * making one for each accepted connection would cost more than the question.
  */
 #include "io/sock.h"
 
@@ -13,6 +13,8 @@
 #include <linux/sock_diag.h>
 #include <stddef.h>
 #include <unistd.h>
+
+#include "io/thread.h"
 
 #define REPLY_BYTES 4096
 
@@ -55,7 +57,7 @@ static bool make_question(const struct sock_addr *client, const struct sock_addr
 
 	*q = (struct question){
 		.nl = { .nlmsg_len = sizeof(*q), .nlmsg_type = SOCK_DIAG_BY_FAMILY,
-			.nlmsg_flags = NLM_F_REQUEST, .nlmsg_seq = 1 },
+			.nlmsg_flags = NLM_F_REQUEST },
 		.req = { .sdiag_protocol = IPPROTO_TCP, .idiag_states = ~0u },
 	};
 	if (!put_addr(client, &client_family, id->idiag_src, &id->idiag_sport) ||
@@ -67,17 +69,43 @@ static bool make_question(const struct sock_addr *client, const struct sock_addr
 	return true;
 }
 
-static ssize_t ask_kernel(const struct question *q, void *reply, size_t n)
-{
-	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
-	ssize_t r = -1;
+static _Thread_local int diag_fd = -1;
+static _Thread_local uint32_t last_seq;
+static _Thread_local bool exit_armed;
 
-	if (fd < 0)
+static void close_diag(void)
+{
+	if (diag_fd >= 0)
+		close(diag_fd);
+	diag_fd = -1;
+}
+
+static bool open_diag(void)
+{
+	if (diag_fd < 0)
+		diag_fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+	if (diag_fd >= 0 && !exit_armed) {
+		exit_armed = true;
+		thread_at_exit(close_diag);
+	}
+	return diag_fd >= 0;
+}
+
+/* The reply's length, or -1. The kernel answers within send(2), so recv never waits. */
+static ssize_t ask_kernel(struct question *q, struct nlmsghdr *reply, size_t n)
+{
+	ssize_t r;
+
+	if (!open_diag())
 		return -1;
-	/* The kernel answers within send(2); recv never waits. */
-	if (send(fd, q, sizeof(*q), 0) == (ssize_t)sizeof(*q))
-		r = recv(fd, reply, n, MSG_DONTWAIT);
-	close(fd);
+	q->nl.nlmsg_seq = ++last_seq;
+	if (send(diag_fd, q, sizeof(*q), 0) != (ssize_t)sizeof(*q)) {
+		close_diag();
+		return -1;
+	}
+	do
+		r = recv(diag_fd, reply, n, MSG_DONTWAIT);
+	while (r >= (ssize_t)sizeof(*reply) && reply->nlmsg_seq != last_seq);
 	return r;
 }
 
@@ -115,7 +143,7 @@ bool sock_tcp_owner(const struct sock_addr *client, const struct sock_addr *serv
 	*ret = (struct sock_owner){ .uid = (uid_t)-1 };
 	if (!make_question(client, server, &q))
 		return false;
-	ssize_t n = ask_kernel(&q, &reply, sizeof(reply));
+	ssize_t n = ask_kernel(&q, &reply.nl, sizeof(reply));
 
 	if (n < (ssize_t)NLMSG_LENGTH(sizeof(msg)) || reply.nl.nlmsg_len > (size_t)n ||
 	    reply.nl.nlmsg_len < NLMSG_LENGTH(sizeof(msg)) ||

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -257,6 +258,45 @@ START_TEST(the_kernel_names_the_caller)
 }
 END_TEST
 
+/* Each thread asks through its own socket, and takes it along. */
+static void *ask_owner(void *arg)
+{
+	const struct link *l = arg;
+	struct sock_owner o;
+
+	for (int i = 0; i < 100; i++) {
+		ck_assert(sock_tcp_owner(&l->peer, &l->at, &o));
+		ck_assert_uint_eq(o.uid, getuid());
+	}
+	return NULL;
+}
+
+static int open_descriptors(void)
+{
+	int n = 0;
+
+	for (int fd = 0; fd < 1000; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+START_TEST(threads_ask_for_themselves)
+{
+	pthread_t t[4];
+	struct link l;
+
+	link_up(&l, "127.0.0.1");
+	int before = open_descriptors();
+
+	for (int i = 0; i < 4; i++)
+		ck_assert_int_eq(pthread_create(&t[i], NULL, ask_owner, &l), 0);
+	for (int i = 0; i < 4; i++)
+		pthread_join(t[i], NULL);
+	ck_assert_int_eq(open_descriptors(), before);
+	link_down(&l);
+}
+END_TEST
+
 START_TEST(the_kernel_names_the_caller_v6)
 {
 	struct sock_addr any = addr("::1", 0);
@@ -373,5 +413,5 @@ END_TEST
 
 UNIT_MAIN("sock", addresses_as_text, addresses_that_are_none, addresses_compared, tcp_end_to_end,
 	  a_taken_port_is_told, listeners_share_a_port_when_asked, nobody_there,
-	  the_kernel_names_the_caller, the_kernel_names_the_caller_v6, unix_end_to_end,
-	  unix_path_taken, unix_path_refused, groups_of_a_peer)
+	  the_kernel_names_the_caller, threads_ask_for_themselves, the_kernel_names_the_caller_v6,
+	  unix_end_to_end, unix_path_taken, unix_path_refused, groups_of_a_peer)
