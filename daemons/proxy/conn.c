@@ -476,6 +476,30 @@ void conn_set_codec(struct conn *c, const struct codec_ops *ops, bool server)
 		conn_kick(c);
 }
 
+/* ---- keepalive --------------------------------------------------------------------------------- */
+
+/* A Unix socket refuses these and needs none. */
+static void set_option(const struct conn *c, int level, int option, int64_t value)
+{
+	const int v = (int)value;
+
+	if (value > 0 && value <= INT32_MAX)
+		(void)setsockopt(c->fd, level, option, &v, sizeof(v));
+}
+
+static int64_t whole_seconds(int64_t us)
+{
+	return (us + 999999) / 1000000;
+}
+
+void conn_keepalive(struct conn *c, int64_t time_us, int64_t interval_us, int64_t probes)
+{
+	set_option(c, SOL_SOCKET, SO_KEEPALIVE, 1);
+	set_option(c, IPPROTO_TCP, TCP_KEEPIDLE, whole_seconds(time_us));
+	set_option(c, IPPROTO_TCP, TCP_KEEPINTVL, whole_seconds(interval_us));
+	set_option(c, IPPROTO_TCP, TCP_KEEPCNT, probes);
+}
+
 /* ---- half-closed peers ----------------------------------------------------------------------- */
 
 static bool is_gone(const struct conn *c)
@@ -501,13 +525,7 @@ static void look_after(struct conn *c)
 
 void conn_watch_half_closed(struct conn *c)
 {
-	const int on = 1, seconds = CONN_WATCH_US / 1000000, probes = 3;
-
-	/* A Unix socket refuses them and needs none. */
-	(void)setsockopt(c->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-	(void)setsockopt(c->fd, IPPROTO_TCP, TCP_KEEPIDLE, &seconds, sizeof(seconds));
-	(void)setsockopt(c->fd, IPPROTO_TCP, TCP_KEEPINTVL, &seconds, sizeof(seconds));
-	(void)setsockopt(c->fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
+	conn_keepalive(c, CONN_WATCH_US, CONN_WATCH_US, 3);
 	conn_timer(c, CONN_WATCH_US, look_after);
 }
 

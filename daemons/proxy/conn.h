@@ -110,6 +110,8 @@ void conn_shut(struct conn *c);
 /* Flush, shut, let the peer read, close. The codec is not called any more. */
 void conn_close(struct conn *c);
 void conn_kill(struct conn *c);
+/* TCP keepalive; 0: the system's value. */
+void conn_keepalive(struct conn *c, int64_t time_us, int64_t interval_us, int64_t probes);
 /*
  * The peer sent FIN while we still owe it something. That is legal, and a closed peer looks the
  * same until it is told something: keepalive probes and a look now and then find out. Uses the

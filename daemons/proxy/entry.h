@@ -23,6 +23,7 @@ struct entry {
 	struct sock_addr original_dst;          /* len 0: not redirected */
 	struct sock_owner owner;                /* of the caller's socket, when it is local */
 	bool owner_known;
+	bool in_handshake;                      /* counted in worker->n_handshakes */
 	struct str sni;                         /* of a TLS stream that is passed on; owned bytes */
 	/* who the owner is, as of the lease with that serial number */
 	uint64_t caller_serial;

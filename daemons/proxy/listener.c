@@ -67,8 +67,17 @@ void listener_close(struct listener *l)
 
 /* ---- connections ----------------------------------------------------------------------------- */
 
+static void handshake_over(struct conn *c)
+{
+	struct entry *e = c->owner_data;
+
+	c->w->n_handshakes -= e->in_handshake;
+	e->in_handshake = false;
+}
+
 static void on_ready(struct conn *c)
 {
+	handshake_over(c);
 	conn_timer(c, 0, NULL);
 	sniff_after_handshake(c);
 }
@@ -95,6 +104,7 @@ static void on_gone(struct conn *c)
 {
 	struct entry *e = c->owner_data;
 
+	handshake_over(c);
 	e->listener->n_conns--;
 	c->w->n_down--;
 	stats_add(c->w->stats, STATS_DOWN_CONNECTIONS, -1);

@@ -23,6 +23,7 @@ struct entry;
 #define LISTENER_ACCEPTS 16                     /* a turn */
 #define LISTENER_PAUSE_US (100u * 1000)         /* without descriptors */
 #define LISTENER_HANDSHAKE_US (10u * 1000 * 1000)
+#define LISTENER_HANDSHAKES 1000                /* at a time and worker: security-model L5 */
 
 struct listener {
 	struct list node;               /* worker->listeners; on none when closed */

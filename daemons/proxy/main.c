@@ -5,23 +5,28 @@
  */
 #include "config.h"
 
+#include <errno.h>
 #include <malloc.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/log.h"
 #include "io/sd.h"
 #include "io/tls.h"
 #include "ipc/daemon.h"
+#include "ipc/ipc.h"
+#include "ipc/kept.h"
 #include "proxy/control.h"
 #include "proxy/cpus.h"
 #include "proxy/worker.h"
+#include "snap/snap.h"
 
 #define DRAIN_US (30ull * 1000 * 1000)          /* security-model L6 */
 
 static const struct daemon_program program = {
 	.name = "kvmesh-proxy",
 	.summary = "the data plane: carries the traffic of this node's workloads",
-	.flags = DAEMON_HAS_INSTANCE,
+	.flags = DAEMON_HAS_INSTANCE | DAEMON_HAS_TEST | DAEMON_HAS_PRINT,
 };
 
 struct proxy {
@@ -62,6 +67,32 @@ static void on_ready(void *arg)
 	log_info("serving");
 }
 
+/* -t, -T: what is served while the router is silent. A first start has nothing, and that is fine. */
+static int show_kept(const struct daemon_options *o)
+{
+	_cleanup_free_ char *path = kv_asprintf("%s/proxy/%s.snapshot", o->state_dir, o->instance);
+	_cleanup_free_ char *json = NULL;
+	struct err err = { 0 };
+	struct snap *snap;
+	size_t n;
+	int r = kept_load(path, IPC_REPLY_MAX, &json, &n, &err);
+
+	if (r == -ENOENT) {
+		printf("%s: no snapshot is kept yet\n", path);
+		return DAEMON_EXIT_OK;
+	}
+	if (r < 0 || snap_load(str_from(json, n), &snap, &err) < 0) {
+		fprintf(stderr, "%s: %s\n", path, err.text);
+		return DAEMON_EXIT_CONFIG;
+	}
+	if (o->print)
+		printf("%.*s\n", STR_ARG(snap_dump(snap, &snap->arena, true)));
+	else
+		printf("%s: snapshot %lld can be served\n", path, (long long)snap->version);
+	snap_unref(snap);
+	return DAEMON_EXIT_OK;
+}
+
 static int serve(struct proxy *p, const struct daemon_options *o)
 {
 	struct control_options co = {
@@ -83,7 +114,6 @@ static int serve(struct proxy *p, const struct daemon_options *o)
 	daemon_on_signals(&p->signals);
 	sd_watchdog_start(p->loop);
 	loop_run(p->loop);
-	control_free(p->control);
 	return DAEMON_EXIT_OK;
 }
 
@@ -94,6 +124,8 @@ int main(int argc, char **argv)
 
 	if (code != DAEMON_GO_ON)
 		return code;
+	if (o.test || o.print)
+		return show_kept(&o);
 	daemon_init(&o);
 	daemon_protect_memory();
 	unsigned n = cpus_available();
@@ -104,7 +136,9 @@ int main(int argc, char **argv)
 
 	p.workers = worker_set_start(n);
 	code = serve(&p, &o);
+	/* Workers first: they write into the log's rings until their last exchange. */
 	worker_set_stop(p.workers);
+	control_free(p.control);
 	loop_free(p.loop);
 	return code;
 }

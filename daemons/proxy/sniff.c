@@ -321,6 +321,15 @@ static void on_handshake_timeout(struct conn *c)
 
 void sniff_start_mtls(struct conn *c)
 {
+	struct entry *e = c->owner_data;
+
+	if (c->w->n_handshakes >= LISTENER_HANDSHAKES) {
+		stats_add_reason(c->w->stats, "kvmesh_tls_refused_total", NULL, "too_many");
+		conn_kill(c);
+		return;
+	}
+	e->in_handshake = true;
+	c->w->n_handshakes++;
 	conn_timer(c, LISTENER_HANDSHAKE_US, on_handshake_timeout);
 	conn_start_tls(c, tls_server_new(pick_identity, c, alpn_mesh));
 }

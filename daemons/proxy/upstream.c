@@ -366,6 +366,7 @@ static const struct conn_owner owner = {
 
 static int dial(struct pool *p, struct err *err)
 {
+	const struct snap_limits *l = &p->limits;
 	struct conn *c = conn_dial(p->w, &p->t.addr, &owner, p, err);
 
 	if (!c) {
@@ -374,8 +375,9 @@ static int dial(struct pool *p, struct err *err)
 	}
 	list_push_back(&p->busy, &c->node);
 	p->n_connecting++;
-	conn_timer(c, or_default(p->limits.connect_timeout_us, CONNECT_TIMEOUT_US),
-		   on_connect_timeout);
+	if (l->keepalive_time_us > 0 || l->keepalive_interval_us > 0 || l->keepalive_probes > 0)
+		conn_keepalive(c, l->keepalive_time_us, l->keepalive_interval_us, l->keepalive_probes);
+	conn_timer(c, or_default(l->connect_timeout_us, CONNECT_TIMEOUT_US), on_connect_timeout);
 	return 0;
 }
 

@@ -227,7 +227,18 @@ static void bound_done(struct bound *b)
 	free((void *)(uintptr_t)b->desc.address.p);
 }
 
-/* The sockets of one new address: one per worker, all or none. */
+/*
+ * How many of the workers serve: the snapshot may ask for fewer than there are CPUs. It counts for
+ * addresses that are opened from then on.
+ */
+static size_t n_serving(const struct worker_set *ws, const struct snap *s)
+{
+	int64_t want = s->settings.workers;
+
+	return want > 0 && (size_t)want < ws->n ? (size_t)want : ws->n;
+}
+
+/* The sockets of one new address: one per worker that serves, all or none. */
 struct door {
 	size_t listener;
 	struct sock_addr addr;
@@ -242,19 +253,21 @@ static void door_close(struct door *d, size_t n)
 	free(d->fds);
 }
 
-static int door_open(struct door *d, const struct snap_listener *desc, size_t n, struct err *err)
+/* n sockets; the rest of all stays -1. */
+static int door_open(struct door *d, const struct snap_listener *desc, size_t n, size_t all,
+		     struct err *err)
 {
 	if (!sock_addr_parse(desc->address, (uint16_t)desc->port, &d->addr))
 		return err_set(err, KV_ERR_SCHEMA, "listener address '%.*s' is no IP address",
 			       STR_ARG(desc->address));
-	d->fds = kv_malloc(sizeof(*d->fds) * n);
-	memset(d->fds, 0xff, sizeof(*d->fds) * n);
+	d->fds = kv_malloc(sizeof(*d->fds) * all);
+	memset(d->fds, 0xff, sizeof(*d->fds) * all);
 	for (size_t i = 0; i < n; i++) {
 		d->fds[i] = sock_listen_tcp(&d->addr, SOCK_REUSEPORT, err);
 		if (d->fds[i] < 0) {
 			int r = d->fds[i];
 
-			door_close(d, n);
+			door_close(d, all);
 			return r;
 		}
 		if (i == 0)             /* the others join the port that the kernel chose */
@@ -273,7 +286,7 @@ static int open_doors(struct worker_set *ws, const struct snap *s, struct door *
 		struct door *d = &v[*ret_n];
 
 		*d = (struct door){ .listener = i };
-		int r = door_open(d, &s->listeners.v[i], ws->n, err);
+		int r = door_open(d, &s->listeners.v[i], n_serving(ws, s), ws->n, err);
 
 		if (r < 0) {
 			while (*ret_n > 0)

@@ -57,6 +57,7 @@ struct worker {
 	struct map pools;               /* struct pool, by key */
 	uint64_t n_leases;              /* made so far */
 	size_t n_down;                  /* open downstream connections */
+	size_t n_handshakes;            /* of them, how many have not finished their handshake */
 	int reserve_fd;                 /* given up when descriptors run out; -1 gone */
 	bool draining, stopping;
 	char date[40];                  /* of the second date_at, for answers that are made here */

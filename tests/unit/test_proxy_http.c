@@ -3,11 +3,17 @@
  * HTTP/1.1 through one proxy to one service: messages, connections, bad input, the answers made
  * here.
  */
+#include "config.h"
+
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "proxy_net.h"
 
 /* One view: host "app" leads to the service, a few routes answer themselves. */
@@ -870,6 +876,97 @@ START_TEST(readiness_is_told)
 }
 END_TEST
 
+/* ---- too much of it -------------------------------------------------------------------------- */
+
+START_TEST(connections_beyond_the_limit_are_closed)
+{
+	struct fixture f;
+	struct answer a;
+	int fds[3];
+
+	f.app = backend_start("app");
+	net_start(&f.net, 1);
+	net_publish(&f.net, "'settings': {'trust_domain': 'cluster.local', 'max_connections': 2},"
+		    NET_NODE ", 'views': [{'name': 'v'}],"
+		    "'listeners': [{'kind': 'HTTP_PROXY', 'address': '127.0.0.1', 'port': 0}]");
+	f.port = net_port(&f.net, "HTTP_PROXY");
+	for (int i = 0; i < 2; i++) {
+		fds[i] = client_dial(f.port);
+		get(fds[i], "/", &a);
+		answer_done(&a);
+	}
+	fds[2] = client_dial(f.port);
+	client_expect_end(fds[2]);
+	ck_assert_int_eq(net_stat(&f.net, STATS_DOWN_REFUSED), 1);
+	close(fds[0]);
+	net_await(&f.net, STATS_DOWN_CONNECTIONS, 1);
+	close(fds[2]);
+	fds[2] = client_dial(f.port);
+	get(fds[2], "/", &a);
+	answer_done(&a);
+	close(fds[1]);
+	close(fds[2]);
+	teardown(&f);
+}
+END_TEST
+
+/* Opens n connections and keeps them until told to go. */
+static pid_t crowd(uint16_t port, int n, int *ret_leave)
+{
+	int p[2];
+
+	ck_assert_int_eq(pipe(p), 0);
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		char c;
+
+		close(p[1]);
+		for (int i = 0; i < n; i++)
+			client_dial(port);
+		(void)!read(p[0], &c, 1);
+		_exit(0);
+	}
+	close(p[0]);
+	*ret_leave = p[1];
+	return pid;
+}
+
+START_TEST(running_out_of_descriptors_is_survived)
+{
+	struct fixture f;
+	struct answer a;
+	struct rlimit before, few;
+	int leave, probe = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	setup(&f);
+	close(client_dial(f.port));
+	net_await(&f.net, STATS_DOWN_CONNECTIONS, 0);
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+	pid_t pid = crowd(f.port, 300, &leave);
+
+	few = before;
+	few.rlim_cur = (rlim_t)probe + 40;
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+	uint64_t end = clock_mono_us() + NET_DEADLINE_MS * 1000ull;
+
+	while (net_stat(&f.net, STATS_DOWN_REFUSED) < 2)        /* the reserve served twice */
+		ck_assert(clock_mono_us() < end);
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+	close(leave);
+	waitpid(pid, NULL, 0);
+	net_await(&f.net, STATS_DOWN_CONNECTIONS, 0);
+	int fd = client_dial(f.port);
+
+	get(fd, "/ok", &a);
+	ck_assert_uint_eq(a.status, 200);
+	answer_done(&a);
+	close(fd);
+	close(probe);
+	teardown(&f);
+}
+END_TEST
+
 UNIT_MAIN("proxy_http", a_request_is_answered, absolute_form_and_host_lead_to_the_same,
 	  connections_are_kept_on_both_sides, pipelined_requests_are_answered_in_order,
 	  chunked_bodies_pass_both_ways, trailers_reach_the_client, head_204_and_304_have_no_body,
@@ -884,4 +981,5 @@ UNIT_MAIN("proxy_http", a_request_is_answered, absolute_form_and_host_lead_to_th
 	  chunked_bodies_are_limited_too, a_slow_head_is_not_waited_for, bad_answers_of_a_service,
 	  a_cut_answer_never_looks_complete, bytes_beyond_an_answer_are_never_the_next_one,
 	  a_service_that_is_not_there, routes_answer_redirect_and_rewrite,
-	  unknown_hosts_follow_the_outbound_policy, readiness_is_told)
+	  unknown_hosts_follow_the_outbound_policy, readiness_is_told,
+	  connections_beyond_the_limit_are_closed, running_out_of_descriptors_is_survived)
