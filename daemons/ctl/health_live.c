@@ -171,8 +171,9 @@ static void check_proxies(struct health *l, const struct live *live, enum health
 			lines = arena_printf(a, "%.*s%s: %.*s\n", STR_ARG(lines),
 					     live->proxies[i].name, STR_ARG(w));
 	}
-	health_add(l, result, arena_printf(a, "%zu/%zu proxies %s", n_good, live->n_proxies, text).p,
-		   lines.p, "kvmeshctl proxy-status -o wide");
+	health_add(l, result,
+		   arena_printf(a, "%zu/%zu proxies %s", n_good, live->n_proxies, text).p, lines.p,
+		   "kvmeshctl proxy-status -o wide");
 }
 
 static struct str why_not_ready(struct arena *a, const struct live *live,
