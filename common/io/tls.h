@@ -161,4 +161,9 @@ struct tls_hello {
 	struct str alpn_list;
 };
 int tls_sniff_hello(struct str in, struct tls_hello *ret);
+/*
+ * The host name in the content of a server_name extension (RFC 6066); empty when there is none, or
+ * when it holds what no host name holds.
+ */
+struct str tls_sni_of(struct str ext);
 bool tls_alpn_has(struct str alpn_list, struct str proto);

@@ -127,20 +127,14 @@ int tls_on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_n, const
 	return SSL_TLSEXT_ERR_OK;
 }
 
-/* The host_name of a server_name extension: list length, type 0, name length, name. */
 static struct str hello_sni(SSL *ssl)
 {
 	const unsigned char *p;
 	size_t n;
 
-	if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &p, &n) != 1 || n < 5 ||
-	    p[2] != 0)
+	if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &p, &n) != 1)
 		return STR_NULL;
-	size_t list = (size_t)p[0] << 8 | p[1], name = (size_t)p[3] << 8 | p[4];
-
-	if (list + 2 != n || name + 5 != n || memchr(p + 5, '\0', name))
-		return STR_NULL;
-	return str_from((const char *)p + 5, name);
+	return tls_sni_of(str_from((const char *)p, n));
 }
 
 static void become(struct tls_session *s, struct tls_identity *id)

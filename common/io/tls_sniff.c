@@ -46,15 +46,14 @@ static struct str get_vector(struct reader *r, size_t length_bytes)
 	return get(r, n);
 }
 
-/* The host_name entry (RFC 6066), refused when it holds what no host name holds. */
-static struct str read_sni(struct str ext)
+struct str tls_sni_of(struct str ext)
 {
 	struct reader list = { .s = ext };
 	struct reader r = { .s = get_vector(&list, 2) };
 	size_t type = get_number(&r, 1);
 	struct str name = get_vector(&r, 2);
 
-	if (list.bad || r.bad || type != 0 || name.n > NAME_MAX_BYTES)
+	if (list.bad || list.s.n > 0 || r.bad || type != 0 || name.n > NAME_MAX_BYTES)
 		return STR_NULL;
 	for (size_t i = 0; i < name.n; i++)
 		if ((uint8_t)name.p[i] <= ' ' || (uint8_t)name.p[i] >= 0x7f)
@@ -85,7 +84,7 @@ static void read_extensions(struct reader *hello, struct tls_hello *ret)
 		if (r.bad)
 			break;
 		if (type == EXT_SERVER_NAME)
-			ret->sni = read_sni(ext);
+			ret->sni = tls_sni_of(ext);
 		else if (type == EXT_ALPN)
 			ret->alpn_list = read_alpn(ext);
 	}
