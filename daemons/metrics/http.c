@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * http: evhttp for the exposition, see http.h. Layer metrics; owns the listening socket and the requests under
- * way. A request waits for its scrape; the text then leaves piece by piece as the reader takes it.
+ * http: evhttp for the exposition, see http.h. Layer metrics; owns the listening socket and the
+ * requests under way. A request waits for its scrape; the text then leaves piece by piece as the
+ * reader takes it.
  */
 #include "config.h"
 
@@ -48,7 +49,7 @@ struct request {
 	struct prom_cursor at;
 };
 
-/* ---- whom we answer ----------------------------------------------------------------------------------- */
+/* ---- whom we answer ------------------------------------------------------------------------ */
 
 static bool is_address(struct str s)
 {
@@ -76,7 +77,8 @@ bool http_is_own_host(struct str host, struct str own_name)
 		host = str_take(host, (size_t)colon);
 	}
 	/* An address cannot be rebound; of names only those that no stranger's DNS decides. */
-	return str_ieq(host, STR("localhost")) || is_address(host) || (own_name.n > 0 && str_ieq(host, own_name));
+	return str_ieq(host, STR("localhost")) || is_address(host) ||
+	       (own_name.n > 0 && str_ieq(host, own_name));
 }
 
 /* Exactly one Host (none only in HTTP/1.0), and it is ours; so is the target's, when it has one. */
@@ -100,7 +102,7 @@ static bool is_for_us(const struct http *h, struct evhttp_request *req)
 	return n == 1 || (n == 0 && req->major == 1 && req->minor == 0);
 }
 
-/* ---- short answers --------------------------------------------------------------------------------------- */
+/* ---- short answers ------------------------------------------------------------------------- */
 
 static void header(struct evhttp_request *req, const char *name, const char *value)
 {
@@ -120,7 +122,7 @@ static void answer(struct evhttp_request *req, int status, const char *reason, c
 	evbuffer_free(b);
 }
 
-/* ---- the exposition --------------------------------------------------------------------------------------- */
+/* ---- the exposition ------------------------------------------------------------------------ */
 
 static void request_free(struct request *r)
 {
@@ -236,7 +238,7 @@ static void on_request(struct evhttp_request *req, void *arg)
 	}
 }
 
-/* ---- listening ---------------------------------------------------------------------------------------------- */
+/* ---- listening ----------------------------------------------------------------------------- */
 
 static void on_resume(void *arg)
 {
@@ -274,7 +276,8 @@ int http_listen(struct http *h, const struct sock_addr *a, struct err *err)
 			close(fd);
 			return err_set(err, -ENOMEM, "cannot serve HTTP on that address");
 		}
-		evconnlistener_set_error_cb(evhttp_bound_socket_get_listener(bound), on_accept_error);
+		evconnlistener_set_error_cb(evhttp_bound_socket_get_listener(bound),
+					    on_accept_error);
 	}
 	if (h->bound)
 		evhttp_del_accept_socket(h->ev, h->bound);
@@ -288,7 +291,7 @@ const struct sock_addr *http_address(const struct http *h)
 	return h->bound ? &h->address : NULL;
 }
 
-/* ---- life ------------------------------------------------------------------------------------------------------ */
+/* ---- life ---------------------------------------------------------------------------------- */
 
 struct http *http_new(struct loop *l, struct scrape *s)
 {
@@ -307,9 +310,10 @@ struct http *http_new(struct loop *l, struct scrape *s)
 	evhttp_set_timeout(h->ev, TIMEOUT_S);
 	evhttp_set_max_headers_size(h->ev, HEADERS_BYTES_MAX);
 	evhttp_set_max_body_size(h->ev, BODY_BYTES_MAX);
-	evhttp_set_allowed_methods(h->ev, EVHTTP_REQ_GET | EVHTTP_REQ_POST | EVHTTP_REQ_HEAD | EVHTTP_REQ_PUT |
-				   EVHTTP_REQ_DELETE | EVHTTP_REQ_OPTIONS | EVHTTP_REQ_TRACE | EVHTTP_REQ_CONNECT |
-				   EVHTTP_REQ_PATCH);
+	evhttp_set_allowed_methods(h->ev, EVHTTP_REQ_GET | EVHTTP_REQ_POST | EVHTTP_REQ_HEAD |
+						  EVHTTP_REQ_PUT | EVHTTP_REQ_DELETE |
+						  EVHTTP_REQ_OPTIONS | EVHTTP_REQ_TRACE |
+						  EVHTTP_REQ_CONNECT | EVHTTP_REQ_PATCH);
 	evhttp_set_gencb(h->ev, on_request, h);
 	return h;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * http: GET /metrics, /stats/prometheus and /healthz on one address, for local readers. Layer metrics. The only
- * file here that knows evhttp. Names other than this machine's are refused, so that no web page reaches it through
- * a rebound name (security-model 5.7, B10); nothing is accepted but reads.
+ * http: GET /metrics, /stats/prometheus and /healthz on one address, for local readers. Layer
+ * metrics. The only file here that knows evhttp. Names other than this machine's are refused, so
+ * that no web page reaches it through a rebound name (security-model 5.7, B10); nothing is accepted
+ * but reads.
  */
 #pragma once
 

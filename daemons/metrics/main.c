@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * kvmesh-metrics: collects what the proxies count and serves it to Prometheus. Layer daemons/metrics. One
- * thread; it changes nothing, and nothing waits for it.
+ * kvmesh-metrics: collects what the proxies count and serves it to Prometheus. Layer
+ * daemons/metrics. One thread; it changes nothing, and nothing waits for it.
  */
 #include "config.h"
 
@@ -37,7 +37,7 @@ struct metrics {
 	int exit_code;
 };
 
-/* ---- metrics.sock ---------------------------------------------------------------------------------------- */
+/* ---- metrics.sock -------------------------------------------------------------------------- */
 
 static void on_status(void *arg, struct ipc_call *call, const struct doc *parameters)
 {
@@ -58,7 +58,7 @@ static const struct ipc_method methods[] = {
 	{ 0 },
 };
 
-/* ---- the address ------------------------------------------------------------------------------------------- */
+/* ---- the address --------------------------------------------------------------------------- */
 
 static void become_ready(struct metrics *m)
 {
@@ -90,7 +90,8 @@ static int bind_now(struct metrics *m, struct err *err)
 	return r;
 }
 
-/* A port that another program holds is no reason to end: collecting goes on, and the port may become free. */
+/* A port that another program holds is no reason to end: collecting goes on, and the port may
+ * become free. */
 static void bind_again(void *arg)
 {
 	struct metrics *m = arg;
@@ -127,14 +128,15 @@ static void on_reload(void *arg)
 	on_generation(arg, 0);
 }
 
-/* ---- life ----------------------------------------------------------------------------------------------------- */
+/* ---- life ---------------------------------------------------------------------------------- */
 
 /* An address given by hand is served or we end. Port 0: the kernel's choice, told by Status. */
 static int listen_by_hand(struct metrics *m, const char *text, struct err *err)
 {
 	struct str s = str_c(text);
 	bool any = str_has_suffix(s, STR(":0"));
-	_cleanup_free_ char *with_port = any ? kv_asprintf("%.*s:1", (int)(s.n - 2), s.p) : kv_strdup(text);
+	_cleanup_free_ char *with_port =
+		any ? kv_asprintf("%.*s:1", (int)(s.n - 2), s.p) : kv_strdup(text);
 	int r = settings_parse_listen(str_c(with_port), &m->settings.listen, err);
 
 	if (r < 0)

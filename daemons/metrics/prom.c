@@ -36,7 +36,7 @@ struct prom {
 	bool sealed;
 };
 
-/* ---- life ---------------------------------------------------------------------------------------- */
+/* ---- life ---------------------------------------------------------------------------------- */
 
 struct prom *prom_new(void)
 {
@@ -65,7 +65,7 @@ void prom_unref(struct prom *p)
 	free(p);
 }
 
-/* ---- text ----------------------------------------------------------------------------------------- */
+/* ---- text ---------------------------------------------------------------------------------- */
 
 struct out {
 	char *p;
@@ -127,7 +127,7 @@ static void put_label(struct out *o, struct str name, struct str value)
 	put(o, "\"", 1);
 }
 
-/* ---- checking what arrives -------------------------------------------------------------------------- */
+/* ---- checking what arrives ----------------------------------------------------------------- */
 
 static bool is_name(struct str s, bool colon)
 {
@@ -135,7 +135,8 @@ static bool is_name(struct str s, bool colon)
 		return false;
 	for (size_t i = 0; i < s.n; i++) {
 		char c = s.p[i];
-		bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || (colon && c == ':');
+		bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
+			      (colon && c == ':');
 
 		if (!letter && (i == 0 || c < '0' || c > '9'))
 			return false;
@@ -173,8 +174,8 @@ static bool are_labels(const struct doc *d)
 	if (!is_list(d) || d->n > LABELS_MAX)
 		return false;
 	for (size_t i = 0; i < d->n; i++)
-		if (d->v[i]->kind != DOC_STR || !is_name(d->v[i]->s, false) || str_eq(d->v[i]->s, STR("le")) ||
-		    str_has_prefix(d->v[i]->s, STR("__")))
+		if (d->v[i]->kind != DOC_STR || !is_name(d->v[i]->s, false) ||
+		    str_eq(d->v[i]->s, STR("le")) || str_has_prefix(d->v[i]->s, STR("__")))
 			return false;
 	return true;
 }
@@ -189,9 +190,10 @@ static bool are_bounds(const struct doc *d, double v[BOUNDS_MAX])
 	return true;
 }
 
-/* ---- merging ------------------------------------------------------------------------------------------ */
+/* ---- merging ------------------------------------------------------------------------------- */
 
-static struct family *family_new(struct prom *p, struct str name, enum prom_kind kind, struct str help)
+static struct family *family_new(struct prom *p, struct str name, enum prom_kind kind,
+				 struct str help)
 {
 	struct family *f = arena_new(&p->arena, struct family);
 
@@ -204,14 +206,17 @@ static struct family *family_new(struct prom *p, struct str name, enum prom_kind
 }
 
 /* The family of that name and shape, made when it is new; NULL: it exists in another shape. */
-static struct family *family_get(struct prom *p, struct str name, enum prom_kind kind, struct str help,
-				 const double *bounds, size_t n_bounds)
+static struct family *family_get(struct prom *p, struct str name, enum prom_kind kind,
+				 struct str help, const double *bounds, size_t n_bounds)
 {
 	struct family *f = map_get(&p->families, name);
 
 	if (f)
 		return f->kind == kind && f->n_bounds == n_bounds &&
-			(n_bounds == 0 || memcmp(f->bounds, bounds, n_bounds * sizeof(double)) == 0) ? f : NULL;
+				       (n_bounds == 0 ||
+					memcmp(f->bounds, bounds, n_bounds * sizeof(double)) == 0)
+			       ? f
+			       : NULL;
 	if (p->families.n >= PROM_FAMILIES_MAX)
 		return NULL;
 	f = family_new(p, name, kind, help);
@@ -242,11 +247,13 @@ static struct series *series_get(struct prom *p, struct family *f, struct str la
 	return s;
 }
 
-/* What is still told about series that have no room: whose they are and whether they were encrypted. */
+/* What is still told about series that have no room: whose they are and whether they were
+ * encrypted. */
 static bool is_kept(struct str label)
 {
-	return str_eq(label, STR("proxy")) || str_eq(label, STR("reporter")) || str_eq(label, STR("app")) ||
-	       str_eq(label, STR("request_protocol")) || str_eq(label, STR("connection_security_policy"));
+	return str_eq(label, STR("proxy")) || str_eq(label, STR("reporter")) ||
+	       str_eq(label, STR("app")) || str_eq(label, STR("request_protocol")) ||
+	       str_eq(label, STR("connection_security_policy"));
 }
 
 static void render(struct out *o, const struct doc *labels, const struct doc *row, bool folded)
@@ -270,7 +277,8 @@ static bool is_row(const struct doc *row, size_t n_labels)
 }
 
 /* Cumulative counts, one more than bounds; false: not a histogram of this shape. */
-static bool read_histogram(const struct doc *d, size_t n_bounds, double counts[BOUNDS_MAX + 1], double *ret_sum)
+static bool read_histogram(const struct doc *d, size_t n_bounds, double counts[BOUNDS_MAX + 1],
+			   double *ret_sum)
 {
 	const struct doc *buckets = doc_get(d, STR("buckets"));
 
@@ -278,13 +286,14 @@ static bool read_histogram(const struct doc *d, size_t n_bounds, double counts[B
 	    !is_number(doc_get(d, STR("sum")), ret_sum))
 		return false;
 	for (size_t i = 0; i < buckets->n; i++)
-		if (!is_number(buckets->v[i], &counts[i]) || counts[i] < (i > 0 ? counts[i - 1] : 0))
+		if (!is_number(buckets->v[i], &counts[i]) ||
+		    counts[i] < (i > 0 ? counts[i - 1] : 0))
 			return false;
 	return true;
 }
 
-static bool add_row(struct prom *p, struct family *f, const struct doc *labels, const struct doc *row,
-		    struct out *scratch)
+static bool add_row(struct prom *p, struct family *f, const struct doc *labels,
+		    const struct doc *row, struct out *scratch)
 {
 	double counts[BOUNDS_MAX + 1], value;
 
@@ -292,7 +301,8 @@ static bool add_row(struct prom *p, struct family *f, const struct doc *labels, 
 		return false;
 	const struct doc *last = row->v[labels->n];
 
-	if (f->kind == PROM_HISTOGRAM ? !read_histogram(last, f->n_bounds, counts, &value) : !is_number(last, &value))
+	if (f->kind == PROM_HISTOGRAM ? !read_histogram(last, f->n_bounds, counts, &value)
+				      : !is_number(last, &value))
 		return false;
 	render(scratch, labels, row, false);
 	if (!map_has(&f->series, str_from(scratch->p, scratch->n)) && !has_room(f))
@@ -315,20 +325,23 @@ static int add_family(struct prom *p, const struct doc *d, struct out *scratch, 
 
 	if (!is_name(name, true))
 		return err_set(err, KV_ERR_PROTOCOL, "a family has no valid name");
-	if (!is_kind(doc_get_str(d, "type", STR("")), &kind) || !are_labels(labels) || !is_list(rows) ||
-	    (kind == PROM_HISTOGRAM && !are_bounds(bounds, v)))
-		return err_set(err, KV_ERR_PROTOCOL, "family %.*s is not described as one", STR_ARG(name));
+	if (!is_kind(doc_get_str(d, "type", STR("")), &kind) || !are_labels(labels) ||
+	    !is_list(rows) || (kind == PROM_HISTOGRAM && !are_bounds(bounds, v)))
+		return err_set(err, KV_ERR_PROTOCOL, "family %.*s is not described as one",
+			       STR_ARG(name));
 	struct family *f = family_get(p, name, kind, doc_get_str(d, "help", STR("")), v,
 				      kind == PROM_HISTOGRAM ? bounds->n : 0);
 
 	if (!f)
-		return err_set(err, KV_ERR_PROTOCOL, "family %.*s has another shape elsewhere", STR_ARG(name));
+		return err_set(err, KV_ERR_PROTOCOL, "family %.*s has another shape elsewhere",
+			       STR_ARG(name));
 	int r = 0;
 
 	for (size_t i = 0; i < rows->n; i++)
 		if (!add_row(p, f, labels, rows->v[i], scratch) && r == 0)
-			r = err_set(err, KV_ERR_PROTOCOL, "family %.*s: row %zu does not fit its labels",
-				    STR_ARG(name), i);
+			r = err_set(err, KV_ERR_PROTOCOL,
+				    "family %.*s: row %zu does not fit its labels", STR_ARG(name),
+				    i);
 	return r;
 }
 
@@ -364,7 +377,7 @@ void prom_set(struct prom *p, const char *name, enum prom_kind kind, const char 
 	free(o.p);
 }
 
-/* ---- writing ------------------------------------------------------------------------------------------- */
+/* ---- writing ------------------------------------------------------------------------------- */
 
 static int by_key(const void *a, const void *b)
 {
@@ -409,8 +422,8 @@ static void write_head(struct out *o, const struct family *f)
 }
 
 /* NAME SUFFIX {labels,le="…"} value */
-static void write_line(struct out *o, const struct family *f, const char *suffix, struct str labels, const char *le,
-		       double value)
+static void write_line(struct out *o, const struct family *f, const char *suffix, struct str labels,
+		       const char *le, double value)
 {
 	put_str(o, f->name);
 	put_c(o, suffix);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * prom: families of several sources merged into one exposition in Prometheus' text format 0.0.4. Layer metrics.
- * Equal label sets add up: two proxies that saw the same exchange side report one series. What arrives is
- * checked: a family that breaks its own description is left out, the number of series is capped.
+ * prom: families of several sources merged into one exposition in Prometheus' text format 0.0.4.
+ * Layer metrics. Equal label sets add up: two proxies that saw the same exchange side report one
+ * series. What arrives is checked: a family that breaks its own description is left out, the number
+ * of series is capped.
  */
 #pragma once
 
@@ -27,8 +28,8 @@ struct prom *prom_ref(struct prom *p);
 void prom_unref(struct prom *p);
 
 /*
- * Merge the "families" of a Stats reply (docs/IPC.md). Returns how many were left out; the first reason is in
- * err.
+ * Merge the "families" of a Stats reply (docs/IPC.md). Returns how many were left out; the first
+ * reason is in err.
  */
 size_t prom_add(struct prom *p, const struct doc *families, struct err *err);
 

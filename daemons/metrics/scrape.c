@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * scrape: one cycle at a time, see scrape.h. Layer metrics.
- * A cycle asks every target that is connected; one whose connection is just being made has a moment to come. It
- * ends when all have answered or at the deadline. A late answer is dropped; a target that does not
- * answer at all is dialled anew.
+ * A cycle asks every target that is connected; one whose connection is just being made has a moment
+ * to come. It ends when all have answered or at the deadline. A late answer is dropped; a target
+ * that does not answer at all is dialled anew.
  */
 #include "config.h"
 
@@ -16,12 +16,12 @@
 
 #define FRESH_US (1u * 1000 * 1000)             /* an answer that is given again */
 #define SETTLE_US (200u * 1000)                 /* for a connection to be made */
-#define REDIAL_US (2u * 1000 * 1000)            /* sooner than the connection's own back-off: a restarted proxy */
+#define REDIAL_US (2u * 1000 * 1000)            /* sooner than the connection itself would */
 #define DEADLINE_US (1u * 1000 * 1000)
 #define HUNG_US (5u * 1000 * 1000)              /* an open call: another connection */
 #define TARGETS_MAX 64
 
-/* ---- targets -------------------------------------------------------------------------------------- */
+/* ---- targets ------------------------------------------------------------------------------- */
 
 static void on_reply(void *arg, const char *error_name, const struct doc *p, bool continues);
 static void finish(struct scrape *s);
@@ -37,7 +37,8 @@ static void leave_cycle(struct target *t)
 static void ask(struct target *t)
 {
 	t->asked_us = clock_mono_us();
-	ipc_client_call(t->client, t->kind == TARGET_PROXY ? "Stats" : "Status", NULL, false, on_reply, t);
+	ipc_client_call(t->client, t->kind == TARGET_PROXY ? "Stats" : "Status", NULL, false,
+			on_reply, t);
 }
 
 static void on_connect(void *arg, bool connected)
@@ -63,7 +64,8 @@ static void failed(struct target *t)
 	leave_cycle(t);
 }
 
-static struct target *target_new(struct scrape *s, enum target_kind kind, struct str name, const char *dir)
+static struct target *target_new(struct scrape *s, enum target_kind kind, struct str name,
+				 const char *dir)
 {
 	struct target *t = kv_zalloc(sizeof(*t));
 
@@ -109,7 +111,8 @@ static void look_around(struct scrape *s)
 		struct str name = str_c(e->d_name);
 		struct target *t;
 
-		if (!str_has_suffix(name, STR(".sock")) || name.n == strlen(".sock") || name.p[0] == '.')
+		if (!str_has_suffix(name, STR(".sock")) || name.n == strlen(".sock") ||
+		    name.p[0] == '.')
 			continue;
 		name = str_take(name, name.n - strlen(".sock"));
 		t = find_proxy(s, name);
@@ -130,7 +133,7 @@ static void look_around(struct scrape *s)
 	}
 }
 
-/* ---- answers ---------------------------------------------------------------------------------------- */
+/* ---- answers ------------------------------------------------------------------------------- */
 
 static void note_generation(struct scrape *s, const struct doc *status)
 {
@@ -181,7 +184,7 @@ static void on_reply(void *arg, const char *error_name, const struct doc *p, boo
 		finish(s);
 }
 
-/* ---- a cycle ------------------------------------------------------------------------------------------ */
+/* ---- a cycle ------------------------------------------------------------------------------- */
 
 static void finish(struct scrape *s)
 {
@@ -321,7 +324,7 @@ void scrape_set_interval(struct scrape *s, uint64_t us)
 		loop_timer_stop(&s->background);
 }
 
-/* ---- status, life -------------------------------------------------------------------------------------- */
+/* ---- status, life -------------------------------------------------------------------------- */
 
 void scrape_status(const struct scrape *s, struct arena *a, struct doc *to)
 {
@@ -341,12 +344,14 @@ void scrape_status(const struct scrape *s, struct arena *a, struct doc *to)
 		doc_set_str(a, d, "name", str_c(t->name));
 		doc_set_bool(a, d, "ok", t->ok);
 		if (t->last_real_us > 0)
-			doc_set_str(a, d, "lastScrape", str_c(clock_rfc3339(t->last_real_us, when)));
+			doc_set_str(a, d, "lastScrape",
+				    str_c(clock_rfc3339(t->last_real_us, when)));
 	}
 	doc_set_int(a, to, "series", s->last ? (int64_t)prom_series(s->last) : 0);
 }
 
-struct scrape *scrape_new(struct loop *l, const char *run_dir, void (*generation)(void *arg, int64_t g), void *arg)
+struct scrape *scrape_new(struct loop *l, const char *run_dir,
+			  void (*generation)(void *arg, int64_t g), void *arg)
 {
 	struct scrape *s = kv_zalloc(sizeof(*s));
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * scrape: asks all proxies of this node for their families, and router and CA for their state, at the same
- * time and no longer than a second: who is dead or slow is missing from that answer and holds up nobody (F10).
- * Layer metrics; owns the connections. Answers younger than a second are given again.
+ * scrape: asks all proxies of this node for their families, and router and CA for their state, at
+ * the same time and no longer than a second: who is dead or slow is missing from that answer and
+ * holds up nobody (F10). Layer metrics; owns the connections. Answers younger than a second are
+ * given again.
  */
 #pragma once
 
@@ -13,7 +14,8 @@
 
 struct scrape;
 /* generation: the router's generation is another than before (also the first time). */
-struct scrape *scrape_new(struct loop *l, const char *run_dir, void (*generation)(void *arg, int64_t g), void *arg);
+struct scrape *scrape_new(struct loop *l, const char *run_dir,
+			  void (*generation)(void *arg, int64_t g), void *arg);
 void scrape_free(struct scrape *s);             /* waiters are forgotten */
 /* In the background, every so often; 0: only on demand. */
 void scrape_set_interval(struct scrape *s, uint64_t us);

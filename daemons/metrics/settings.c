@@ -48,7 +48,8 @@ int settings_parse_listen(struct str text, struct sock_addr *ret, struct err *er
 static void tell(struct settings_watch *w, const struct settings *s)
 {
 	loop_timer_stop(&w->silent);
-	if (w->told_once && sock_addr_eq(&w->last.listen, &s->listen) && w->last.interval_us == s->interval_us)
+	if (w->told_once && sock_addr_eq(&w->last.listen, &s->listen) &&
+	    w->last.interval_us == s->interval_us)
 		return;
 	w->told_once = true;
 	w->last = *s;
@@ -71,11 +72,13 @@ static void use_config(struct settings_watch *w, const struct doc *metrics)
 	struct err err;
 	int64_t us;
 
-	if (settings_parse_listen(doc_get_str(metrics, "listen", STR(SETTINGS_LISTEN)), &s.listen, &err) < 0) {
+	if (settings_parse_listen(doc_get_str(metrics, "listen", STR(SETTINGS_LISTEN)), &s.listen,
+				  &err) < 0) {
 		log_err("metrics.listen: %s", err.text);
 		return;
 	}
-	if (str_to_duration_us(doc_get_str(metrics, "scrapeInterval", STR("")), &us) && us >= 1000 * 1000)
+	if (str_to_duration_us(doc_get_str(metrics, "scrapeInterval", STR("")), &us) &&
+	    us >= 1000 * 1000)
 		s.interval_us = (uint64_t)us;
 	tell(w, &s);
 }
@@ -89,7 +92,8 @@ static void on_config(void *arg, const char *error_name, const struct doc *p, bo
 	if (error_name && strcmp(error_name, IPC_E_DISCONNECTED) == 0)
 		return;                 /* asked again with the next connection */
 	if (error_name) {
-		loop_timer_set(&w->retry, w->answered || !w->silent.armed ? RETRY_LATER_US : RETRY_US);
+		loop_timer_set(&w->retry,
+			       w->answered || !w->silent.armed ? RETRY_LATER_US : RETRY_US);
 		return;
 	}
 	w->answered = true;
@@ -116,7 +120,8 @@ static void on_connect(void *arg, bool connected)
 }
 
 struct settings_watch *settings_watch_new(struct loop *l, const char *run_dir,
-					  void (*told)(void *arg, const struct settings *s), void *arg)
+					  void (*told)(void *arg, const struct settings *s),
+					  void *arg)
 {
 	struct settings_watch *w = kv_zalloc(sizeof(*w));
 	_cleanup_free_ char *path = kv_asprintf("%s/router/router.sock", run_dir);

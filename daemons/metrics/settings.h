@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * settings: what kvmesh.conf says to this daemon, told by the router: it never reads /etc itself. Layer metrics.
+ * settings: what kvmesh.conf says to this daemon, told by the router: it never reads /etc itself.
+ * Layer metrics.
  */
 #pragma once
 
@@ -24,10 +25,11 @@ int settings_parse_listen(struct str text, struct sock_addr *ret, struct err *er
 
 struct settings_watch;
 /*
- * told: once soon, with the router's word or, when it is silent for a while, the defaults; then whenever it is
- * another.
+ * told: once soon, with the router's word or, when it is silent for a while, the defaults; then
+ * whenever it is another.
  */
 struct settings_watch *settings_watch_new(struct loop *l, const char *run_dir,
-					  void (*told)(void *arg, const struct settings *s), void *arg);
+					  void (*told)(void *arg, const struct settings *s),
+					  void *arg);
 void settings_watch_free(struct settings_watch *w);
 void settings_watch_ask(struct settings_watch *w);      /* the router has another generation */

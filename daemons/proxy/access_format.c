@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * access_format: compiling and writing log lines, see access_format.h. Layer proxy.
- * The operators are those of Istio's default format and a few that name the peer; istio-semantics 4.4.
+ * The operators are those of Istio's default format and a few that name the peer;
+ * istio-semantics 4.4.
  */
 #include "config.h"
 
@@ -46,7 +47,8 @@ struct access_format {
 };
 
 static const char default_text[] =
-	"[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" %RESPONSE_CODE% "
+	"[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" "
+	"%RESPONSE_CODE% "
 	"%RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% "
 	"\"%UPSTREAM_TRANSPORT_FAILURE_REASON%\" %BYTES_RECEIVED% %BYTES_SENT% %DURATION% "
 	"%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% \"%REQ(X-FORWARDED-FOR)%\" \"%REQ(USER-AGENT)%\" "
@@ -128,7 +130,7 @@ static const struct {
 	{ "X-REQUEST-ID", ACCESS_REQUEST_ID },
 };
 
-/* ---- compiling --------------------------------------------------------------------------------- */
+/* ---- compiling ----------------------------------------------------------------------------- */
 
 static bool request_field(struct str name, enum access_value *ret)
 {
@@ -181,13 +183,16 @@ static int parse_operator(struct str s, struct op *op, struct err *err)
 	if (colon > close && close >= 0) {
 		name = str_take(s, (size_t)colon);
 		if (!str_to_u64(str_skip(s, (size_t)colon + 1), &n) || n == 0 || n > TRUNCATE_MAX)
-			return err_set(err, KV_ERR_SYNTAX, "access log format: %%%.*s%% has no length behind the colon",
+			return err_set(err, KV_ERR_SYNTAX,
+				       "access log format: %%%.*s%% has no length behind the colon",
 				       STR_ARG(s));
 	}
 	*op = (struct op){ .truncate = (size_t)n };
 	if (!parse_named(name, op) && !parse_request(name, op))
-		return err_set(err, KV_ERR_SCHEMA,
-			       "access log format: %%%.*s%% is not an operator that kvmesh's log knows", STR_ARG(s));
+		return err_set(
+			err, KV_ERR_SCHEMA,
+			"access log format: %%%.*s%% is not an operator that kvmesh's log knows",
+			STR_ARG(s));
 	return 0;
 }
 
@@ -223,7 +228,9 @@ static int compile(struct program *p, struct str s, struct err *err)
 		ptrdiff_t end = str_find(str_skip(s, 1), '%');
 
 		if (end < 0)
-			return err_set(err, KV_ERR_SYNTAX, "access log format: a %% has no second one; write %%%% for the sign itself");
+			return err_set(err, KV_ERR_SYNTAX,
+				       "access log format: a %% has no second one; write %%%% for "
+				       "the sign itself");
 		if (end == 0) {
 			add_literal(p, STR("%"));
 		} else {
@@ -267,10 +274,12 @@ static int compile_json(struct access_format *f, struct str format, struct err *
 	int r = doc_read_json(format, &a, &d, err);
 
 	if (r == 0 && d->kind != DOC_MAP)
-		r = err_set(err, KV_ERR_SCHEMA, "access log format: for JSON it is an object of names and formats");
+		r = err_set(err, KV_ERR_SCHEMA,
+			    "access log format: for JSON it is an object of names and formats");
 	for (size_t i = 0; r == 0 && i < d->n; i++) {
 		if (d->v[i]->kind != DOC_STR)
-			r = err_set(err, KV_ERR_SCHEMA, "access log format: \"%.*s\" is not a string",
+			r = err_set(err, KV_ERR_SCHEMA,
+				    "access log format: \"%.*s\" is not a string",
 				    STR_ARG(d->v[i]->key));
 		else
 			r = compile(add_program(f, arena_str(&a, d->v[i]->key).p), d->v[i]->s, err);
@@ -282,7 +291,8 @@ static int compile_json(struct access_format *f, struct str format, struct err *
 static void compile_default_json(struct access_format *f)
 {
 	for (size_t i = 0; i < sizeof(default_json) / sizeof(default_json[0]); i++) {
-		int r = compile(add_program(f, default_json[i].key), str_c(default_json[i].format), NULL);
+		int r = compile(add_program(f, default_json[i].key), str_c(default_json[i].format),
+				NULL);
 
 		kv_assert(r == 0);
 	}
@@ -294,7 +304,8 @@ int access_format_new(bool json, struct str format, struct access_format **ret, 
 	int r = 0;
 
 	if (format.n > FORMAT_BYTES_MAX)
-		return err_set(err, KV_ERR_SCHEMA, "access log format: longer than %d bytes", FORMAT_BYTES_MAX);
+		return err_set(err, KV_ERR_SCHEMA, "access log format: longer than %d bytes",
+			       FORMAT_BYTES_MAX);
 	f = kv_zalloc(sizeof(*f));
 	f->json = json;
 	if (!json)
@@ -325,7 +336,7 @@ void access_format_free(struct access_format *f)
 	free(f);
 }
 
-/* ---- writing ----------------------------------------------------------------------------------- */
+/* ---- writing ------------------------------------------------------------------------------- */
 
 static const char *const versions[] = {
 	[HEAD_VERSION_10] = "HTTP/1.0",
@@ -380,7 +391,11 @@ static struct str string_of(const struct op *op, const struct access_line *l, st
 		return tcp ? STR_NULL : details(l);
 	case OP_TERMINATION:
 		return tcp ? details(l) : STR_NULL;
-	case OP_LITERAL: case OP_STATUS: case OP_BYTES_RECEIVED: case OP_BYTES_SENT: case OP_DURATION:
+	case OP_LITERAL:
+	case OP_STATUS:
+	case OP_BYTES_RECEIVED:
+	case OP_BYTES_SENT:
+	case OP_DURATION:
 	case OP_SERVICE_TIME: case OP_GRPC_STATUS:
 		break;
 	}
@@ -403,7 +418,12 @@ static int64_t number_of(const struct op *op, const struct access_line *l)
 		return l->service_time_us < 0 ? -1 : l->service_time_us / 1000;
 	case OP_GRPC_STATUS:
 		return l->grpc_status;
-	case OP_LITERAL: case OP_VALUE: case OP_ADDRESS: case OP_START_TIME: case OP_PROTOCOL: case OP_FLAGS:
+	case OP_LITERAL:
+	case OP_VALUE:
+	case OP_ADDRESS:
+	case OP_START_TIME:
+	case OP_PROTOCOL:
+	case OP_FLAGS:
 	case OP_DETAILS: case OP_TERMINATION:
 		break;
 	}

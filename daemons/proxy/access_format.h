@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * access_format: a log line from facts, as a format says: Istio's default, a user's format string, or JSON.
- * Layer proxy. A format is compiled once; values come from peers and are escaped on their way out.
+ * access_format: a log line from facts, as a format says: Istio's default, a user's format string,
+ * or JSON. Layer proxy. A format is compiled once; values come from peers and are escaped on their
+ * way out.
  */
 #pragma once
 
@@ -14,11 +15,25 @@
 
 /* The values of a line, as they travel through the ring. */
 enum access_value {
-	ACCESS_METHOD, ACCESS_PATH, ACCESS_ORIGINAL_PATH, ACCESS_AUTHORITY, ACCESS_REQUEST_ID, ACCESS_USER_AGENT,
-	ACCESS_FORWARDED_FOR, ACCESS_SNI, ACCESS_ROUTE, ACCESS_CLUSTER, ACCESS_DETAILS, ACCESS_TRANSPORT_FAILURE,
-	ACCESS_PEER, ACCESS_TLS,
+	ACCESS_METHOD,
+	ACCESS_PATH,
+	ACCESS_ORIGINAL_PATH,
+	ACCESS_AUTHORITY,
+	ACCESS_REQUEST_ID,
+	ACCESS_USER_AGENT,
+	ACCESS_FORWARDED_FOR,
+	ACCESS_SNI,
+	ACCESS_ROUTE,
+	ACCESS_CLUSTER,
+	ACCESS_DETAILS,
+	ACCESS_TRANSPORT_FAILURE,
+	ACCESS_PEER,
+	ACCESS_TLS,
 	/* struct sock_addr up to its len */
-	ACCESS_UP_REMOTE, ACCESS_UP_LOCAL, ACCESS_DOWN_LOCAL, ACCESS_DOWN_REMOTE,
+	ACCESS_UP_REMOTE,
+	ACCESS_UP_LOCAL,
+	ACCESS_DOWN_LOCAL,
+	ACCESS_DOWN_REMOTE,
 	ACCESS__N
 };
 
@@ -39,4 +54,5 @@ struct access_format;
 int access_format_new(bool json, struct str format, struct access_format **ret, struct err *err);
 void access_format_free(struct access_format *f);
 /* One line with its newline. */
-void access_format_write(const struct access_format *f, const struct access_line *l, struct text *t);
+void access_format_write(const struct access_format *f, const struct access_line *l,
+			 struct text *t);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * access_log: one ring of entries for each worker and the writer that empties them. Layer proxy.
- * A ring has one producer (its worker) and one consumer (the control thread). head and tail count bytes and
- * only grow; an entry never wraps: a skip mark fills the end. The writer is woken by one post per batch.
+ * A ring has one producer (its worker) and one consumer (the control thread). head and tail count
+ * bytes and only grow; an entry never wraps: a skip mark fills the end. The writer is woken by one
+ * post per batch.
  */
 #include "config.h"
 
@@ -25,7 +26,7 @@
 #define PENDING_BYTES_MAX (1u << 20)    /* formatted, not written yet */
 #define VALUE_BYTES_MAX 4096            /* of one value in an entry */
 
-/* ---- the ring ---------------------------------------------------------------------------------- */
+/* ---- the ring ------------------------------------------------------------------------------ */
 
 struct entry {
 	uint32_t size;                  /* with values and padding */
@@ -37,7 +38,7 @@ struct entry {
 
 struct access_log {
 	struct access_log_writer *writer;
-	char *buf;                      /* made when the log is first switched on, before on is set */
+	char *buf; /* made when the log is first switched on, before on is set */
 	_Atomic bool on;
 	_Alignas(64) _Atomic uint64_t head;     /* producer's */
 	_Alignas(64) _Atomic uint64_t tail;     /* consumer's */
@@ -64,7 +65,8 @@ struct access_log_writer {
 
 static void values_of(const struct record *r, struct str v[ACCESS__N])
 {
-	const struct sock_addr *a[] = { &r->up_remote, &r->up_local, &r->down_local, &r->down_remote };
+	const struct sock_addr *a[] = { &r->up_remote, &r->up_local, &r->down_local,
+					&r->down_remote };
 
 	v[ACCESS_METHOD] = r->method;
 	v[ACCESS_PATH] = r->path;
@@ -78,7 +80,8 @@ static void values_of(const struct record *r, struct str v[ACCESS__N])
 	v[ACCESS_CLUSTER] = r->cluster;
 	v[ACCESS_DETAILS] = str_c(r->details);
 	v[ACCESS_TRANSPORT_FAILURE] = r->transport_failure;
-	v[ACCESS_PEER] = r->reporter == RECORD_SOURCE ? r->destination_principal : r->source_principal;
+	v[ACCESS_PEER] =
+		r->reporter == RECORD_SOURCE ? r->destination_principal : r->source_principal;
 	v[ACCESS_TLS] = str_c(r->tls_version);
 	for (size_t i = 0; i < 4; i++)
 		v[ACCESS_UP_REMOTE + i] = str_from((const char *)&a[i]->ss, a[i]->len);
@@ -165,7 +168,7 @@ bool access_log_is_on(const struct access_log *g)
 	return atomic_load_explicit(&g->on, memory_order_acquire);
 }
 
-/* ---- writing ----------------------------------------------------------------------------------- */
+/* ---- writing ------------------------------------------------------------------------------- */
 
 static uint64_t count_lines(const struct text *t)
 {
@@ -187,7 +190,8 @@ static ssize_t sink_write(struct access_log_writer *w, size_t start)
 	if (w->sink == SINK_SOCKET) {
 		r = send(w->fd, from, n, MSG_DONTWAIT | MSG_NOSIGNAL);
 	} else {
-		/* A pipe that polls writable takes PIPE_BUF bytes at once, whoever else writes to it. */
+		/* A pipe that polls writable takes PIPE_BUF bytes at once, whoever else writes to
+		 * it. */
 		if (w->sink == SINK_STREAM && n > PIPE_BUF)
 			n = PIPE_BUF;
 		if (w->sink == SINK_STREAM && poll(&p, 1, 0) != 1)
@@ -290,7 +294,7 @@ static void on_timer(void *arg)
 		loop_timer_set(&w->timer, w->out.n > 0 ? RETRY_US : BATCH_US);
 }
 
-/* ---- settings ---------------------------------------------------------------------------------- */
+/* ---- settings ------------------------------------------------------------------------------ */
 
 static enum sink sink_of(int fd)
 {
@@ -306,11 +310,14 @@ static int open_sink(const char *path, int *ret, struct err *err)
 	int fd;
 
 	if (strcmp(path, "/dev/stdout") == 0 || strcmp(path, "/dev/stderr") == 0)
-		fd = fcntl(strcmp(path, "/dev/stdout") == 0 ? STDOUT_FILENO : STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+		fd = fcntl(strcmp(path, "/dev/stdout") == 0 ? STDOUT_FILENO : STDERR_FILENO,
+			   F_DUPFD_CLOEXEC, 3);
 	else
-		fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
+		fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
+			  0640);
 	if (fd < 0)
-		return err_set(err, -errno, "cannot open the access log %s: %s", path, strerror(errno));
+		return err_set(err, -errno, "cannot open the access log %s: %s", path,
+			       strerror(errno));
 	*ret = fd;
 	return 0;
 }
@@ -346,7 +353,8 @@ int access_log_check(bool json, struct str format, struct err *err)
 	return r;
 }
 
-int access_log_configure(struct access_log_writer *w, struct str path, bool json, struct str format, struct err *err)
+int access_log_configure(struct access_log_writer *w, struct str path, bool json, struct str format,
+			 struct err *err)
 {
 	_cleanup_free_ char *text = path.n > 0 ? kv_asprintf("%.*s", STR_ARG(path)) : NULL;
 	struct access_format *f = NULL;
@@ -403,7 +411,8 @@ struct access_log_writer *access_log_writer_new(struct loop *control, size_t n_w
 	struct access_log_writer *w = kv_zalloc(sizeof(*w));
 	void *rings = NULL;
 
-	if (posix_memalign(&rings, _Alignof(struct access_log), n_workers * sizeof(struct access_log)) != 0)
+	if (posix_memalign(&rings, _Alignof(struct access_log),
+			   n_workers * sizeof(struct access_log)) != 0)
 		abort();
 	memset(rings, 0, n_workers * sizeof(struct access_log));
 	w->rings = rings;

@@ -49,7 +49,7 @@ static void share_unref(struct attached_share *s)
 	free(s);
 }
 
-/* ---- what a snapshot names --------------------------------------------------------------------- */
+/* ---- what a snapshot names ----------------------------------------------------------------- */
 
 static void *index_value(size_t i)
 {
@@ -61,18 +61,19 @@ static struct str addr_key(struct attached *at, struct str address, int64_t port
 	return arena_printf(&at->arena, "%.*s:%lld", STR_ARG(address), (long long)port);
 }
 
-static void attach_endpoint(struct attach_state *st, struct attached *at, const struct snap_cluster *c, size_t i,
-			    struct attached_endpoint *to)
+static void attach_endpoint(struct attach_state *st, struct attached *at,
+			    const struct snap_cluster *c, size_t i, struct attached_endpoint *to)
 {
 	const struct snap_endpoint *e = &c->endpoints.v[i];
-	struct str key = arena_printf(&at->arena, "%.*s|%.*s:%lld", STR_ARG(c->name), STR_ARG(e->address),
-				      (long long)e->port);
+	struct str key = arena_printf(&at->arena, "%.*s|%.*s:%lld", STR_ARG(c->name),
+				      STR_ARG(e->address), (long long)e->port);
 
 	to->state = attach_state_endpoint(st, key);
 	/* A name stays unresolved here: len 0. */
 	if (!sock_addr_parse(e->address, (uint16_t)e->port, &to->plain))
 		to->plain.len = 0;
-	if (e->mesh_port <= 0 || !sock_addr_parse(e->mesh_address, (uint16_t)e->mesh_port, &to->mesh))
+	if (e->mesh_port <= 0 ||
+	    !sock_addr_parse(e->mesh_address, (uint16_t)e->mesh_port, &to->mesh))
 		to->mesh.len = 0;
 }
 
@@ -119,7 +120,8 @@ static void attach_peers(struct attached *at)
 	map_init(&shared);
 	for (size_t i = 0; i < s->peers.n; i++) {
 		struct snap_peer *p = &s->peers.v[i];
-		struct str name = arena_printf(&at->arena, "%.*s.%.*s", STR_ARG(p->name), STR_ARG(p->ns));
+		struct str name =
+			arena_printf(&at->arena, "%.*s.%.*s", STR_ARG(p->name), STR_ARG(p->ns));
 
 		if (!map_has(&at->peers_by_name, name))
 			map_put(&at->peers_by_name, name, p);
@@ -151,7 +153,7 @@ static void attach_names(struct attached *at)
 	}
 }
 
-/* ---- local callers -------------------------------------------------------------------------------- */
+/* ---- local callers ------------------------------------------------------------------------- */
 
 static uid_t resolve_user(struct arena *a, struct str user)
 {
@@ -167,7 +169,8 @@ static uid_t resolve_user(struct arena *a, struct str user)
 	int r = getpwnam_r(name, &pw, buf, sizeof(buf), &found);
 
 	if (!found)
-		log_warn("user %s of a workload: %s", name, r != 0 ? strerror(r) : "there is no such user");
+		log_warn("user %s of a workload: %s", name,
+			 r != 0 ? strerror(r) : "there is no such user");
 	return found ? found->pw_uid : (uid_t)-1;
 }
 
@@ -184,7 +187,8 @@ static void attach_workloads(struct attached *at)
 
 		at->uids[i] = resolve_user(&at->arena, w->user);
 		if (w->unit.n > 0)
-			atomic_init(&at->cgroups[i], cgroup_of_unit(root, arena_str(&at->arena, w->unit).p));
+			atomic_init(&at->cgroups[i],
+				    cgroup_of_unit(root, arena_str(&at->arena, w->unit).p));
 	}
 }
 
@@ -238,7 +242,8 @@ int64_t attach_caller(const struct attached *at, const struct sock_owner *owner)
 
 	if (found >= 0)
 		return found;
-	/* A workload that is a unit is never proved by its user alone while the kernel tells cgroups. */
+	/* A workload that is a unit is never proved by its user alone while the kernel tells
+	 * cgroups. */
 	for (size_t i = 0; owner && i < s->workloads.n; i++)
 		if (at->uids[i] != (uid_t)-1 && at->uids[i] == owner->uid &&
 		    (s->workloads.v[i].unit.n == 0 || !has_cgroup))
@@ -246,7 +251,7 @@ int64_t attach_caller(const struct attached *at, const struct sock_owner *owner)
 	return s->settings.refuse_unregistered ? -1 : 0;
 }
 
-/* ---- life ------------------------------------------------------------------------------------------ */
+/* ---- life ---------------------------------------------------------------------------------- */
 
 int attach_new(struct attach_state *st, struct snap *snap, const struct map *identities,
 	       struct attached *prev, struct attached **ret, struct err *err)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * attach: a snapshot made ready to serve: match tables, certificates, and pointers to the run-time state
- * that outlives snapshots (endpoint and cluster state, by stable name). Layer proxy; made by the control
- * thread, read by workers, never changed once published. A renewed certificate or changed trust bundle is
- * a new attachment over the same snap: there is one way to publish, worker_publish.
+ * attach: a snapshot made ready to serve: match tables, certificates, and pointers to the run-time
+ * state that outlives snapshots (endpoint and cluster state, by stable name). Layer proxy; made by
+ * the control thread, read by workers, never changed once published. A renewed certificate or
+ * changed trust bundle is a new attachment over the same snap: there is one way to publish,
+ * worker_publish.
  */
 #pragma once
 
@@ -16,7 +17,8 @@
 #include "io/tls.h"
 #include "snap/snap.h"
 
-/* Run-time state of one endpoint, shared by all workers: atomics only. Lives as long as somebody points at it. */
+/* Run-time state of one endpoint, shared by all workers: atomics only. Lives as long as somebody
+ * points at it. */
 struct endpoint_state {
 	atomic_uint refs;
 	char *key;                              /* "cluster|address:port" */
@@ -27,7 +29,9 @@ struct endpoint_state {
 	_Atomic uint64_t requests, errors;      /* totals */
 };
 
-/* Circuit-breaker accounting of one cluster across workers, and its TLS context outside the mesh. */
+/*
+ * Circuit-breaker accounting of one cluster across workers, and its TLS context outside the mesh.
+ */
 struct cluster_state {
 	atomic_uint refs;
 	char *key;                              /* cluster name */
@@ -35,7 +39,7 @@ struct cluster_state {
 	_Atomic uint64_t overflow;              /* refused by a breaker */
 	struct tls_ctx *tls;                    /* SIMPLE and MUTUAL, NULL else */
 	char *tls_error;                        /* why tls is NULL although it should not be */
-	char *tls_key;                          /* what tls was made from: other files, another state */
+	char *tls_key;                          /* what tls was made from; other files, other state */
 };
 
 struct attached_endpoint {
@@ -55,14 +59,15 @@ struct attached {
 	struct match *match;                    /* shared with other attachments of the same snap */
 	struct attached_share *share;           /* … which this counts */
 	struct attached_cluster *clusters;      /* parallel to snap.clusters */
-	struct tls_identity **identities;       /* parallel to snap.identities; NULL: no certificate yet */
-	struct map snis;                        /* lower-case SNI → index + 1 into snap.snis, as pointer value */
+	struct tls_identity **identities;       /* parallel to snap.identities; NULL: none yet */
+	struct map snis;                        /* lower-case SNI → index + 1, as pointer value */
 	struct map peers_by_name;               /* "name.ns" → struct snap_peer * */
-	struct map peers_by_principal;          /* principal → struct snap_peer *, only where it is one workload's */
-	uid_t *uids;                            /* parallel to snap.workloads: resolved user, (uid_t)-1 none */
+	struct map peers_by_principal;          /* by SPIFFE ID, if one workload's alone */
+	uid_t *uids;                            /* parallel to snap.workloads: (uid_t)-1 none */
 	/*
-	 * Parallel to snap.workloads: cgroup id of the unit, 0 none. A restarted unit has another one: this and
-	 * strangers are the only things that change after publishing, and only attach_caller touches them.
+	 * Parallel to snap.workloads: cgroup id of the unit, 0 none. A restarted unit has another
+	 * one: this and strangers are the only things that change after publishing, and only
+	 * attach_caller touches them.
 	 */
 	_Atomic uint64_t *cgroups;
 	struct attached_strangers *strangers;
@@ -76,15 +81,16 @@ struct attach_state *attach_state_new(void);
 void attach_state_free(struct attach_state *s);
 
 /*
- * Make an attachment (one reference). identities: current certificates by SPIFFE ID (struct tls_identity *,
- * borrowed). prev may be NULL; when it is of the same snap its match tables are shared.
+ * Make an attachment (one reference). identities: current certificates by SPIFFE ID (struct
+ * tls_identity *, borrowed). prev may be NULL; when it is of the same snap its match tables are
+ * shared.
  */
 int attach_new(struct attach_state *st, struct snap *snap, const struct map *identities,
 	       struct attached *prev, struct attached **ret, struct err *err);
 struct attached *attach_ref(struct attached *a);        /* any thread */
 void attach_unref(struct attached *a);                  /* any thread */
-/* Which local workload owns a local TCP caller: index into snap.workloads, 0 (the node) when unknown, or -1 when
- * unregistered callers are refused. */
+/* Which local workload owns a local TCP caller: index into snap.workloads, 0 (the node) when
+ * unknown, or -1 when unregistered callers are refused. */
 int64_t attach_caller(const struct attached *a, const struct sock_owner *owner);
 /* Forget state that nothing names any more; control thread, after each publish. */
 void attach_state_sweep(struct attach_state *s);

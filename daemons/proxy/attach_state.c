@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "proxy/attach_state.h"
 
-/* ---- references: any thread ------------------------------------------------------------------- */
+/* ---- references: any thread ---------------------------------------------------------------- */
 
 struct endpoint_state *endpoint_state_ref(struct endpoint_state *e)
 {
@@ -43,7 +43,7 @@ void cluster_state_unref(struct cluster_state *c)
 	free(c);
 }
 
-/* ---- the registries: control thread ------------------------------------------------------------ */
+/* ---- the registries: control thread -------------------------------------------------------- */
 
 struct attach_state *attach_state_new(void)
 {
@@ -92,9 +92,10 @@ static struct str describe_file(struct arena *a, struct str path)
 
 	if (path.n == 0 || stat(name.p, &st) != 0)
 		return name;
-	return arena_printf(a, "%s@%llu.%llu.%llu.%lld.%09ld", name.p, (unsigned long long)st.st_dev,
-			    (unsigned long long)st.st_ino, (unsigned long long)st.st_size,
-			    (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
+	return arena_printf(a, "%s@%llu.%llu.%llu.%lld.%09ld", name.p,
+			    (unsigned long long)st.st_dev, (unsigned long long)st.st_ino,
+			    (unsigned long long)st.st_size, (long long)st.st_mtim.tv_sec,
+			    st.st_mtim.tv_nsec);
 }
 
 /* Changes when another context would have to be made: other settings, or replaced files. */
@@ -109,8 +110,8 @@ static char *tls_key_of(const struct snap_cluster *c)
 	struct str cert = describe_file(&a, c->tls.cert), ca = describe_file(&a, c->tls.ca);
 	struct str priv = describe_file(&a, c->tls.key);
 
-	key = kv_asprintf("%d|%d|%.*s|%.*s|%.*s", c->tls.mode, c->tls.skip_verify, STR_ARG(cert), STR_ARG(priv),
-			  STR_ARG(ca));
+	key = kv_asprintf("%d|%d|%.*s|%.*s|%.*s", c->tls.mode, c->tls.skip_verify, STR_ARG(cert),
+			  STR_ARG(priv), STR_ARG(ca));
 	arena_done(&a);
 	return key;
 }
@@ -120,7 +121,8 @@ static const char *path_or_null(struct arena *a, struct str s)
 	return s.n > 0 ? arena_str(a, s).p : NULL;
 }
 
-/* A failure is no reason to refuse the snapshot: this one cluster refuses its requests, and says why. */
+/* A failure is no reason to refuse the snapshot: this one cluster refuses its requests, and says
+ * why. */
 static void make_tls(struct cluster_state *st, const struct snap_cluster *c)
 {
 	struct arena a;

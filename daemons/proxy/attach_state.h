@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * attach_state: run-time state by stable name, which outlives snapshots; private to attach.c and
- * attach_state.c. Layer proxy. The registry has one reference on each; only the control thread finds or makes
- * state, so a state with one reference has no other user and gets none behind the sweep's back.
+ * attach_state.c. Layer proxy. The registry has one reference on each; only the control thread
+ * finds or makes state, so a state with one reference has no other user and gets none behind the
+ * sweep's back.
  */
 #pragma once
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * cgroup: finding units below the slices, see cgroup.h. Layer proxy.
- * Only slices are descended into: those belong to the system's manager. A unit of the same name that some
- * user's own manager runs is below a service (user@UID.service) and is never found.
+ * Only slices are descended into: those belong to the system's manager. A unit of the same name
+ * that some user's own manager runs is below a service (user@UID.service) and is never found.
  */
 #include "config.h"
 
@@ -121,7 +121,8 @@ static bool is_below(int fd, uint64_t id, unsigned depth, unsigned *budget)
 	}
 	--*budget;
 	for (struct dirent *e; !found && (e = readdir(d)); ) {
-		int sub = e->d_type == DT_DIR && e->d_name[0] != '.' ? open_dir(dirfd(d), e->d_name) : -1;
+		int sub = e->d_type == DT_DIR && e->d_name[0] != '.' ? open_dir(dirfd(d), e->d_name)
+								     : -1;
 
 		if (sub >= 0)
 			found = is_below(sub, id, depth - 1, budget);

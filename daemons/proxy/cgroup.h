@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cgroup: from a systemd unit's name to the id that the kernel tells about a socket's owner: the inode of the
- * unit's directory in the unified hierarchy. Layer proxy.
+ * cgroup: from a systemd unit's name to the id that the kernel tells about a socket's owner: the
+ * inode of the unit's directory in the unified hierarchy. Layer proxy.
  */
 #pragma once
 

@@ -2,9 +2,9 @@
 /*
  * control: snapshots from the router (or from disk) to the workers, see control.h. Layer proxy.
  *
- * A snapshot is loaded, attached and published, or refused with a sentence and nothing changes (F5, F6). It is
- * acknowledged once its identities have live certificates. The last good one is on disk for a start without
- * the router (F3).
+ * A snapshot is loaded, attached and published, or refused with a sentence and nothing changes (F5,
+ * F6). It is acknowledged once its identities have live certificates. The last good one is on disk
+ * for a start without the router (F3).
  */
 #include "config.h"
 
@@ -19,16 +19,16 @@
 #include "ipc/kept.h"
 #include "proxy/control_int.h"
 
-#define SILENT_US (1u * 1000 * 1000)            /* the router says nothing at start: the last good snapshot */
+#define SILENT_US (1u * 1000 * 1000)    /* the router says nothing at start: the last good one */
 #define WATCH_RETRY_US (1u * 1000 * 1000)
 #define WATCH_RETRY_START_US (100u * 1000)
 #define ACK_RETRY_US (500u * 1000)
-#define REFUSED_RETRY_US (5u * 1000 * 1000)     /* nothing is served and what came was refused: look again */
-#define ACK_DEADLINE_US (5u * 1000 * 1000)      /* certificates that do not come hold an ack no longer */
-#define REPUBLISH_US (20u * 1000)               /* certificates that come together are one attachment */
+#define REFUSED_RETRY_US (5u * 1000 * 1000)     /* nothing is served, what came was refused */
+#define ACK_DEADLINE_US (5u * 1000 * 1000)      /* missing certificates hold an ack no longer */
+#define REPUBLISH_US (20u * 1000)       /* certificates that come together are one attachment */
 #define PROBE_US (1u * 1000 * 1000)
 
-/* ---- acknowledging ------------------------------------------------------------------------------ */
+/* ---- acknowledging ------------------------------------------------------------------------- */
 
 static void on_acked(void *arg, const char *error_name, const struct doc *p, bool continues)
 {
@@ -92,7 +92,7 @@ static void on_ack_deadline(void *arg)
 	send_ack(c);
 }
 
-/* ---- ready ---------------------------------------------------------------------------------------- */
+/* ---- ready --------------------------------------------------------------------------------- */
 
 bool control_is_ready(const struct control *c)
 {
@@ -106,7 +106,7 @@ static void check_ready(struct control *c)
 		return;
 	for (size_t i = 0; i < c->at->snap->identities.n; i++)
 		if (!c->at->identities[i])
-			return;         /* its certificate came just now: the next attachment has it */
+			return; /* its certificate came just now: the next attachment has it */
 	if (c->ack.waiting) {
 		c->ack.waiting = false;
 		loop_timer_stop(&c->ack_deadline);
@@ -117,12 +117,13 @@ static void check_ready(struct control *c)
 	c->ready = true;
 	log_info("ready: snapshot %lld%s", (long long)c->at->snap->version,
 		 c->stale ? " from disk, the router is silent" : "");
+	sd_ready("serving snapshot %lld", (long long)c->at->snap->version);
 	if (c->ready_fd >= 0)
 		sd_ready_fd(c->ready_fd);
 	c->on_ready(c->arg);
 }
 
-/* ---- publishing ------------------------------------------------------------------------------------- */
+/* ---- publishing ---------------------------------------------------------------------------- */
 
 static int publish(struct control *c, struct snap *snap, struct err *err)
 {
@@ -169,7 +170,8 @@ static int check_snap(const struct control *c, const struct snap *s, struct err 
 	const struct snap_settings *set = &s->settings;
 
 	if (!str_eq(s->proxy, str_c(c->instance)))
-		return err_set(err, KV_ERR_CHECK, "the snapshot is for proxy \"%.*s\", not for \"%s\"",
+		return err_set(err, KV_ERR_CHECK,
+			       "the snapshot is for proxy \"%.*s\", not for \"%s\"",
 			       STR_ARG(s->proxy), c->instance);
 	if (set->access_log.n > 0)
 		return access_log_check(set->access_log_json, set->access_log_format, err);
@@ -181,7 +183,8 @@ static void use_log(struct control *c, const struct snap_settings *set)
 {
 	struct err err = { 0 };
 
-	if (access_log_configure(c->log, set->access_log, set->access_log_json, set->access_log_format, &err) < 0)
+	if (access_log_configure(c->log, set->access_log, set->access_log_json,
+				 set->access_log_format, &err) < 0)
 		log_err("%s", err.text);
 }
 
@@ -205,7 +208,7 @@ static int apply(struct control *c, struct str json, struct err *err)
 	return r;
 }
 
-/* ---- the last good one -------------------------------------------------------------------------------- */
+/* ---- the last good one --------------------------------------------------------------------- */
 
 static void start_from_disk(void *arg)
 {
@@ -219,7 +222,8 @@ static void start_from_disk(void *arg)
 	int r = kept_load(c->kept_path, IPC_REPLY_MAX, &json, &n, &err);
 
 	if (r == -ENOENT) {
-		log_info("the router is silent and there is no snapshot of an earlier run: nothing is served yet");
+		log_info("the router is silent and there is no snapshot of an earlier run: nothing "
+			 "is served yet");
 		return;
 	}
 	if (r == 0)
@@ -235,7 +239,7 @@ static void start_from_disk(void *arg)
 	check_ready(c);
 }
 
-/* ---- the router ---------------------------------------------------------------------------------------- */
+/* ---- the router ---------------------------------------------------------------------------- */
 
 /* What we serve already, told again after a new connection. */
 static bool is_current(const struct control *c, int64_t version, struct str json)
@@ -278,6 +282,8 @@ static void take_snapshot(struct control *c, int64_t version, struct str json)
 	}
 	c->stale = false;
 	log_info("config_applied: snapshot %lld", (long long)version);
+	if (c->ready)
+		sd_status("serving snapshot %lld", (long long)version);
 	ack_as(c, version, NULL, true);
 	check_ready(c);
 	if (kept_save(c->kept_path, json, &err) < 0)
@@ -297,7 +303,8 @@ static void on_snapshot(void *arg, const char *error_name, const struct doc *p, 
 	if (!continues)
 		loop_timer_set(&c->watch_retry, c->at ? WATCH_RETRY_US : WATCH_RETRY_START_US);
 	if (error_name)
-		log_warn("router: %s: %.*s", error_name, STR_ARG(doc_get_str(p, "message", STR(""))));
+		log_warn("router: %s: %.*s", error_name,
+			 STR_ARG(doc_get_str(p, "message", STR(""))));
 	if (!body)
 		return;
 	arena_init(&a, 64u << 10);
@@ -332,7 +339,8 @@ static void on_call_connected(void *arg, bool connected)
 		send_ack(arg);
 }
 
-static struct ipc_client *dial_router(struct control *c, void (*connected)(void *arg, bool connected))
+static struct ipc_client *dial_router(struct control *c,
+				      void (*connected)(void *arg, bool connected))
 {
 	_cleanup_free_ char *path = kv_asprintf("%s/router/router.sock", c->run_dir);
 	struct ipc_client *client = ipc_client_new(c->loop, path);
@@ -349,7 +357,7 @@ static void redial(void *arg)
 	c->watch = dial_router(c, on_watch_connected);
 }
 
-/* ---- counters ------------------------------------------------------------------------------------------- */
+/* ---- counters ------------------------------------------------------------------------------ */
 
 static void on_probe(void *arg)
 {
@@ -379,7 +387,7 @@ struct stats **control_all_stats(struct control *c, size_t *ret_n)
 	return all;
 }
 
-/* ---- life ------------------------------------------------------------------------------------------------ */
+/* ---- life ---------------------------------------------------------------------------------- */
 
 static int make_kept_path(struct control *c, const struct control_options *o, struct err *err)
 {
@@ -456,8 +464,8 @@ void control_reload(struct control *c)
 
 static void stop_timers(struct control *c)
 {
-	struct loop_timer *all[] = { &c->watch_retry, &c->silent, &c->ack_retry, &c->ack_deadline, &c->republish,
-				     &c->probe, &c->redial };
+	struct loop_timer *all[] = { &c->watch_retry, &c->silent, &c->ack_retry, &c->ack_deadline,
+				     &c->republish,   &c->probe,  &c->redial };
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		loop_timer_stop(all[i]);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * control: the proxy's control thread: watches the router for snapshots, keeps the certificates of its
- * identities fresh (keys are made here, only CSRs travel), publishes attachments, keeps the last good snapshot
- * on disk, serves proxy/NAME.sock. Layer proxy.
+ * control: the proxy's control thread: watches the router for snapshots, keeps the certificates of
+ * its identities fresh (keys are made here, only CSRs travel), publishes attachments, keeps the
+ * last good snapshot on disk, serves proxy/NAME.sock. Layer proxy.
  */
 #pragma once
 
@@ -11,12 +11,14 @@
 #include "proxy/worker.h"
 
 struct control_options {
-	const char *run_dir, *state_dir;        /* as given to --run and --state: STATE/proxy/INSTANCE.snapshot is ours */
+	const char *run_dir, *state_dir; /* as given to --run and --state:
+					    STATE/proxy/INSTANCE.snapshot is ours */
 	const char *instance;           /* "node", "ingressgateway", … */
 	int ready_fd;                   /* -1 none: written once with the first ready() */
 };
 struct control;
-/* ready: called once, when the first snapshot is served with live certificates for all its identities. */
+/* ready: called once, when the first snapshot is served with live certificates for all its
+ * identities. */
 struct control *control_new(struct loop *l, struct worker_set *ws, const struct control_options *o,
 			    void (*ready)(void *arg), void *arg, struct err *err);
 /* After worker_set_stop: until then workers write into rings that are freed here. */

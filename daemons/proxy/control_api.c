@@ -12,7 +12,7 @@
 #include "proxy/control_int.h"
 #include "proxy/families.h"
 
-/* ---- Status ----------------------------------------------------------------------------------------- */
+/* ---- Status -------------------------------------------------------------------------------- */
 
 static void on_status(void *arg, struct ipc_call *call, const struct doc *parameters)
 {
@@ -39,7 +39,7 @@ static void on_status(void *arg, struct ipc_call *call, const struct doc *parame
 	ipc_reply(call, d);
 }
 
-/* ---- Stats, Edges ------------------------------------------------------------------------------------- */
+/* ---- Stats, Edges -------------------------------------------------------------------------- */
 
 static void on_stats(void *arg, struct ipc_call *call, const struct doc *parameters)
 {
@@ -78,7 +78,7 @@ static void on_edges(void *arg, struct ipc_call *call, const struct doc *paramet
 	free(all);
 }
 
-/* ---- Dump ------------------------------------------------------------------------------------------------ */
+/* ---- Dump ---------------------------------------------------------------------------------- */
 
 static struct doc *snapshot_doc(const struct control *c, struct arena *a)
 {
@@ -150,7 +150,8 @@ static const char *health(const struct snap_endpoint *e, const struct endpoint_s
 	return "HEALTHY";
 }
 
-static void dump_endpoint(const struct control *c, struct arena *a, size_t cluster, size_t i, struct doc *list)
+static void dump_endpoint(const struct control *c, struct arena *a, size_t cluster, size_t i,
+			  struct doc *list)
 {
 	const struct snap *s = c->at->snap;
 	const struct snap_endpoint *e = &s->clusters.v[cluster].endpoints.v[i];
@@ -175,8 +176,10 @@ static void dump_endpoint(const struct control *c, struct arena *a, size_t clust
 	doc_set_int(a, d, "active", load_uint(&st->active));
 	doc_set_int(a, d, "connections", load_uint(&st->connections));
 	doc_set_int(a, d, "failures", load_uint(&st->failures));
-	doc_set_int(a, d, "requests", (int64_t)atomic_load_explicit(&st->requests, memory_order_relaxed));
-	doc_set_int(a, d, "errors", (int64_t)atomic_load_explicit(&st->errors, memory_order_relaxed));
+	doc_set_int(a, d, "requests",
+		    (int64_t)atomic_load_explicit(&st->requests, memory_order_relaxed));
+	doc_set_int(a, d, "errors",
+		    (int64_t)atomic_load_explicit(&st->errors, memory_order_relaxed));
 }
 
 static struct doc *dump_endpoints(struct control *c, struct arena *a)
@@ -224,7 +227,7 @@ static void on_dump(void *arg, struct ipc_call *call, const struct doc *paramete
 			"what is snapshot, clusters, endpoints, listeners, routes or secrets");
 }
 
-/* ---- Drain, LogLevel ---------------------------------------------------------------------------------------- */
+/* ---- Drain, LogLevel ----------------------------------------------------------------------- */
 
 /* As SIGTERM does: finish what is under way, then end. */
 static void on_drain(void *arg, struct ipc_call *call, const struct doc *parameters)
@@ -252,9 +255,11 @@ static void on_log_level(void *arg, struct ipc_call *call, const struct doc *par
 }
 
 static const struct ipc_method methods[] = {
-	{ "Status", IPC_ALLOW_READ, on_status, "What is served, since when, with which certificates." },
+	{ "Status", IPC_ALLOW_READ, on_status,
+	  "What is served, since when, with which certificates." },
 	{ "Stats", IPC_ALLOW_READ, on_stats, "All metrics." },
-	{ "Edges", IPC_ALLOW_READ, on_edges, "Who was seen talking to whom, and how it was secured." },
+	{ "Edges", IPC_ALLOW_READ, on_edges,
+	  "Who was seen talking to whom, and how it was secured." },
 	{ "Dump", IPC_ALLOW_READ, on_dump, "One part of what is served." },
 	{ "Drain", IPC_ALLOW_WRITE, on_drain, "Finish what is under way and end." },
 	{ "LogLevel", IPC_ALLOW_WRITE, on_log_level, "How much is logged." },

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * control_int: the inside of control, shared by control.c (snapshots), control_api.c (the socket) and
- * control_stats.c (its own families). Layer proxy, control thread.
+ * control_int: the inside of control, shared by control.c (snapshots), control_api.c (the socket)
+ * and control_stats.c (its own families). Layer proxy, control thread.
  */
 #pragma once
 
@@ -41,7 +41,7 @@ struct control {
 	struct attached *at;            /* what workers serve; NULL: nothing yet */
 	struct secrets *secrets;
 	struct access_log_writer *log;
-	struct stats *own;              /* the control thread's counters, exported with the workers' */
+	struct stats *own; /* the control thread's counters, exported with the workers' */
 	uint64_t lost_lines;            /* of access_log_lost, already counted in own */
 
 	bool stale;                     /* at came from disk and the router has not confirmed it */

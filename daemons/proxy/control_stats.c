@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * control_stats: the families that only the control thread knows: build, configuration, certificates,
- * breakers, the process. Layer proxy.
+ * control_stats: the families that only the control thread knows: build, configuration,
+ * certificates, breakers, the process. Layer proxy.
  */
 #include "config.h"
 
@@ -25,8 +25,8 @@ struct gauge {
 	double value;
 };
 
-static void write_gauges(struct families *f, const struct gauge *v, size_t n, struct families_labels labels,
-			 const struct str *values)
+static void write_gauges(struct families *f, const struct gauge *v, size_t n,
+			 struct families_labels labels, const struct str *values)
 {
 	for (size_t i = 0; i < n; i++) {
 		families_begin(f, v[i].name, v[i].kind, v[i].help, labels);
@@ -37,9 +37,12 @@ static void write_gauges(struct families *f, const struct gauge *v, size_t n, st
 
 static void write_build(struct families *f, struct str proxy)
 {
-	const struct gauge build = { "kvmesh_build_info", FAMILIES_GAUGE, "Which build runs; always 1.", 1 };
-	const struct gauge istio = { "istio_build", FAMILIES_GAUGE,
-				     "What Istio's dashboards count versions by; always 1 for each proxy.", 1 };
+	const struct gauge build = { "kvmesh_build_info", FAMILIES_GAUGE,
+				     "Which build runs; always 1.", 1 };
+	const struct gauge istio = {
+		"istio_build", FAMILIES_GAUGE,
+		"What Istio's dashboards count versions by; always 1 for each proxy.", 1
+	};
 
 	write_gauges(f, &build, 1, FAMILIES_LABELS("proxy", "version", "commit"),
 		     (struct str[]){ proxy, STR(PACKAGE_VERSION), STR(KVMESH_COMMIT) });
@@ -50,7 +53,8 @@ static void write_build(struct families *f, struct str proxy)
 static void write_config(struct families *f, const struct control *c, struct str proxy)
 {
 	const struct gauge v[] = {
-		{ "kvmesh_config_generation", FAMILIES_GAUGE, "Version of the snapshot that is served, 0 none.",
+		{ "kvmesh_config_generation", FAMILIES_GAUGE,
+		  "Version of the snapshot that is served, 0 none.",
 		  c->at ? (double)c->at->snap->version : 0 },
 		{ "kvmesh_config_last_reload_successful", FAMILIES_GAUGE,
 		  "Whether the last snapshot that came was accepted.", c->last_load_ok },
@@ -59,7 +63,8 @@ static void write_config(struct families *f, const struct control *c, struct str
 		{ "kvmesh_config_stale", FAMILIES_GAUGE,
 		  "1: served from disk, the router has not confirmed it.", c->stale },
 		{ "kvmesh_proxy_ready", FAMILIES_GAUGE,
-		  "1: a snapshot is served with live certificates for all its identities.", control_is_ready(c) },
+		  "1: a snapshot is served with live certificates for all its identities.",
+		  control_is_ready(c) },
 	};
 
 	write_gauges(f, v, sizeof(v) / sizeof(v[0]), FAMILIES_LABELS("proxy"), &proxy);
@@ -70,7 +75,8 @@ static void write_certificates(struct families *f, const struct control *c, stru
 	struct arena a;
 
 	families_begin(f, "kvmesh_cert_expiry_timestamp_seconds", FAMILIES_GAUGE,
-		       "When the certificate of a workload's identity expires.", FAMILIES_LABELS("proxy", "workload"));
+		       "When the certificate of a workload's identity expires.",
+		       FAMILIES_LABELS("proxy", "workload"));
 	arena_init(&a, 0);
 	for (size_t i = 0; c->at && i < c->at->snap->workloads.n; i++) {
 		const struct snap_workload *w = &c->at->snap->workloads.v[i];
@@ -80,7 +86,8 @@ static void write_certificates(struct families *f, const struct control *c, stru
 		struct str name = arena_printf(&a, "%.*s.%.*s", STR_ARG(p->name), STR_ARG(p->ns));
 
 		if (id)
-			families_row_int(f, (struct str[]){ proxy, name }, tls_identity_not_after(id));
+			families_row_int(f, (struct str[]){ proxy, name },
+					 tls_identity_not_after(id));
 	}
 	arena_done(&a);
 	families_end(f);
@@ -89,12 +96,16 @@ static void write_certificates(struct families *f, const struct control *c, stru
 static void write_breakers(struct families *f, const struct control *c, struct str proxy)
 {
 	families_begin(f, "kvmesh_upstream_overflow_total", FAMILIES_COUNTER,
-		       "Requests and connections refused by a circuit breaker.", FAMILIES_LABELS("proxy", "cluster"));
+		       "Requests and connections refused by a circuit breaker.",
+		       FAMILIES_LABELS("proxy", "cluster"));
 	for (size_t i = 0; c->at && i < c->at->snap->clusters.n; i++) {
-		uint64_t n = atomic_load_explicit(&c->at->clusters[i].state->overflow, memory_order_relaxed);
+		uint64_t n = atomic_load_explicit(&c->at->clusters[i].state->overflow,
+						  memory_order_relaxed);
 
 		if (n > 0)
-			families_row_int(f, (struct str[]){ proxy, c->at->snap->clusters.v[i].name }, (int64_t)n);
+			families_row_int(f,
+					 (struct str[]){ proxy, c->at->snap->clusters.v[i].name },
+					 (int64_t)n);
 	}
 	families_end(f);
 }
@@ -112,7 +123,9 @@ static void write_late(struct families *f, const struct control *c, struct str p
 	}
 	const struct gauge v[] = {
 		{ "kvmesh_proxy_late_callbacks_total", FAMILIES_COUNTER,
-		  "Callbacks of workers that ran longer than 5 ms: our own slowness, not the host's.", (double)count },
+		  "Callbacks of workers that ran longer than 5 ms: our own slowness, not the "
+		  "host's.",
+		  (double)count },
 		{ "kvmesh_proxy_late_callbacks_seconds_total", FAMILIES_COUNTER,
 		  "Time spent in callbacks that ran longer than 5 ms.", (double)us / 1e6 },
 	};
@@ -120,7 +133,7 @@ static void write_late(struct families *f, const struct control *c, struct str p
 	write_gauges(f, v, 2, FAMILIES_LABELS("proxy"), &proxy);
 }
 
-/* ---- the process ------------------------------------------------------------------------------------ */
+/* ---- the process --------------------------------------------------------------------------- */
 
 /* Pages in total and resident, from /proc/self/statm. */
 static bool read_statm(uint64_t ret[2])
@@ -132,8 +145,8 @@ static bool read_statm(uint64_t ret[2])
 	if (fs_read("/proc/self/statm", 4096, &text, &n, NULL) < 0)
 		return false;
 	rest = str_from(text, n);
-	bool ok = str_split(&rest, ' ', &word) && str_to_u64(word, &ret[0]) && str_split(&rest, ' ', &word) &&
-		str_to_u64(word, &ret[1]);
+	bool ok = str_split(&rest, ' ', &word) && str_to_u64(word, &ret[0]) &&
+		  str_split(&rest, ' ', &word) && str_to_u64(word, &ret[1]);
 
 	free(text);
 	return ok;
@@ -177,10 +190,13 @@ static void write_process(struct families *f, const struct control *c, struct st
 	const struct gauge v[] = {
 		{ "process_cpu_seconds_total", FAMILIES_COUNTER, "User and system CPU time spent.",
 		  seconds(use.ru_utime) + seconds(use.ru_stime) },
-		{ "process_resident_memory_bytes", FAMILIES_GAUGE, "Resident memory.", (double)pages[1] * page },
-		{ "process_virtual_memory_bytes", FAMILIES_GAUGE, "Virtual memory.", (double)pages[0] * page },
+		{ "process_resident_memory_bytes", FAMILIES_GAUGE, "Resident memory.",
+		  (double)pages[1] * page },
+		{ "process_virtual_memory_bytes", FAMILIES_GAUGE, "Virtual memory.",
+		  (double)pages[0] * page },
 		{ "process_open_fds", FAMILIES_GAUGE, "Open file descriptors.", open_fds() },
-		{ "process_max_fds", FAMILIES_GAUGE, "Limit of open file descriptors.", (double)lim.rlim_cur },
+		{ "process_max_fds", FAMILIES_GAUGE, "Limit of open file descriptors.",
+		  (double)lim.rlim_cur },
 		{ "process_start_time_seconds", FAMILIES_GAUGE, "When the process started.",
 		  (double)c->started_real_us / 1e6 },
 	};

@@ -102,7 +102,8 @@ static void row_close_int(struct families *f, int64_t v)
 	text_char(&f->text, ']');
 }
 
-static void row_close_histogram(struct families *f, const uint64_t *counts, size_t n_counts, double sum)
+static void row_close_histogram(struct families *f, const uint64_t *counts, size_t n_counts,
+				double sum)
 {
 	struct text *t = &f->text;
 	uint64_t total = 0;

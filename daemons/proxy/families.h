@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * families: the reply of docs/IPC.md "Stats", written as it goes: one family after the other, each with its
- * rows. Layer proxy. Text instead of a doc: ten thousand series times twenty-five labels are not built twice.
+ * families: the reply of docs/IPC.md "Stats", written as it goes: one family after the other, each
+ * with its rows. Layer proxy. Text instead of a doc: ten thousand series times twenty-five labels
+ * are not built twice.
  */
 #pragma once
 
@@ -44,7 +45,8 @@ void families_row_histogram(struct families *f, const struct str *values, const 
 			    size_t n_counts, double sum);
 void families_end(struct families *f);
 
-/* The values of a row as they stand in the reply: a key to merge rows by, written with families_raw_*. */
+/* The values of a row as they stand in the reply: a key to merge rows by, written with
+ * families_raw_*. */
 void families_render(struct text *t, const struct str *values, size_t n);
 void families_raw_int(struct families *f, struct str rendered, int64_t v);
 void families_raw_histogram(struct families *f, struct str rendered, const uint64_t *counts,

@@ -2,9 +2,9 @@
 /*
  * secrets: certificates by CSR, see secrets.h. Layer proxy; owns the connections to ca.sock.
  *
- * Time: what is due is kept in CLOCK_BOOTTIME, which also counts sleep, and one timerfd of that clock wakes us.
- * Validity is a matter of CLOCK_REALTIME; a second timerfd tells when somebody set that clock, and then
- * every certificate is looked at again (F12).
+ * Time: what is due is kept in CLOCK_BOOTTIME, which also counts sleep, and one timerfd of that
+ * clock wakes us. Validity is a matter of CLOCK_REALTIME; a second timerfd tells when somebody set
+ * that clock, and then every certificate is looked at again (F12).
  */
 #include "config.h"
 
@@ -23,7 +23,7 @@
 #include "proxy/secrets.h"
 
 #define SECOND_US (1000u * 1000)
-#define START_US (5 * SECOND_US)        /* so long after it is wanted, a first certificate is asked for … */
+#define START_US (5 * SECOND_US)        /* so long a first certificate is asked for … */
 #define START_STEP_US (100u * 1000)     /* … every so often */
 #define BACKOFF_MIN_US (1 * SECOND_US)
 #define BACKOFF_MAX_US (60 * SECOND_US)
@@ -71,7 +71,7 @@ struct secrets {
 	struct rng rng;
 };
 
-/* ---- time ---------------------------------------------------------------------------------------- */
+/* ---- time ---------------------------------------------------------------------------------- */
 
 static void arm_boot(struct secrets *s, uint64_t at_us)
 {
@@ -116,7 +116,7 @@ static bool is_live(const struct secret *e, int64_t now_real_us)
 	return e->id && is_valid(e->id, now_real_us);
 }
 
-/* ---- asking -------------------------------------------------------------------------------------- */
+/* ---- asking -------------------------------------------------------------------------------- */
 
 static void request_free(struct request *q)
 {
@@ -133,7 +133,8 @@ static uint64_t jitter(struct secrets *s, uint64_t us)
 	return us - us / 10 + rng_below(&s->rng, us / 5 + 1);
 }
 
-/* When to try again: quickly while starting, else doubling, but not beyond what is left of the life. */
+/* When to try again: quickly while starting, else doubling, but not beyond what is left of the
+ * life. */
 static uint64_t retry_after(struct secrets *s, struct secret *e, uint64_t now)
 {
 	int64_t left = e->id ? not_after_us(e) - clock_real_us() : 0;
@@ -173,8 +174,8 @@ static void plan_renewal(struct secrets *s, struct secret *e)
 	e->backoff_us = BACKOFF_MIN_US;
 }
 
-static int accept_certificate(struct secrets *s, struct secret *e, struct request *q, const struct doc *p,
-			      struct tls_identity **ret, struct err *err)
+static int accept_certificate(struct secrets *s, struct secret *e, struct request *q,
+			      const struct doc *p, struct tls_identity **ret, struct err *err)
 {
 	struct str pem = doc_get_str(p, "certificate", STR_NULL);
 	struct tls_identity *id;
@@ -189,7 +190,8 @@ static int accept_certificate(struct secrets *s, struct secret *e, struct reques
 	if (!str_eq(tls_identity_spiffe(id), str_c(e->spiffe)))
 		r = err_set(err, KV_ERR_PROTOCOL, "the CA signed another identity");
 	else if (!is_valid(id, clock_real_us()))
-		r = err_set(err, KV_ERR_PROTOCOL, "the CA's certificate is not valid now: is a clock wrong?");
+		r = err_set(err, KV_ERR_PROTOCOL,
+			    "the CA's certificate is not valid now: is a clock wrong?");
 	if (r < 0) {
 		tls_identity_unref(id);
 		return r;
@@ -281,7 +283,9 @@ static void connect_sign(struct secrets *s)
 	ipc_client_on_connect(s->sign, on_sign_connected, s);
 }
 
-/* The CA took a request and is silent: another connection, and all that were open on this one fail. */
+/*
+ * The CA took a request and is silent: another connection, and all that were open on this one fail.
+ */
 static void give_up_open(struct secrets *s)
 {
 	ipc_client_free(s->sign);
@@ -308,7 +312,8 @@ static bool is_due(const struct secret *e, uint64_t now, int64_t now_real)
 	if (e->req)
 		return false;
 	/* When the clock was set the other way of counting is right. */
-	return now >= e->due_boot_us || (e->due_real_us > 0 && (now_real >= e->due_real_us || !is_live(e, now_real)));
+	return now >= e->due_boot_us ||
+	       (e->due_real_us > 0 && (now_real >= e->due_real_us || !is_live(e, now_real)));
 }
 
 /* Ask for everything that is due, and have us woken for the next. */
@@ -321,11 +326,13 @@ static void run(struct secrets *s)
 		give_up_open(s);
 	uint64_t next = oldest_open_until(s);
 
-	for (struct map_entry *m = map_first(&s->secrets); m && s->trust; m = map_next(&s->secrets, m)) {
+	for (struct map_entry *m = map_first(&s->secrets); m && s->trust;
+	     m = map_next(&s->secrets, m)) {
 		struct secret *e = m->val;
 		struct err err = { 0 };
 
-		if (is_due(e, now, now_real) && s->n_open < OPEN_REQUESTS_MAX && send_csr(s, e, &err) < 0)
+		if (is_due(e, now, now_real) && s->n_open < OPEN_REQUESTS_MAX &&
+		    send_csr(s, e, &err) < 0)
 			failed(s, e, err.text);
 		/* What waits for an open request to end is looked at when it ends. */
 		if (!e->req && e->due_boot_us > now && e->due_boot_us < next)
@@ -359,7 +366,7 @@ static void on_clock_set(void *arg, unsigned what)
 	run(s);
 }
 
-/* ---- the trust bundle ------------------------------------------------------------------------------ */
+/* ---- the trust bundle ---------------------------------------------------------------------- */
 
 /* Identities carry the anchors they verify peers against: other anchors, other identities. */
 static void use_trust(struct secrets *s, struct tls_trust *trust, uint64_t generation)
@@ -382,13 +389,15 @@ static void on_roots(void *arg, const char *error_name, const struct doc *p, boo
 	if (!continues)
 		loop_timer_set(&s->roots_retry, s->trust ? SECOND_US : START_STEP_US);
 	if (error_name) {
-		log_debug("trust bundle: %s: %.*s", error_name, STR_ARG(doc_get_str(p, "message", STR(""))));
+		log_debug("trust bundle: %s: %.*s", error_name,
+			  STR_ARG(doc_get_str(p, "message", STR(""))));
 		return;
 	}
 	struct str bundle = doc_get_str(p, "bundle", STR_NULL);
 	struct str domain = doc_get_str(p, "trustDomain", STR_NULL);
 	/* Of the content too: a CA that was set up anew counts from the start again. */
-	uint64_t generation = hash_bytes(bundle.p, bundle.n, (uint64_t)doc_get_int(p, "generation", 0)) ^
+	uint64_t generation =
+		hash_bytes(bundle.p, bundle.n, (uint64_t)doc_get_int(p, "generation", 0)) ^
 		hash_str(domain);
 
 	if (s->trust && generation == s->trust_generation)
@@ -420,7 +429,7 @@ static void on_roots_connected(void *arg, bool connected)
 		ask_roots(s);
 }
 
-/* ---- what is wanted ---------------------------------------------------------------------------------- */
+/* ---- what is wanted ------------------------------------------------------------------------ */
 
 static void secret_free(struct secrets *s, struct secret *e)
 {
@@ -522,7 +531,7 @@ struct doc *secrets_status(const struct secrets *s, struct arena *a)
 	return list;
 }
 
-/* ---- life -------------------------------------------------------------------------------------------- */
+/* ---- life ---------------------------------------------------------------------------------- */
 
 static void tell_changed(void *arg)
 {

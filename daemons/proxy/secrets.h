@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * secrets: certificates of the identities that this proxy serves. Keys are made here and never leave; the CA
- * sees CSRs. A certificate is renewed at half of its life, with a fresh key; while the CA is away the old one
- * stays (security-model K3, F1, F2). Layer proxy, control thread.
+ * secrets: certificates of the identities that this proxy serves. Keys are made here and never
+ * leave; the CA sees CSRs. A certificate is renewed at half of its life, with a fresh key; while
+ * the CA is away the old one stays (security-model K3, F1, F2). Layer proxy, control thread.
  */
 #pragma once
 
@@ -16,13 +16,16 @@
 #include "snap/snap.h"
 
 struct secrets;
-/* changed: some identity has another certificate (from the loop, several at once); not from inside secrets_*. */
+/* changed: some identity has another certificate (from the loop, several at once); not from inside
+ * secrets_*. */
 struct secrets *secrets_new(struct loop *l, const char *run_dir, const char *instance,
 			    void (*changed)(void *arg), void *arg);
 void secrets_free(struct secrets *s);
 /* From now on these are kept and no others: new ones are asked for at once. */
 void secrets_want(struct secrets *s, const struct str_list *ids);
-/* SPIFFE ID → struct tls_identity *, those that have a certificate, be it expired; for attach_new. */
+/*
+ * SPIFFE ID → struct tls_identity *, those that have a certificate, be it expired; for attach_new.
+ */
 const struct map *secrets_identities(const struct secrets *s);
 /* All of them have a certificate that is valid now. */
 bool secrets_are_live(const struct secrets *s, const struct str_list *ids);

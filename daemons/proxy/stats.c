@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * stats: the owner's side of one worker's counters. Layer proxy.
- * A request that was seen before costs one key (about 300 bytes copied), one hash, one compare and a few
- * stores; memory is taken only when a series is new. The key holds values, not pointers into snapshots: those
- * come and go, and a reused address must not mean another workload.
+ * A request that was seen before costs one key (about 300 bytes copied), one hash, one compare and
+ * a few stores; memory is taken only when a series is new. The key holds values, not pointers into
+ * snapshots: those come and go, and a reused address must not mean another workload.
  */
 #include "config.h"
 
@@ -91,7 +91,8 @@ void stats_add(struct stats *s, enum stats_id id, int64_t n)
 	atomic_store_explicit(&s->fixed[id], v + n, memory_order_relaxed);
 }
 
-static void hist_add(struct stats_hist *h, const uint64_t bounds[STATS_BOUNDS], uint64_t v, uint64_t add)
+static void hist_add(struct stats_hist *h, const uint64_t bounds[STATS_BOUNDS], uint64_t v,
+		     uint64_t add)
 {
 	size_t i = 0;
 
@@ -118,9 +119,10 @@ void stats_probe_loop(struct stats *s, struct loop *worker_loop)
 	loop_post(worker_loop, on_probe, s);
 }
 
-/* ---- the table ------------------------------------------------------------------------------- */
+/* ---- the table ----------------------------------------------------------------------------- */
 
-static struct stats_node *table_find(const struct stats_table *t, uint64_t hash, const void *key, size_t n)
+static struct stats_node *table_find(const struct stats_table *t, uint64_t hash, const void *key,
+				     size_t n)
 {
 	if (t->n_slots == 0)
 		return NULL;
@@ -147,13 +149,14 @@ static void table_grow(struct stats_table *t)
 	free(t->slots);
 	t->n_slots = t->n_slots ? t->n_slots * 2 : 64;
 	t->slots = kv_zalloc(t->n_slots * sizeof(struct stats_node *));
-	for (struct stats_node *e = atomic_load_explicit(&t->head, memory_order_relaxed); e; e = e->next)
+	for (struct stats_node *e = atomic_load_explicit(&t->head, memory_order_relaxed); e;
+	     e = e->next)
 		table_place(t, e);
 }
 
 /* A node of size bytes with the key behind it, zeroed, already visible to the reader. */
-static struct stats_node *table_insert(struct stats_table *t, size_t size, uint64_t hash, const void *key,
-				       size_t n)
+static struct stats_node *table_insert(struct stats_table *t, size_t size, uint64_t hash,
+				       const void *key, size_t n)
 {
 	struct stats_node *e = kv_zalloc(size + n);
 	char *copy = (char *)e + size;
@@ -171,7 +174,7 @@ static struct stats_node *table_insert(struct stats_table *t, size_t size, uint6
 	return e;
 }
 
-/* ---- events with a word ------------------------------------------------------------------------ */
+/* ---- events with a word -------------------------------------------------------------------- */
 
 static size_t put_word(char *p, size_t room, const char *word)
 {
@@ -183,7 +186,8 @@ static size_t put_word(char *p, size_t room, const char *word)
 	return n + 1;
 }
 
-static size_t reason_key(char *key, size_t room, const char *family, const char *layer, const char *reason)
+static size_t reason_key(char *key, size_t room, const char *family, const char *layer,
+			 const char *reason)
 {
 	size_t n = put_word(key, room / 3, family);
 
@@ -208,7 +212,7 @@ void stats_add_reason(struct stats *s, const char *family, const char *layer, co
 	bump(&list_entry(e, struct reason, node)->count, 1);
 }
 
-/* ---- exchanges --------------------------------------------------------------------------------- */
+/* ---- exchanges ----------------------------------------------------------------------------- */
 
 static struct str either(struct str a, struct str b)
 {
@@ -216,10 +220,12 @@ static struct str either(struct str a, struct str b)
 }
 
 /*
- * The eight values about one side, in the order of the labels; on the destination's side the service stands
- * between them, hence two arrays. Empty is written "unknown" or "latest" by the reader.
+ * The eight values about one side, in the order of the labels; on the destination's side the
+ * service stands between them, hence two arrays. Empty is written "unknown" or "latest" by the
+ * reader.
  */
-static void peer_values(const struct snap_peer *p, struct str principal, struct str id[5], struct str canon[3])
+static void peer_values(const struct snap_peer *p, struct str principal, struct str id[5],
+			struct str canon[3])
 {
 	static const struct snap_peer nobody;
 	struct tls_spiffe spiffe = { .ns = STR_NULL };
@@ -251,7 +257,8 @@ static struct str service_name(const struct record *r)
 static void values_of(const struct record *r, struct str v[SERIES__N])
 {
 	peer_values(r->source, r->source_principal, &v[SERIES_SRC_NAME], &v[SERIES_SRC_CANON]);
-	peer_values(r->destination, r->destination_principal, &v[SERIES_DST_NAME], &v[SERIES_DST_CANON]);
+	peer_values(r->destination, r->destination_principal, &v[SERIES_DST_NAME],
+		    &v[SERIES_DST_CANON]);
 	v[SERIES_SERVICE] = r->service;
 	v[SERIES_SERVICE_NAME] = service_name(r);
 	v[SERIES_SERVICE_NS] = r->service_ns;
@@ -260,15 +267,16 @@ static void values_of(const struct record *r, struct str v[SERIES__N])
 }
 
 /*
- * The truth on both sides, conventions 5.1. The source side knows nothing about an exchange that never
- * had a connection to the destination.
+ * The truth on both sides, conventions 5.1. The source side knows nothing about an exchange that
+ * never had a connection to the destination.
  */
 static bool is_established(const struct record *r)
 {
 	if (r->reporter == RECORD_DESTINATION)
 		return r->fail != FAIL_TLS && r->fail != FAIL_PLAINTEXT;
 	if (r->protocol == RECORD_TCP)
-		return r->up_remote.len > 0 && r->fail != FAIL_CONNECT && r->fail != FAIL_CONNECT_TIMEOUT;
+		return r->up_remote.len > 0 && r->fail != FAIL_CONNECT &&
+		       r->fail != FAIL_CONNECT_TIMEOUT;
 	return r->up_first_us > 0;
 }
 
@@ -292,9 +300,12 @@ static struct series_facts facts_of(const struct record *r)
 		.fail = (uint8_t)r->fail,
 		.retry_limit = r->retry_limit,
 		.status = http && r->status < 1000 ? (uint16_t)r->status : 0,
-		.grpc_status = r->protocol == RECORD_GRPC && r->grpc_status >= 0 && r->grpc_status < 1000 ?
-			(int16_t)r->grpc_status : -1,
-		.port = r->service_port > 0 && r->service_port < 65536 ? (uint16_t)r->service_port : 0,
+		.grpc_status =
+			r->protocol == RECORD_GRPC && r->grpc_status >= 0 && r->grpc_status < 1000
+				? (int16_t)r->grpc_status
+				: -1,
+		.port = r->service_port > 0 && r->service_port < 65536 ? (uint16_t)r->service_port
+								       : 0,
 	};
 }
 
@@ -327,8 +338,13 @@ static size_t put_overflow_key(struct scratch *sc, const struct series_facts *f)
 
 	for (size_t i = 0; i < SERIES__N; i++)
 		v[i] = i < SERIES_LABELS__N ? STR("other") : STR_NULL;
-	return put_key(sc, (struct series_facts){ .reporter = f->reporter, .protocol = f->protocol,
-						  .policy = f->policy, .grpc_status = -1, .overflow = 1 }, v);
+	return put_key(sc,
+		       (struct series_facts){ .reporter = f->reporter,
+					      .protocol = f->protocol,
+					      .policy = f->policy,
+					      .grpc_status = -1,
+					      .overflow = 1 },
+		       v);
 }
 
 static struct series *series_of(struct stats_own *o, const struct record *r)
@@ -380,8 +396,10 @@ static void add_http(struct series *row, const struct record *r)
 
 	bump(&row->http.ended, 1);
 	hist_add(&row->http.duration, stats_duration_bounds_us, took_us, took_us);
-	hist_add(&row->http.request_bytes, stats_size_bounds_half, 2 * r->bytes_received, r->bytes_received);
-	hist_add(&row->http.response_bytes, stats_size_bounds_half, 2 * r->bytes_sent, r->bytes_sent);
+	hist_add(&row->http.request_bytes, stats_size_bounds_half, 2 * r->bytes_received,
+		 r->bytes_received);
+	hist_add(&row->http.response_bytes, stats_size_bounds_half, 2 * r->bytes_sent,
+		 r->bytes_sent);
 	if (r->protocol == RECORD_GRPC) {
 		bump(&row->http.request_messages, r->request_messages);
 		bump(&row->http.response_messages, r->response_messages);

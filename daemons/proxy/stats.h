@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * stats: per-worker counters. The owner writes with relaxed atomics, the control thread reads and sums;
- * nothing is ever reset. Fixed counters are a row of stats.def; series with free labels live in an append-only
- * table with a cap and an overflow row. Layer proxy.
+ * stats: per-worker counters. The owner writes with relaxed atomics, the control thread reads and
+ * sums; nothing is ever reset. Fixed counters are a row of stats.def; series with free labels live
+ * in an append-only table with a cap and an overflow row. Layer proxy.
  */
 #pragma once
 
@@ -32,12 +32,12 @@ struct stats *stats_new(void);
 void stats_free(struct stats *s);
 void stats_add(struct stats *s, enum stats_id id, int64_t n);           /* owner */
 /* Events with a word: kvmesh_tls_refused_total{reason}, kvmesh_bad_input_total{layer,reason},
- * kvmesh_plaintext_refused_total{workload}, kvmesh_authz_denied_total{policy}; the words must be from a fixed
- * set. layer is NULL but for the second. Owner. */
+ * kvmesh_plaintext_refused_total{workload}, kvmesh_authz_denied_total{policy}; the words must be
+ * from a fixed set. layer is NULL but for the second. Owner. */
 void stats_add_reason(struct stats *s, const char *family, const char *layer, const char *reason);
 /*
- * Measure how long work waits for the worker's loop: kvmesh_proxy_loop_lag_seconds. Control thread; nothing
- * happens while the last probe is still on its way.
+ * Measure how long work waits for the worker's loop: kvmesh_proxy_loop_lag_seconds. Control thread;
+ * nothing happens while the last probe is still on its way.
  */
 struct loop;
 void stats_probe_loop(struct stats *s, struct loop *worker_loop);
@@ -46,8 +46,8 @@ struct record;
 void stats_record(struct stats *s, const struct record *r, int phase);  /* by record_emit */
 
 /*
- * Control thread, over all workers: the families of docs/IPC.md "Stats" that come from here, and the rows of
- * "Edges". proxy is the instance's name, a label of everything but Istio's own metrics.
+ * Control thread, over all workers: the families of docs/IPC.md "Stats" that come from here, and
+ * the rows of "Edges". proxy is the instance's name, a label of everything but Istio's own metrics.
  */
 struct families;
 struct text;

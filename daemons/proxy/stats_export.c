@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * stats_export: Istio's standard metrics from the counters of all workers. Layer proxy, control thread.
+ * stats_export: Istio's standard metrics from the counters of all workers. Layer proxy, control
+ * thread.
  *
- * A row is merged by its label values as they stand in the reply. Which series get a row of their own is
- * decided once, when a series is first seen, and within a budget: a counter that moved between its row and
- * "other" would look like a restart to Prometheus.
+ * A row is merged by its label values as they stand in the reply. Which series get a row of their
+ * own is decided once, when a series is first seen, and within a budget: a counter that moved
+ * between its row and "other" would look like a restart to Prometheus.
  */
 #include "config.h"
 
@@ -23,28 +24,48 @@
 /* All labels in Istio's order; TCP has the first TCP_LABELS of them, gRPC messages PEER_LABELS. */
 static const char *const label_names[] = {
 	"reporter",
-	"source_workload", "source_workload_namespace", "source_principal", "source_app", "source_version",
-	"source_canonical_service", "source_canonical_revision", "source_cluster",
-	"destination_workload", "destination_workload_namespace", "destination_principal",
-	"destination_app", "destination_version", "destination_service", "destination_service_name",
-	"destination_service_namespace", "destination_canonical_service", "destination_canonical_revision",
+	"source_workload",
+	"source_workload_namespace",
+	"source_principal",
+	"source_app",
+	"source_version",
+	"source_canonical_service",
+	"source_canonical_revision",
+	"source_cluster",
+	"destination_workload",
+	"destination_workload_namespace",
+	"destination_principal",
+	"destination_app",
+	"destination_version",
+	"destination_service",
+	"destination_service_name",
+	"destination_service_namespace",
+	"destination_canonical_service",
+	"destination_canonical_revision",
 	"destination_cluster",
-	"request_protocol", "response_flags", "connection_security_policy",
-	"response_code", "grpc_response_status",
+	"request_protocol",
+	"response_flags",
+	"connection_security_policy",
+	"response_code",
+	"grpc_response_status",
 };
 #define PEER_LABELS 20
 #define TCP_LABELS 23
 #define HTTP_LABELS 25
 
-static const char *const reporters[] = { [RECORD_SOURCE] = "source", [RECORD_DESTINATION] = "destination" };
-static const char *const protocols[] = { [RECORD_HTTP] = "http", [RECORD_GRPC] = "grpc", [RECORD_TCP] = "tcp" };
+static const char *const reporters[] = {
+	[RECORD_SOURCE] = "source", [RECORD_DESTINATION] = "destination"
+};
+static const char *const protocols[] = {
+	[RECORD_HTTP] = "http", [RECORD_GRPC] = "grpc", [RECORD_TCP] = "tcp"
+};
 static const char *const policies[] = {
 	[SERIES_POLICY_UNKNOWN] = "unknown",
 	[SERIES_POLICY_NONE] = "none",
 	[SERIES_POLICY_MUTUAL] = "mutual_tls",
 };
 
-/* ---- labels -------------------------------------------------------------------------------------- */
+/* ---- labels -------------------------------------------------------------------------------- */
 
 static bool is_revision(size_t i)
 {
@@ -55,7 +76,8 @@ struct labels_buf {
 	char flags[RECORD_FLAGS_MAX], status[8], grpc[8];
 };
 
-/* All labels of http_labels; the shorter sets are its beginning. folded: the values of the row "other". */
+/* All labels of http_labels; the shorter sets are its beginning. folded: the values of the row
+ * "other". */
 static void label_values(const struct stats_node *e, bool folded, struct labels_buf *buf,
 			 struct str v[HTTP_LABELS])
 {
@@ -75,7 +97,8 @@ static void label_values(const struct stats_node *e, bool folded, struct labels_
 	else
 		buf->grpc[0] = '\0';
 	v[20] = str_c(protocols[f->protocol]);
-	v[21] = is_other ? other : str_c(record_flags((enum fail)f->fail, f->retry_limit, buf->flags));
+	v[21] = is_other ? other
+			 : str_c(record_flags((enum fail)f->fail, f->retry_limit, buf->flags));
 	v[22] = str_c(policies[f->policy]);
 	v[23] = is_other ? other : str_c(buf->status);
 	v[24] = is_other ? other : str_c(buf->grpc);
@@ -96,7 +119,7 @@ static size_t labels_of(const struct stats_node *e)
 	return series_facts(e)->protocol == RECORD_TCP ? TCP_LABELS : HTTP_LABELS;
 }
 
-/* ---- who gets a row -------------------------------------------------------------------------------- */
+/* ---- who gets a row ------------------------------------------------------------------------ */
 
 struct budget {
 	struct rows rows;               /* v[0]: enum stats_admit of that row */
@@ -158,7 +181,7 @@ static void admit(const struct nodes *ns)
 	rows_done(&b.rows);
 }
 
-/* ---- Istio's metrics ------------------------------------------------------------------------------- */
+/* ---- Istio's metrics ----------------------------------------------------------------------- */
 
 struct shape {
 	const char *name, *help;
@@ -228,23 +251,22 @@ static const struct stats_hist *hist_response(const struct series *s)
 static const struct shape shapes[] = {
 	{ "istio_requests_total", "Requests handled, by who called whom and how it ended.",
 	  HTTP_LABELS, is_http, .value = http_ended },
-	{ "istio_request_duration_milliseconds", "From the first byte of the request to the last of the response.",
-	  HTTP_LABELS, is_http, .hist = hist_duration,
-	  .bounds = stats_duration_bounds_us, .unit = 1000, .sum_unit = 1000 },
-	{ "istio_request_bytes", "Size of request bodies.",
-	  HTTP_LABELS, is_http, .hist = hist_request,
-	  .bounds = stats_size_bounds_half, .unit = 2, .sum_unit = 1 },
-	{ "istio_response_bytes", "Size of response bodies.",
-	  HTTP_LABELS, is_http, .hist = hist_response,
-	  .bounds = stats_size_bounds_half, .unit = 2, .sum_unit = 1 },
-	{ "istio_request_messages_total", "gRPC messages from clients.",
-	  PEER_LABELS, is_grpc, .value = request_messages },
-	{ "istio_response_messages_total", "gRPC messages to clients.",
-	  PEER_LABELS, is_grpc, .value = response_messages },
-	{ "istio_tcp_connections_opened_total", "TCP connections opened.",
-	  TCP_LABELS, is_tcp, .value = tcp_opened },
-	{ "istio_tcp_connections_closed_total", "TCP connections closed.",
-	  TCP_LABELS, is_tcp, .value = tcp_closed },
+	{ "istio_request_duration_milliseconds",
+	  "From the first byte of the request to the last of the response.", HTTP_LABELS, is_http,
+	  .hist = hist_duration, .bounds = stats_duration_bounds_us, .unit = 1000,
+	  .sum_unit = 1000 },
+	{ "istio_request_bytes", "Size of request bodies.", HTTP_LABELS, is_http,
+	  .hist = hist_request, .bounds = stats_size_bounds_half, .unit = 2, .sum_unit = 1 },
+	{ "istio_response_bytes", "Size of response bodies.", HTTP_LABELS, is_http,
+	  .hist = hist_response, .bounds = stats_size_bounds_half, .unit = 2, .sum_unit = 1 },
+	{ "istio_request_messages_total", "gRPC messages from clients.", PEER_LABELS, is_grpc,
+	  .value = request_messages },
+	{ "istio_response_messages_total", "gRPC messages to clients.", PEER_LABELS, is_grpc,
+	  .value = response_messages },
+	{ "istio_tcp_connections_opened_total", "TCP connections opened.", TCP_LABELS, is_tcp,
+	  .value = tcp_opened },
+	{ "istio_tcp_connections_closed_total", "TCP connections closed.", TCP_LABELS, is_tcp,
+	  .value = tcp_closed },
 	{ "istio_tcp_sent_bytes_total", "Bytes sent to the client over TCP connections.",
 	  TCP_LABELS, is_tcp, .value = tcp_sent },
 	{ "istio_tcp_received_bytes_total", "Bytes received from the client over TCP connections.",
@@ -278,7 +300,8 @@ static void begin_histogram(struct families *f, const struct shape *sh)
 	for (size_t i = 0; i < STATS_BOUNDS; i++)
 		bounds[i] = (double)sh->bounds[i] / sh->unit;
 	families_begin_histogram(f, sh->name, sh->help,
-				 (struct families_labels){ label_names, sh->n_labels }, bounds, STATS_BOUNDS);
+				 (struct families_labels){ label_names, sh->n_labels }, bounds,
+				 STATS_BOUNDS);
 }
 
 static void write_shape(struct families *f, const struct shape *sh, const struct nodes *ns)

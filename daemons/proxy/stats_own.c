@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * stats_own: the families that are kvmesh's own and the observed edges (security-model P6). Layer proxy,
- * control thread.
+ * stats_own: the families that are kvmesh's own and the observed edges (security-model P6). Layer
+ * proxy, control thread.
  */
 #include "config.h"
 
@@ -11,7 +11,7 @@
 #include "proxy/record.h"
 #include "proxy/stats_rows.h"
 
-#define EDGES_BYTES_MAX (8u << 20)      /* of the reply, which the IPC layer caps at IPC_REPLY_MAX */
+#define EDGES_BYTES_MAX (8u << 20) /* of the reply, which the IPC layer caps at IPC_REPLY_MAX */
 
 /* "my-app-v1.default", else what else names that side. */
 static struct str side_name(struct arena *a, const struct str *id, struct str dflt)
@@ -37,15 +37,19 @@ static void sum_plaintext(const struct nodes *ns, struct str proxy, struct rows 
 		bool folded = ns->v[i]->admit == STATS_ADMIT_FOLDED;
 		struct str row[] = {
 			proxy,
-			folded ? STR("other") : side_name(&rs->arena, &v[SERIES_SRC_NAME], STR_NULL),
-			folded ? STR("other") : side_name(&rs->arena, &v[SERIES_DST_NAME], v[SERIES_SERVICE]),
-			fa->reporter == RECORD_DESTINATION ? STR("accepted") :
-				v[SERIES_DST_NAME].n > 0 ? STR("sent_in_mesh") : STR("sent_outside"),
+			folded ? STR("other")
+			       : side_name(&rs->arena, &v[SERIES_SRC_NAME], STR_NULL),
+			folded ? STR("other")
+			       : side_name(&rs->arena, &v[SERIES_DST_NAME], v[SERIES_SERVICE]),
+			fa->reporter == RECORD_DESTINATION ? STR("accepted")
+			: v[SERIES_DST_NAME].n > 0         ? STR("sent_in_mesh")
+							   : STR("sent_outside"),
 		};
 
 		rs->key.n = 0;
 		families_render(&rs->key, row, 4);
-		rows_get(rs)->v[0] += fa->protocol == RECORD_TCP ? stats_get(&s->tcp.opened) : stats_get(&s->http.ended);
+		rows_get(rs)->v[0] += fa->protocol == RECORD_TCP ? stats_get(&s->tcp.opened)
+								 : stats_get(&s->http.ended);
 	}
 }
 
@@ -55,9 +59,10 @@ static void write_plaintext(struct families *f, const struct nodes *ns, struct s
 
 	rows_init(&rs, false);
 	sum_plaintext(ns, proxy, &rs);
-	rows_write_counter(&rs, f, "kvmesh_plaintext_requests_total",
-			   "Requests and TCP connections without TLS, accepted from or sent to somebody.",
-			   FAMILIES_LABELS("proxy", "src", "dst", "reason"));
+	rows_write_counter(
+		&rs, f, "kvmesh_plaintext_requests_total",
+		"Requests and TCP connections without TLS, accepted from or sent to somebody.",
+		FAMILIES_LABELS("proxy", "src", "dst", "reason"));
 	rows_done(&rs);
 }
 
@@ -66,8 +71,8 @@ static const struct reason_family {
 } reason_families[] = {
 	{ "kvmesh_tls_refused_total", "TLS handshakes refused.", "reason" },
 	{ "kvmesh_bad_input_total", "Input refused because it breaks a protocol.", "reason" },
-	{ "kvmesh_plaintext_refused_total", "Connections in plain text closed on a port that wants mutual TLS.",
-	  "workload" },
+	{ "kvmesh_plaintext_refused_total",
+	  "Connections in plain text closed on a port that wants mutual TLS.", "workload" },
 	{ "kvmesh_authz_denied_total", "Requests and connections denied by a policy.", "policy" },
 };
 
@@ -102,7 +107,8 @@ static bool is_layered(const struct nodes *ns, struct str name)
 	return false;
 }
 
-static void write_reasons_of(struct families *f, const struct nodes *ns, struct str name, struct str proxy)
+static void write_reasons_of(struct families *f, const struct nodes *ns, struct str name,
+			     struct str proxy)
 {
 	const struct reason_family *rf = reason_family(name);
 	bool layered = is_layered(ns, name);
@@ -165,7 +171,8 @@ static void write_fixed(struct families *f, struct stats *const *v, size_t n, st
 {
 	for (size_t id = 0; id < STATS__N; id++) {
 		families_begin(f, fixed_rows[id].name,
-			       fixed_rows[id].kind == STATS_GAUGE ? FAMILIES_GAUGE : FAMILIES_COUNTER,
+			       fixed_rows[id].kind == STATS_GAUGE ? FAMILIES_GAUGE
+								  : FAMILIES_COUNTER,
 			       fixed_rows[id].help, FAMILIES_LABELS("proxy"));
 		families_row_int(f, &proxy, stats_sum(v, n, (enum stats_id)id));
 		families_end(f);
@@ -181,9 +188,10 @@ static void write_lag(struct families *f, struct stats *const *v, size_t n, stru
 		bounds[i] = (double)stats_lag_bounds_us[i] / 1e6;
 	for (size_t i = 0; i < n; i++)
 		row_add_hist(&sum, &v[i]->lag);
-	families_begin_histogram(f, "kvmesh_proxy_loop_lag_seconds",
-				 "How long work waited for a worker's loop, measured once a second.",
-				 FAMILIES_LABELS("proxy"), bounds, STATS_BOUNDS);
+	families_begin_histogram(
+		f, "kvmesh_proxy_loop_lag_seconds",
+		"How long work waited for a worker's loop, measured once a second.",
+		FAMILIES_LABELS("proxy"), bounds, STATS_BOUNDS);
 	families_row_histogram(f, &proxy, sum.hist, STATS_BOUNDS + 1, (double)sum.v[0] / 1e6);
 	families_end(f);
 }
@@ -202,7 +210,7 @@ void stats_write_own(struct stats *const *v, size_t n, struct str proxy, const s
 	free(reasons.v);
 }
 
-/* ---- edges ---------------------------------------------------------------------------------------- */
+/* ---- edges --------------------------------------------------------------------------------- */
 
 enum { EDGE_CONNECTIONS, EDGE_REQUESTS, EDGE_LAST_SEEN };
 

@@ -11,7 +11,8 @@ void nodes_collect(struct nodes *ns, const struct stats_table *t)
 {
 	size_t first = ns->n;
 
-	for (struct stats_node *e = atomic_load_explicit(&t->head, memory_order_acquire); e; e = e->next)
+	for (struct stats_node *e = atomic_load_explicit(&t->head, memory_order_acquire); e;
+	     e = e->next)
 		*vec_push(ns->v, ns->n, ns->cap) = e;
 	for (size_t i = first, k = ns->n; i + 1 < k; i++) {
 		struct stats_node *e = ns->v[i];

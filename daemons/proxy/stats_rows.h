@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * stats_rows: series of all workers collected and summed; shared by stats_export.c (Istio's metrics) and
- * stats_own.c (our own, edges). Layer proxy, control thread.
+ * stats_rows: series of all workers collected and summed; shared by stats_export.c (Istio's
+ * metrics) and stats_own.c (our own, edges). Layer proxy, control thread.
  */
 #pragma once
 

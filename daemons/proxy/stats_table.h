@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * stats_table: how one worker keeps its series; private to stats.c (the owner, writes) and stats_export.c
- * (the control thread, reads). Layer proxy.
+ * stats_table: how one worker keeps its series; private to stats.c (the owner, writes) and
+ * stats_export.c (the control thread, reads). Layer proxy.
  *
- * A series is found by the bytes of its key: the facts and the label values of one kind of exchange. Series are
- * linked newest first and never leave: the reader loads the head with acquire and walks, nothing it
- * meets changes but the counters. Slots are the owner's alone.
+ * A series is found by the bytes of its key: the facts and the label values of one kind of
+ * exchange. Series are linked newest first and never leave: the reader loads the head with acquire
+ * and walks, nothing it meets changes but the counters. Slots are the owner's alone.
  */
 #pragma once
 
@@ -17,7 +17,7 @@
 #include "base/str.h"
 #include "proxy/stats.h"
 
-/* ---- nodes of any kind ------------------------------------------------------------------------ */
+/* ---- nodes of any kind --------------------------------------------------------------------- */
 enum stats_admit {
 	STATS_ADMIT_NEW,                /* not exported yet */
 	STATS_ADMIT_ALL,
@@ -30,7 +30,7 @@ struct stats_node {
 	uint64_t hash;
 	const void *key;
 	uint32_t key_n;
-	enum stats_admit admit;         /* the reader's; decided once, so that a counter never jumps back */
+	enum stats_admit admit; /* the reader's; decided once, so that a counter never jumps back */
 };
 
 struct stats_table {
@@ -39,19 +39,20 @@ struct stats_table {
 	size_t n, n_slots;
 };
 
-/* ---- histograms --------------------------------------------------------------------------------- */
+/* ---- histograms ---------------------------------------------------------------------------- */
 #define STATS_BOUNDS 19                 /* and +Inf */
 struct stats_hist {
 	_Atomic uint64_t bucket[STATS_BOUNDS + 1];      /* not cumulative */
 	_Atomic uint64_t sum;
 };
-/* Upper bounds in microseconds, milliseconds at the outside; conventions: finer than Istio below 10 ms. */
+/* Upper bounds in microseconds, milliseconds at the outside; conventions: finer than Istio below 10
+ * ms. */
 extern const uint64_t stats_duration_bounds_us[STATS_BOUNDS];
 extern const uint64_t stats_lag_bounds_us[STATS_BOUNDS];
 /* Upper bounds in half bytes (the first is 0.5): Istio's own. */
 extern const uint64_t stats_size_bounds_half[STATS_BOUNDS];
 
-/* ---- exchanges ---------------------------------------------------------------------------------- */
+/* ---- exchanges ----------------------------------------------------------------------------- */
 /* Label values, in the order of the key. */
 enum series_value {
 	SERIES_SRC_NAME, SERIES_SRC_NS, SERIES_SRC_PRINCIPAL, SERIES_SRC_APP, SERIES_SRC_VERSION,
@@ -75,7 +76,7 @@ struct series_facts {
 	uint16_t status;
 	int16_t grpc_status;
 	uint16_t port;
-	uint16_t len[SERIES__N];        /* of the values, which follow each other behind the facts */
+	uint16_t len[SERIES__N]; /* of the values, which follow each other behind the facts */
 };
 
 struct series {
@@ -102,7 +103,7 @@ struct reason {
 struct stats {
 	_Atomic int64_t fixed[STATS__N];
 	struct stats_hist lag;
-	_Atomic uint64_t probed_us;     /* when the probe that is on its way was posted; 0: none is */
+	_Atomic uint64_t probed_us; /* when the probe that is on its way was posted; 0: none is */
 	struct stats_table series, reasons;
 	size_t n_unnamed;
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * text: a growing run of bytes for replies and log lines, with the two escapes they need. Layer proxy.
- * Values come from peers: both escapes leave nothing but printable ASCII.
+ * text: a growing run of bytes for replies and log lines, with the two escapes they need. Layer
+ * proxy. Values come from peers: both escapes leave nothing but printable ASCII.
  */
 #pragma once
 
@@ -24,8 +24,8 @@ void text_i64(struct text *t, int64_t v);
 /* "0.25", "1500"; an exponent only from 1e15 on. v is finite. */
 void text_real(struct text *t, double v);
 /*
- * A JSON string with its quotes. UTF-8 becomes \uXXXX; a byte that is no UTF-8, and NUL, which our readers
- * refuse, become the four characters \xHH.
+ * A JSON string with its quotes. UTF-8 becomes \uXXXX; a byte that is no UTF-8, and NUL, which our
+ * readers refuse, become the four characters \xHH.
  */
 void text_json(struct text *t, struct str s);
 /* As in nginx's logs: bytes outside printable ASCII, the quote and the backslash become \xHH. */

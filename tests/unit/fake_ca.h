@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fake_ca: ca.sock in the test's own loop, with a real key behind it: signs what it is asked to, for as long as
- * the test says, and can be told to be away, silent, rude or new.
+ * fake_ca: ca.sock in the test's own loop, with a real key behind it: signs what it is asked to,
+ * for as long as the test says, and can be told to be away, silent, rude or new.
  */
 #pragma once
 
@@ -140,11 +140,12 @@ static inline char *fake_ca_sign(struct fake_ca *ca, const char *csr_pem, const 
 	return pem;
 }
 
-static inline void fake_ca_answer(struct fake_ca *ca, struct ipc_call *call, const char *csr, const char *spiffe)
+static inline void fake_ca_answer(struct fake_ca *ca, struct ipc_call *call, const char *csr,
+				  const char *spiffe)
 {
 	struct arena *a = ipc_call_arena(call);
-	char *pem = fake_ca_sign(ca, csr,
-				 ca->wrong_name ? "spiffe://cluster.local/ns/default/sa/thief" : spiffe);
+	char *pem = fake_ca_sign(
+		ca, csr, ca->wrong_name ? "spiffe://cluster.local/ns/default/sa/thief" : spiffe);
 	struct doc *d = doc_new_map(a);
 
 	doc_set_str(a, d, "certificate", str_c(pem));
@@ -157,7 +158,8 @@ static inline void fake_ca_on_sign(void *arg, struct ipc_call *call, const struc
 {
 	struct fake_ca *ca = arg;
 	struct arena *a = ipc_call_arena(call);
-	struct str spiffe = arena_str(a, doc_get_str(p, "spiffe", STR(""))), csr = doc_get_str(p, "csr", STR(""));
+	struct str spiffe = arena_str(a, doc_get_str(p, "spiffe", STR(""))),
+		   csr = doc_get_str(p, "csr", STR(""));
 
 	ca->n_asked++;
 	snprintf(ca->last_spiffe, sizeof(ca->last_spiffe), "%s", spiffe.p);

@@ -86,16 +86,32 @@ static struct sock_addr addr(const char *host, uint16_t port)
 static struct record request(void)
 {
 	return (struct record){
-		.reporter = RECORD_SOURCE, .protocol = RECORD_HTTP,
-		.destination_principal = STR("spiffe://cluster.local/ns/default/sa/my-app"), .tls_version = "TLSv1.3",
-		.mutual = true, .method = STR("GET"), .path = STR("/cart?id=7"), .authority = STR("my-app"),
-		.request_id = STR("6ce9c9d2-2f5f-4a3c-8d2b-4bd9e5a0c7d1"), .user_agent = STR("curl/7.88.1"),
-		.version = HEAD_VERSION_11, .route_name = STR("default"),
+		.reporter = RECORD_SOURCE,
+		.protocol = RECORD_HTTP,
+		.destination_principal = STR("spiffe://cluster.local/ns/default/sa/my-app"),
+		.tls_version = "TLSv1.3",
+		.mutual = true,
+		.method = STR("GET"),
+		.path = STR("/cart?id=7"),
+		.authority = STR("my-app"),
+		.request_id = STR("6ce9c9d2-2f5f-4a3c-8d2b-4bd9e5a0c7d1"),
+		.user_agent = STR("curl/7.88.1"),
+		.version = HEAD_VERSION_11,
+		.route_name = STR("default"),
 		.cluster = STR("outbound|80|v1|my-app.default.svc.cluster.local"),
-		.down_local = addr("127.0.0.1", 15080), .down_remote = addr("127.0.0.1", 40000),
-		.up_local = addr("127.0.0.1", 40002), .up_remote = addr("127.0.0.1", 15443),
-		.tries = 1, .status = 200, .grpc_status = -1, .bytes_received = 0, .bytes_sent = 1234,
-		.start_us = 1000000, .up_first_us = 1000200, .up_head_us = 1011300, .end_us = 1012999,
+		.down_local = addr("127.0.0.1", 15080),
+		.down_remote = addr("127.0.0.1", 40000),
+		.up_local = addr("127.0.0.1", 40002),
+		.up_remote = addr("127.0.0.1", 15443),
+		.tries = 1,
+		.status = 200,
+		.grpc_status = -1,
+		.bytes_received = 0,
+		.bytes_sent = 1234,
+		.start_us = 1000000,
+		.up_first_us = 1000200,
+		.up_head_us = 1011300,
+		.end_us = 1012999,
 		.start_real_us = 1606816800123000,
 	};
 }
@@ -125,9 +141,12 @@ START_TEST(the_default_line_is_istios)
 	struct record r = request();
 
 	check_line(false, "", &r,
-		   "[2020-12-01T10:00:00.123Z] \"GET /cart?id=7 HTTP/1.1\" 200 - via_upstream - \"-\" 0 1234 12 11 \"-\" "
-		   "\"curl/7.88.1\" \"6ce9c9d2-2f5f-4a3c-8d2b-4bd9e5a0c7d1\" \"my-app\" \"127.0.0.1:15443\" "
-		   "outbound|80|v1|my-app.default.svc.cluster.local 127.0.0.1:40002 127.0.0.1:15080 127.0.0.1:40000 - "
+		   "[2020-12-01T10:00:00.123Z] \"GET /cart?id=7 HTTP/1.1\" 200 - via_upstream - "
+		   "\"-\" 0 1234 12 11 \"-\" "
+		   "\"curl/7.88.1\" \"6ce9c9d2-2f5f-4a3c-8d2b-4bd9e5a0c7d1\" \"my-app\" "
+		   "\"127.0.0.1:15443\" "
+		   "outbound|80|v1|my-app.default.svc.cluster.local 127.0.0.1:40002 "
+		   "127.0.0.1:15080 127.0.0.1:40000 - "
 		   "default\n");
 }
 END_TEST
@@ -144,10 +163,13 @@ START_TEST(a_failure_says_why)
 	r.original_path = STR("/before");
 	r.forwarded_for = STR("10.1.2.3");
 	r.transport_failure = STR("TLS error: certificate verify failed");
-	check_line(false, "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %RESPONSE_CODE% %RESPONSE_FLAGS% "
-			  "\"%UPSTREAM_TRANSPORT_FAILURE_REASON%\" %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% "
-			  "\"%REQ(X-FORWARDED-FOR)%\" %UPSTREAM_LOCAL_ADDRESS%", &r,
-		   "/before 503 UF,URX \"TLS error: certificate verify failed\" - \"10.1.2.3\" -\n");
+	check_line(
+		false,
+		"%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %RESPONSE_CODE% %RESPONSE_FLAGS% "
+		"\"%UPSTREAM_TRANSPORT_FAILURE_REASON%\" %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% "
+		"\"%REQ(X-FORWARDED-FOR)%\" %UPSTREAM_LOCAL_ADDRESS%",
+		&r,
+		"/before 503 UF,URX \"TLS error: certificate verify failed\" - \"10.1.2.3\" -\n");
 }
 END_TEST
 
@@ -162,8 +184,10 @@ START_TEST(a_tcp_connection_has_no_request)
 	r.up_head_us = 0;
 	r.details = "idle timeout";
 	check_line(false, "", &r,
-		   "[2020-12-01T10:00:00.123Z] \"- - -\" 0 - - idle_timeout \"-\" 0 1234 12 - \"-\" \"-\" \"-\" \"-\" "
-		   "\"127.0.0.1:15443\" outbound|80|v1|my-app.default.svc.cluster.local 127.0.0.1:40002 127.0.0.1:15080 "
+		   "[2020-12-01T10:00:00.123Z] \"- - -\" 0 - - idle_timeout \"-\" 0 1234 12 - "
+		   "\"-\" \"-\" \"-\" \"-\" "
+		   "\"127.0.0.1:15443\" outbound|80|v1|my-app.default.svc.cluster.local "
+		   "127.0.0.1:40002 127.0.0.1:15080 "
 		   "127.0.0.1:40000 outbound_.6379_._.redis.default.svc.cluster.local default\n");
 }
 END_TEST
@@ -172,19 +196,25 @@ START_TEST(json_has_istios_keys_and_types)
 {
 	struct record r = request();
 
-	check_line(true, "", &r,
-		   "{\"start_time\":\"2020-12-01T10:00:00.123Z\",\"method\":\"GET\",\"path\":\"/cart?id=7\","
-		   "\"protocol\":\"HTTP/1.1\",\"response_code\":200,\"response_flags\":\"-\","
-		   "\"response_code_details\":\"via_upstream\",\"connection_termination_details\":null,"
-		   "\"upstream_transport_failure_reason\":null,\"bytes_received\":0,\"bytes_sent\":1234,"
-		   "\"duration\":12,\"upstream_service_time\":11,\"x_forwarded_for\":null,"
-		   "\"user_agent\":\"curl/7.88.1\",\"request_id\":\"6ce9c9d2-2f5f-4a3c-8d2b-4bd9e5a0c7d1\","
-		   "\"authority\":\"my-app\",\"upstream_host\":\"127.0.0.1:15443\","
-		   "\"upstream_cluster\":\"outbound|80|v1|my-app.default.svc.cluster.local\","
-		   "\"upstream_local_address\":\"127.0.0.1:40002\",\"downstream_local_address\":\"127.0.0.1:15080\","
-		   "\"downstream_remote_address\":\"127.0.0.1:40000\",\"requested_server_name\":null,"
-		   "\"route_name\":\"default\",\"tls_version\":\"TLSv1.3\","
-		   "\"peer_principal\":\"spiffe://cluster.local/ns/default/sa/my-app\"}\n");
+	check_line(
+		true, "", &r,
+		"{\"start_time\":\"2020-12-01T10:00:00.123Z\",\"method\":\"GET\",\"path\":\"/"
+		"cart?id=7\","
+		"\"protocol\":\"HTTP/1.1\",\"response_code\":200,\"response_flags\":\"-\","
+		"\"response_code_details\":\"via_upstream\",\"connection_termination_details\":"
+		"null,"
+		"\"upstream_transport_failure_reason\":null,\"bytes_received\":0,\"bytes_sent\":"
+		"1234,"
+		"\"duration\":12,\"upstream_service_time\":11,\"x_forwarded_for\":null,"
+		"\"user_agent\":\"curl/"
+		"7.88.1\",\"request_id\":\"6ce9c9d2-2f5f-4a3c-8d2b-4bd9e5a0c7d1\","
+		"\"authority\":\"my-app\",\"upstream_host\":\"127.0.0.1:15443\","
+		"\"upstream_cluster\":\"outbound|80|v1|my-app.default.svc.cluster.local\","
+		"\"upstream_local_address\":\"127.0.0.1:40002\",\"downstream_local_address\":\"127."
+		"0.0.1:15080\","
+		"\"downstream_remote_address\":\"127.0.0.1:40000\",\"requested_server_name\":null,"
+		"\"route_name\":\"default\",\"tls_version\":\"TLSv1.3\","
+		"\"peer_principal\":\"spiffe://cluster.local/ns/default/sa/my-app\"}\n");
 }
 END_TEST
 
@@ -192,8 +222,10 @@ START_TEST(a_json_format_of_ones_own)
 {
 	struct record r = request();
 
-	check_line(true, "{\"code\": \"%RESPONSE_CODE%\", \"what\": \"%REQ(:METHOD)% %REQ(:PATH):5% 100%%\"}", &r,
-		   "{\"code\":200,\"what\":\"GET /cart 100%\"}\n");
+	check_line(true,
+		   "{\"code\": \"%RESPONSE_CODE%\", \"what\": \"%REQ(:METHOD)% %REQ(:PATH):5% "
+		   "100%%\"}",
+		   &r, "{\"code\":200,\"what\":\"GET /cart 100%\"}\n");
 }
 END_TEST
 
@@ -205,7 +237,8 @@ START_TEST(hostile_bytes_stay_in_their_field)
 	r.user_agent = STR("\x1b[31mred\\");
 	r.sni = STR("one two\xff");
 	check_line(false, "\"%REQ(:PATH)%\" \"%REQ(USER-AGENT)%\" %REQUESTED_SERVER_NAME% end", &r,
-		   "\"/a\\x22 200 -\\x0a[2020-12-01T10:00:00.123Z] \\x22GET /fake\" \"\\x1b[31mred\\x5c\" "
+		   "\"/a\\x22 200 -\\x0a[2020-12-01T10:00:00.123Z] \\x22GET /fake\" "
+		   "\"\\x1b[31mred\\x5c\" "
 		   "one\\x20two\\xff end\n");
 }
 END_TEST
@@ -252,7 +285,8 @@ START_TEST(an_error_changes_nothing)
 	setup();
 	configure(path, false, "%RESPONSE_CODE%");
 	ck_assert_int_lt(access_log_configure(writer, str_c(path), false, STR("%NO%"), &err), 0);
-	ck_assert_int_eq(access_log_configure(writer, STR("/nowhere/at/all"), false, STR(""), &err), -ENOENT);
+	ck_assert_int_eq(access_log_configure(writer, STR("/nowhere/at/all"), false, STR(""), &err),
+			 -ENOENT);
 	add(&r);
 	wait_lines(1);
 	char *text = read_log();
@@ -380,7 +414,8 @@ START_TEST(a_slow_reader_blocks_nobody)
 		ck_assert_int_eq(fs_write(path, "", 0, 0600, NULL), 0);
 		wait_lines(none);
 	}
-	access_log_writer_free(writer);         /* what does not fit now is lost, with the last line whole or torn */
+	access_log_writer_free(
+		writer); /* what does not fit now is lost, with the last line whole or torn */
 	for (ssize_t n; got < sizeof(buf) && (n = read(p[0], buf + got, sizeof(buf) - got)) > 0; )
 		got += (size_t)n;
 	ck_assert_uint_gt(got, 4096);
@@ -397,7 +432,7 @@ START_TEST(a_slow_reader_blocks_nobody)
 }
 END_TEST
 
-/* ---- threads --------------------------------------------------------------------------------------- */
+/* ---- threads ------------------------------------------------------------------------------- */
 
 #define PER_THREAD 20000
 
@@ -458,8 +493,9 @@ START_TEST(two_workers_write_while_the_log_is_drained)
 }
 END_TEST
 
-UNIT_MAIN("access_log", the_default_line_is_istios, a_failure_says_why, a_tcp_connection_has_no_request,
-	  json_has_istios_keys_and_types, a_json_format_of_ones_own, hostile_bytes_stay_in_their_field,
-	  hostile_bytes_in_json, bad_formats_are_named, an_error_changes_nothing, off_and_on_again,
+UNIT_MAIN("access_log", the_default_line_is_istios, a_failure_says_why,
+	  a_tcp_connection_has_no_request, json_has_istios_keys_and_types,
+	  a_json_format_of_ones_own, hostile_bytes_stay_in_their_field, hostile_bytes_in_json,
+	  bad_formats_are_named, an_error_changes_nothing, off_and_on_again,
 	  a_rotated_file_is_opened_anew, a_full_ring_drops, a_full_disk_loses_lines_and_counts_them,
 	  a_slow_reader_blocks_nobody, two_workers_write_while_the_log_is_drained)

@@ -41,8 +41,10 @@ static struct snap *load(const char *text)
 #define NODE "'version':1,'proxy':'node','settings':{'trust_domain':'cluster.local'}," \
 	"'identities':['spiffe://cluster.local/ns/kvmesh-system/sa/n1']," \
 	"'views':[{'name':'default'}]"
-#define PEERS "'peers':[{'name':'n1','ns':'kvmesh-system'},{'name':'a','ns':'x','principal':'spiffe://cluster.local/ns/x/sa/a'}," \
-	"{'name':'b1','ns':'x','principal':'spiffe://cluster.local/ns/x/sa/b'}," \
+#define PEERS                                                                                      \
+	"'peers':[{'name':'n1','ns':'kvmesh-system'},{'name':'a','ns':'x','principal':'spiffe://"  \
+	"cluster.local/ns/x/sa/a'},"                                                               \
+	"{'name':'b1','ns':'x','principal':'spiffe://cluster.local/ns/x/sa/b'},"                   \
 	"{'name':'b2','ns':'x','principal':'spiffe://cluster.local/ns/x/sa/b'}]"
 
 static struct attached *attach(struct snap *s, struct attached *prev)
@@ -66,15 +68,22 @@ static struct attached *attach_text(const char *text)
 
 static const char *cluster(const char *tls, unsigned port)
 {
-	return arena_printf(&arena, "{" NODE "," PEERS ",'workloads':[{}],'clusters':[{'name':'c','service':'s','port':80,%s"
-			    "'endpoints':[{'address':'127.0.0.1','port':%u,'weight':1,'mesh_address':'10.0.0.9',"
-			    "'mesh_port':15443,'mesh_sni':'inbound_.8001_.a'},{'address':'db.example','port':5432,'weight':1}]}]}", tls, port).p;
+	return arena_printf(&arena,
+			    "{" NODE "," PEERS
+			    ",'workloads':[{}],'clusters':[{'name':'c','service':'s','port':80,%s"
+			    "'endpoints':[{'address':'127.0.0.1','port':%u,'weight':1,'mesh_"
+			    "address':'10.0.0.9',"
+			    "'mesh_port':15443,'mesh_sni':'inbound_.8001_.a'},{'address':'db."
+			    "example','port':5432,'weight':1}]}]}",
+			    tls, port)
+		.p;
 }
 
 START_TEST(state_outlives_snapshots)
 {
 	setup();
-	struct attached *one = attach_text(cluster("", 8001)), *two = attach_text(cluster("", 8001));
+	struct attached *one = attach_text(cluster("", 8001)),
+			*two = attach_text(cluster("", 8001));
 	struct endpoint_state *e = one->clusters[0].endpoints[0].state;
 
 	ck_assert_str_eq(e->key, "c|127.0.0.1:8001");
@@ -150,11 +159,13 @@ START_TEST(names_and_principals)
 	struct attached *at = attach_text("{" NODE "," PEERS ",'workloads':[{},{'peer':1}],"
 		"'inbounds':[{'workload':1,'address':'127.0.0.1','port':8001}],"
 		"'snis':[{'name':'inbound_.8001_.a','targets':[0],'service':-1}]}");
-	struct snap_peer *a = map_get(&at->peers_by_principal, STR("spiffe://cluster.local/ns/x/sa/a"));
+	struct snap_peer *a =
+		map_get(&at->peers_by_principal, STR("spiffe://cluster.local/ns/x/sa/a"));
 
 	unit_str_eq(a->name, "a");
 	/* two workloads share that account: the certificate names neither */
-	ck_assert_ptr_null(map_get(&at->peers_by_principal, STR("spiffe://cluster.local/ns/x/sa/b")));
+	ck_assert_ptr_null(
+		map_get(&at->peers_by_principal, STR("spiffe://cluster.local/ns/x/sa/b")));
 	unit_str_eq(((struct snap_peer *)map_get(&at->peers_by_name, STR("b2.x")))->name, "b2");
 	ck_assert_uint_eq((uintptr_t)map_get(&at->snis, STR("inbound_.8001_.a")), 1);
 	ck_assert_uint_eq((uintptr_t)map_get(&at->inbound_by_addr, STR("127.0.0.1:8001")), 1);
@@ -169,9 +180,12 @@ START_TEST(a_bad_pattern_refuses_the_whole)
 	struct err err = { 0 };
 
 	setup();
-	struct snap *s = load("{'version':1,'proxy':'node','settings':{'trust_domain':'t'},'identities':['spiffe://t/ns/a/sa/b'],"
-		PEERS ",'workloads':[{}],'views':[{'name':'v','vhosts':[{'name':'h','domains':['*'],'routes':[{'name':'r',"
-		"'matches':[{'uri':{'kind':'REGEX','value':'(unclosed'}}],'action':'DIRECT','direct':{'status':200}}]}]}]}");
+	struct snap *s = load("{'version':1,'proxy':'node','settings':{'trust_domain':'t'},'"
+			      "identities':['spiffe://t/ns/a/sa/b']," PEERS
+			      ",'workloads':[{}],'views':[{'name':'v','vhosts':[{'name':'h','"
+			      "domains':['*'],'routes':[{'name':'r',"
+			      "'matches':[{'uri':{'kind':'REGEX','value':'(unclosed'}}],'action':'"
+			      "DIRECT','direct':{'status':200}}]}]}]}");
 
 	ck_assert_int_lt(attach_new(state, s, NULL, NULL, &at, &err), 0);
 	ck_assert(err.text[0] != '\0');
@@ -180,7 +194,7 @@ START_TEST(a_bad_pattern_refuses_the_whole)
 }
 END_TEST
 
-/* ---- TLS outside the mesh ------------------------------------------------------------------------------ */
+/* ---- TLS outside the mesh ------------------------------------------------------------------ */
 
 START_TEST(tls_contexts_follow_their_files)
 {
@@ -229,7 +243,7 @@ START_TEST(tls_contexts_follow_their_files)
 }
 END_TEST
 
-/* ---- callers -------------------------------------------------------------------------------------------- */
+/* ---- callers ------------------------------------------------------------------------------- */
 
 static int64_t caller(const struct attached *at, uid_t uid, uint64_t cgroup)
 {
@@ -238,7 +252,9 @@ static int64_t caller(const struct attached *at, uid_t uid, uint64_t cgroup)
 	return attach_caller(at, &o);
 }
 
-#define USERS ",'workloads':[{},{'peer':1,'user':'root'},{'peer':2,'user':'4711'},{'peer':3,'user':'no-such-user-here'}]"
+#define USERS                                                                                      \
+	",'workloads':[{},{'peer':1,'user':'root'},{'peer':2,'user':'4711'},{'peer':3,'user':'no-" \
+	"such-user-here'}]"
 
 START_TEST(callers_by_user)
 {
@@ -252,8 +268,10 @@ START_TEST(callers_by_user)
 	ck_assert_int_eq(caller(at, (uid_t)-1, 0), 0);
 	ck_assert_int_eq(attach_caller(at, NULL), 0);
 	attach_unref(at);
-	at = attach_text("{'version':1,'proxy':'node','settings':{'trust_domain':'t','refuse_unregistered':true},"
-			 "'identities':['spiffe://t/ns/a/sa/b'],'views':[{'name':'v'}]," PEERS USERS "}");
+	at = attach_text("{'version':1,'proxy':'node','settings':{'trust_domain':'t','refuse_"
+			 "unregistered':true},"
+			 "'identities':['spiffe://t/ns/a/sa/b'],'views':[{'name':'v'}]," PEERS USERS
+			 "}");
 	ck_assert_int_eq(caller(at, 4711, 0), 2);
 	ck_assert_int_eq(caller(at, 4712, 0), -1);
 	ck_assert_int_eq(attach_caller(at, NULL), -1);
@@ -284,7 +302,8 @@ START_TEST(units_are_found_below_slices_only)
 	uint64_t a = make_dir(root, "system.slice/a.service");
 	uint64_t child = make_dir(root, "system.slice/a.service/sub/deeper");
 	uint64_t b = make_dir(root, "kvmesh.slice/kvmesh-apps.slice/b@1.service");
-	uint64_t user = make_dir(root, "user.slice/user-1000.slice/user@1000.service/app.slice/evil.service");
+	uint64_t user = make_dir(
+		root, "user.slice/user-1000.slice/user@1000.service/app.slice/evil.service");
 
 	ck_assert_uint_eq(cgroup_of_unit(root, "a.service"), a);
 	ck_assert_uint_eq(cgroup_of_unit(root, "b@1.service"), b);
@@ -324,8 +343,8 @@ START_TEST(a_restarted_unit_is_known_again)
 	uint64_t before = st.st_ino;
 
 	ck_assert_int_eq(caller(at, 0, before), 1);
-	ck_assert_int_eq(caller(at, 4711, before + 1000000), 0);        /* the user alone proves nothing */
-	ck_assert_int_eq(caller(at, 4711, 0), 1);                       /* unless the kernel tells no more */
+	ck_assert_int_eq(caller(at, 4711, before + 1000000), 0); /* the user alone proves nothing */
+	ck_assert_int_eq(caller(at, 4711, 0), 1); /* unless the kernel tells no more */
 	/* the service restarts */
 	ck_assert_int_eq(rmdir(dir), 0);
 	ck_assert_int_eq(mkdir(dir, 0755), 0);
@@ -348,6 +367,6 @@ START_TEST(a_restarted_unit_is_known_again)
 END_TEST
 
 UNIT_MAIN("attach", state_outlives_snapshots, a_pool_keeps_state_alive, addresses_are_parsed_once,
-	  match_tables_are_shared_over_one_snapshot, names_and_principals, a_bad_pattern_refuses_the_whole,
-	  tls_contexts_follow_their_files, callers_by_user, units_are_found_below_slices_only,
-	  a_restarted_unit_is_known_again)
+	  match_tables_are_shared_over_one_snapshot, names_and_principals,
+	  a_bad_pattern_refuses_the_whole, tls_contexts_follow_their_files, callers_by_user,
+	  units_are_found_below_slices_only, a_restarted_unit_is_known_again)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The proxy's control thread between a router, a CA and workers that the test plays: what is published, what is
- * acknowledged, what survives a router that is away, and what the control socket tells.
+ * The proxy's control thread between a router, a CA and workers that the test plays: what is
+ * published, what is acknowledged, what survives a router that is away, and what the control socket
+ * tells.
  */
 #include "base/fs.h"
 #include "fake_ca.h"
@@ -20,7 +21,7 @@ static struct fake_ca ca;
 static struct control *control;
 static unsigned n_ready;
 
-/* ---- workers ------------------------------------------------------------------------------------------ */
+/* ---- workers ------------------------------------------------------------------------------- */
 
 struct worker_set {
 	struct worker w;
@@ -62,7 +63,7 @@ struct doc *worker_listeners(const struct worker_set *ws, struct arena *a)
 	return doc_new_list(a);
 }
 
-/* ---- the router ----------------------------------------------------------------------------------------- */
+/* ---- the router ---------------------------------------------------------------------------- */
 
 struct ack {
 	int64_t version;
@@ -83,7 +84,8 @@ static void push(int64_t version, const char *snapshot)
 {
 	struct arena *a = ipc_call_arena(router.watch);
 
-	ipc_stream_json(router.watch, arena_printf(a, "{\"version\":%lld,\"snapshot\":%s}", (long long)version, snapshot));
+	ipc_stream_json(router.watch, arena_printf(a, "{\"version\":%lld,\"snapshot\":%s}",
+						   (long long)version, snapshot));
 }
 
 static void on_watch_closed(void *arg, struct ipc_call *call)
@@ -151,14 +153,18 @@ static void router_stop(void)
 /* A snapshot of the node and one workload whose service account is sa. */
 static char *snapshot(int64_t version, const char *sa)
 {
-	struct str s = arena_printf(&arena,
-		"{\"version\":%lld,\"proxy\":\"node\",\"settings\":{\"trust_domain\":\"cluster.local\"},"
+	struct str s = arena_printf(
+		&arena,
+		"{\"version\":%lld,\"proxy\":\"node\",\"settings\":{\"trust_domain\":\"cluster."
+		"local\"},"
 		"\"identities\":[\"spiffe://cluster.local/ns/kvmesh-system/sa/n1\","
 		"\"spiffe://cluster.local/ns/default/sa/%s\"],"
-		"\"peers\":[{\"name\":\"n1\",\"ns\":\"kvmesh-system\"},{\"name\":\"app\",\"ns\":\"default\"}],"
+		"\"peers\":[{\"name\":\"n1\",\"ns\":\"kvmesh-system\"},{\"name\":\"app\",\"ns\":"
+		"\"default\"}],"
 		"\"workloads\":[{},{\"peer\":1,\"identity\":1}],\"views\":[{\"name\":\"default\"}],"
 		"\"clusters\":[{\"name\":\"outbound|80||app\",\"service\":\"app\",\"port\":80,"
-		"\"endpoints\":[{\"address\":\"127.0.0.1\",\"port\":8001,\"weight\":1,\"peer\":1}]}]}",
+		"\"endpoints\":[{\"address\":\"127.0.0.1\",\"port\":8001,\"weight\":1,\"peer\":1}]}"
+		"]}",
 		(long long)version, sa);
 
 	return arena_strdup(&arena, s.p);
@@ -172,7 +178,7 @@ static void send_snapshot(int64_t version, const char *sa)
 		push(version, router.first);
 }
 
-/* ---- life ------------------------------------------------------------------------------------------------ */
+/* ---- life ---------------------------------------------------------------------------------- */
 
 static void on_ready(void *arg)
 {
@@ -182,7 +188,9 @@ static void on_ready(void *arg)
 
 static void control_start(void)
 {
-	const struct control_options o = { .run_dir = dir, .state_dir = dir, .instance = "node", .ready_fd = -1 };
+	const struct control_options o = {
+		.run_dir = dir, .state_dir = dir, .instance = "node", .ready_fd = -1
+	};
 	struct err err = { 0 };
 
 	n_ready = 0;
@@ -260,12 +268,13 @@ static void check_ack(size_t i, int64_t version, const char *error)
 	ck_assert_uint_lt(i, router.n_acks);
 	ck_assert_int_eq(router.acks[i].version, version);
 	if (*error)
-		ck_assert_msg(strstr(router.acks[i].error, error), "ack says '%s'", router.acks[i].error);
+		ck_assert_msg(strstr(router.acks[i].error, error), "ack says '%s'",
+			      router.acks[i].error);
 	else
 		ck_assert_str_eq(router.acks[i].error, "");
 }
 
-/* ---- asking the control socket ------------------------------------------------------------------------------ */
+/* ---- asking the control socket ------------------------------------------------------------- */
 
 struct answer {
 	bool done;
@@ -324,7 +333,7 @@ static struct doc *status(void)
 	return a.d;
 }
 
-/* ---- tests ------------------------------------------------------------------------------------------------- */
+/* ---- tests --------------------------------------------------------------------------------- */
 
 START_TEST(a_snapshot_is_published_certified_and_acked)
 {
@@ -365,7 +374,8 @@ START_TEST(a_newer_snapshot_replaces_it_and_state_stays)
 	ck_assert_ptr_eq(workers.at->clusters[0].endpoints[0].state, e);
 	ck_assert_ptr_eq(workers.at->clusters[0].state, c);
 	ck_assert_uint_eq(atomic_load(&e->requests), 77);
-	unit_str_eq(tls_identity_spiffe(workers.at->identities[1]), "spiffe://cluster.local/ns/default/sa/other");
+	unit_str_eq(tls_identity_spiffe(workers.at->identities[1]),
+		    "spiffe://cluster.local/ns/default/sa/other");
 	ck_assert_uint_eq(n_ready, 1);
 	teardown();
 }
@@ -378,7 +388,8 @@ START_TEST(a_bad_snapshot_is_refused_and_the_old_one_stays)
 	control_start();
 	wait_acks(1);
 	/* views are missing: workloads point nowhere */
-	push(6, "{\"version\":6,\"proxy\":\"node\",\"identities\":[\"spiffe://cluster.local/ns/a/sa/b\"],"
+	push(6, "{\"version\":6,\"proxy\":\"node\",\"identities\":[\"spiffe://cluster.local/ns/a/"
+		"sa/b\"],"
 		"\"peers\":[{\"name\":\"n1\"}],\"workloads\":[{}]}");
 	wait_acks(2);
 	check_ack(1, 6, "view");
@@ -491,7 +502,9 @@ START_TEST(a_damaged_file_serves_nothing)
 
 	setup(false, true);
 	ck_assert_int_eq(fs_mkdir(arena_printf(&arena, "%s/proxy", dir).p, 0755, &err), 0);
-	ck_assert_int_eq(fs_write(arena_printf(&arena, "%s/proxy/node.snapshot", dir).p, "rubbish", 7, 0600, &err), 0);
+	ck_assert_int_eq(fs_write(arena_printf(&arena, "%s/proxy/node.snapshot", dir).p, "rubbish",
+				  7, 0600, &err),
+			 0);
 	control_start();
 	run_for(loop, 1500000);
 	ck_assert_uint_eq(workers.n_published, 0);
@@ -556,18 +569,26 @@ START_TEST(a_bad_log_format_is_a_bad_snapshot)
 	char *text = snapshot(6, "app");
 	struct str settings = STR("\"settings\":{");
 	ptrdiff_t at = str_find_str(str_c(text), settings);
-	struct str head = str_take(str_c(text), (size_t)at + settings.n), tail = str_skip(str_c(text), head.n);
+	struct str head = str_take(str_c(text), (size_t)at + settings.n),
+		   tail = str_skip(str_c(text), head.n);
 
-	push(6, arena_printf(&arena, "%.*s\"access_log\":\"/dev/stdout\",\"access_log_format\":\"%%NO%%\",%.*s",
-			     STR_ARG(head), STR_ARG(tail)).p);
+	push(6, arena_printf(
+			&arena,
+			"%.*s\"access_log\":\"/dev/stdout\",\"access_log_format\":\"%%NO%%\",%.*s",
+			STR_ARG(head), STR_ARG(tail))
+			.p);
 	wait_acks(2);
 	check_ack(1, 6, "%NO%");
 	/* a file that cannot be opened costs the log, not the policy */
-	push(7, arena_printf(&arena, "%.*s\"access_log\":\"/nowhere/log\",%.*s", STR_ARG(head), STR_ARG(tail)).p);
+	push(7, arena_printf(&arena, "%.*s\"access_log\":\"/nowhere/log\",%.*s", STR_ARG(head),
+			     STR_ARG(tail))
+			.p);
 	wait_acks(3);
 	check_ack(2, 7, "");
 	ck_assert(!access_log_is_on(workers.w.log));
-	push(8, arena_printf(&arena, "%.*s\"access_log\":\"%s/log\",%.*s", STR_ARG(head), dir, STR_ARG(tail)).p);
+	push(8, arena_printf(&arena, "%.*s\"access_log\":\"%s/log\",%.*s", STR_ARG(head), dir,
+			     STR_ARG(tail))
+			.p);
 	wait_acks(4);
 	ck_assert(access_log_is_on(workers.w.log));
 	teardown();
@@ -576,7 +597,8 @@ END_TEST
 
 START_TEST(dumps)
 {
-	static const char *const whats[] = { "snapshot", "clusters", "endpoints", "listeners", "routes", "secrets" };
+	static const char *const whats[] = { "snapshot",  "clusters", "endpoints",
+					     "listeners", "routes",   "secrets" };
 
 	setup(true, true);
 	control_start();
@@ -636,9 +658,11 @@ START_TEST(stats_tell_build_configuration_and_process)
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		ck_assert_uint_gt(doc_get(find_family(f, names[i]), STR("series"))->n, 0);
-	unit_str_eq(doc_to_json(doc_get(find_family(f, "kvmesh_config_generation"), STR("series")), &arena, false),
+	unit_str_eq(doc_to_json(doc_get(find_family(f, "kvmesh_config_generation"), STR("series")),
+				&arena, false),
 		    "[[\"node\",5]]");
-	const struct doc *certs = doc_get(find_family(f, "kvmesh_cert_expiry_timestamp_seconds"), STR("series"));
+	const struct doc *certs =
+		doc_get(find_family(f, "kvmesh_cert_expiry_timestamp_seconds"), STR("series"));
 
 	ck_assert_uint_eq(certs->n, 2);
 	unit_str_eq(certs->v[1]->v[1]->s, "app.default");
@@ -657,9 +681,12 @@ START_TEST(log_level_is_checked)
 }
 END_TEST
 
-UNIT_MAIN("control", a_snapshot_is_published_certified_and_acked, a_newer_snapshot_replaces_it_and_state_stays,
-	  a_bad_snapshot_is_refused_and_the_old_one_stays, without_certificates_it_serves_but_is_not_ready,
-	  an_ack_does_not_wait_for_ever, renewed_certificates_are_published_over_the_same_snapshot,
+UNIT_MAIN("control", a_snapshot_is_published_certified_and_acked,
+	  a_newer_snapshot_replaces_it_and_state_stays,
+	  a_bad_snapshot_is_refused_and_the_old_one_stays,
+	  without_certificates_it_serves_but_is_not_ready, an_ack_does_not_wait_for_ever,
+	  renewed_certificates_are_published_over_the_same_snapshot,
 	  the_last_good_snapshot_serves_while_the_router_is_away, a_damaged_file_serves_nothing,
-	  a_refused_first_snapshot_is_asked_for_again, a_lost_ack_is_repeated, reload_asks_the_router_anew,
-	  a_bad_log_format_is_a_bad_snapshot, dumps, stats_tell_build_configuration_and_process, log_level_is_checked)
+	  a_refused_first_snapshot_is_asked_for_again, a_lost_ack_is_repeated,
+	  reload_asks_the_router_anew, a_bad_log_format_is_a_bad_snapshot, dumps,
+	  stats_tell_build_configuration_and_process, log_level_is_checked)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The metrics daemon's parts together in a process of their own, between proxies that the test plays: healthy,
- * dead, hung, gone; and what its HTTP side refuses.
+ * The metrics daemon's parts together in a process of their own, between proxies that the test
+ * plays: healthy, dead, hung, gone; and what its HTTP side refuses.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -24,7 +24,7 @@ static struct arena arena;
 static pid_t server;
 static uint16_t port;
 
-/* ---- the server's process ------------------------------------------------------------------------------ */
+/* ---- the server's process ------------------------------------------------------------------ */
 
 static int big_rows;                    /* rows that each proxy tells */
 
@@ -42,10 +42,12 @@ static void on_stats(void *arg, struct ipc_call *call, const struct doc *p)
 	for (int i = 0; i < big_rows; i++)
 		end += put_row(end, i);
 	ipc_reply_json(call, arena_printf(a,
-		"{\"families\":[{\"name\":\"r_total\",\"type\":\"counter\",\"help\":\"H.\",\"labels\":[\"code\"],"
-		"\"series\":[[\"200\",10]%.*s]},"
-		"{\"name\":\"p\",\"type\":\"gauge\",\"help\":\"H.\",\"labels\":[\"proxy\"],\"series\":[[\"%s\",1]]}]}",
-		(int)(end - rows), rows, (const char *)arg));
+					  "{\"families\":[{\"name\":\"r_total\",\"type\":"
+					  "\"counter\",\"help\":\"H.\",\"labels\":[\"code\"],"
+					  "\"series\":[[\"200\",10]%.*s]},"
+					  "{\"name\":\"p\",\"type\":\"gauge\",\"help\":\"H.\","
+					  "\"labels\":[\"proxy\"],\"series\":[[\"%s\",1]]}]}",
+					  (int)(end - rows), rows, (const char *)arg));
 }
 
 static const struct ipc_method proxy_methods[] = {
@@ -73,7 +75,8 @@ static void no_generation(void *arg, int64_t g)
 	(void)g;
 }
 
-/* proxies: names separated by spaces; the rest of the world is made by the parent. Writes its port to fd. */
+/* proxies: names separated by spaces; the rest of the world is made by the parent. Writes its port
+ * to fd. */
 static _Noreturn void serve(const char *const *proxies, int fd)
 {
 	struct loop *l = loop_new();
@@ -130,7 +133,7 @@ static void stop(void)
 	ck_assert_int_eq(system(cmd), 0);
 }
 
-/* ---- asking ------------------------------------------------------------------------------------------------ */
+/* ---- asking -------------------------------------------------------------------------------- */
 
 static int dial(void)
 {
@@ -187,7 +190,8 @@ static const char *wait_for(const char *text, bool there)
 	}
 }
 
-static const char *const none[] = { NULL }, *const one[] = { "node", NULL }, *const two[] = { "node", "edge", NULL };
+static const char *const none[] = { NULL }, *const one[] = { "node", NULL },
+			 *const two[] = { "node", "edge", NULL };
 
 START_TEST(several_proxies_become_one_exposition)
 {
@@ -244,7 +248,8 @@ START_TEST(proxies_come_and_go)
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
 	wait_for("p{proxy=\"late\"} 1\n", false);
-	ck_assert_ptr_nonnull(strstr(wait_for("proxy=\"late\"} 0\n", true), "p{proxy=\"node\"} 1\n"));
+	ck_assert_ptr_nonnull(
+		strstr(wait_for("proxy=\"late\"} 0\n", true), "p{proxy=\"node\"} 1\n"));
 	unlink(sock_path("proxy", "late"));
 	wait_for("proxy=\"late\"", false);
 	stop();
@@ -277,9 +282,11 @@ START_TEST(only_this_machines_names)
 	make_dirs();
 	start(none);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		const char *answer = talk(arena_printf(&arena, "%sConnection: close\r\n\r\n", cases[i].head).p);
+		const char *answer =
+			talk(arena_printf(&arena, "%sConnection: close\r\n\r\n", cases[i].head).p);
 
-		ck_assert_msg(status_of(answer) == cases[i].status, "%s: %s", cases[i].head, answer);
+		ck_assert_msg(status_of(answer) == cases[i].status, "%s: %s", cases[i].head,
+			      answer);
 		ck_assert_ptr_null(strstr(answer, "Access-Control"));
 	}
 	stop();
@@ -288,20 +295,30 @@ END_TEST
 
 START_TEST(only_reads)
 {
-	static const char *const methods[] = { "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE" };
+	static const char *const methods[] = {
+		"POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"
+	};
 	const char *answer;
 
 	make_dirs();
 	start(one);
 	for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
-		answer = talk(arena_printf(&arena, "%s /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n"
-				      "Connection: close\r\n\r\nx", methods[i]).p);
-		ck_assert_msg(status_of(answer) == 405 || status_of(answer) == 400, "%s: %s", methods[i], answer);
+		answer = talk(
+			arena_printf(
+				&arena,
+				"%s /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n"
+				"Connection: close\r\n\r\nx",
+				methods[i])
+				.p);
+		ck_assert_msg(status_of(answer) == 405 || status_of(answer) == 400, "%s: %s",
+			      methods[i], answer);
 	}
-	answer = talk("POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx");
+	answer = talk("POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: "
+		      "1\r\nConnection: close\r\n\r\nx");
 	ck_assert_int_eq(status_of(answer), 405);
 	ck_assert_ptr_nonnull(strstr(answer, "Allow: GET, HEAD"));
-	answer = talk("GET /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx");
+	answer = talk("GET /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: "
+		      "1\r\nConnection: close\r\n\r\nx");
 	ck_assert_int_eq(status_of(answer), 400);
 	answer = talk("HEAD /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
 	ck_assert_int_eq(status_of(answer), 200);
@@ -323,7 +340,8 @@ START_TEST(readers_that_leave_are_forgotten)
 	for (unsigned i = 0; i < 200; i++) {
 		int fd = dial();
 
-		ck_assert_int_gt(write(fd, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", 43), 0);
+		ck_assert_int_gt(write(fd, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", 43),
+				 0);
 		close(fd);
 	}
 	wait_for("p{proxy=\"node\"} 1\n", true);
@@ -357,9 +375,16 @@ START_TEST(listen_is_parsed)
 	static const struct {
 		const char *text, *expected;    /* NULL: refused, "": off */
 	} cases[] = {
-		{ "127.0.0.1:15090", "127.0.0.1:15090" }, { "[::1]:80", "[::1]:80" }, { "localhost:1", "127.0.0.1:1" },
-		{ "", "" }, { "127.0.0.1:0", "" }, { "127.0.0.1", NULL }, { "127.0.0.1:99999", NULL },
-		{ "example.com:80", NULL }, { ":80", NULL }, { "unix:/x:1", NULL },
+		{ "127.0.0.1:15090", "127.0.0.1:15090" },
+		{ "[::1]:80", "[::1]:80" },
+		{ "localhost:1", "127.0.0.1:1" },
+		{ "", "" },
+		{ "127.0.0.1:0", "" },
+		{ "127.0.0.1", NULL },
+		{ "127.0.0.1:99999", NULL },
+		{ "example.com:80", NULL },
+		{ ":80", NULL },
+		{ "unix:/x:1", NULL },
 	};
 	char buf[SOCK_ADDR_TEXT_MAX];
 
@@ -368,14 +393,16 @@ START_TEST(listen_is_parsed)
 		struct err err = { 0 };
 		int r = settings_parse_listen(str_c(cases[i].text), &a, &err);
 
-		ck_assert_msg((r == 0) == (cases[i].expected != NULL), "%s: %s", cases[i].text, err.text);
+		ck_assert_msg((r == 0) == (cases[i].expected != NULL), "%s: %s", cases[i].text,
+			      err.text);
 		if (r == 0)
-			ck_assert_str_eq(a.len > 0 ? sock_addr_text(&a, buf) : "", cases[i].expected);
+			ck_assert_str_eq(a.len > 0 ? sock_addr_text(&a, buf) : "",
+					 cases[i].expected);
 	}
 }
 END_TEST
 
-/* ---- settings from the router -------------------------------------------------------------------------------- */
+/* ---- settings from the router -------------------------------------------------------------- */
 
 static const char *listen_setting;
 static unsigned n_refused;
@@ -391,8 +418,11 @@ static void on_config(void *arg, struct ipc_call *call, const struct doc *p)
 		ipc_reply_error(call, IPC_E_FAILED, "no files yet");
 		return;
 	}
-	ipc_reply_json(call, arena_printf(a, "{\"generation\":1,\"kvmesh\":{\"metrics\":{\"listen\":\"%s\","
-					  "\"scrapeInterval\":\"10s\"}}}", listen_setting));
+	ipc_reply_json(call,
+		       arena_printf(a,
+				    "{\"generation\":1,\"kvmesh\":{\"metrics\":{\"listen\":\"%s\","
+				    "\"scrapeInterval\":\"10s\"}}}",
+				    listen_setting));
 }
 
 static const struct ipc_method router_methods[] = {
@@ -418,7 +448,8 @@ START_TEST(settings_come_from_the_router)
 	loop = loop_new();
 	listen_setting = "127.0.0.1:4001";
 	n_refused = 3;
-	struct ipc_server *router = ipc_server_new(loop, listen_at("router", "router"), router_methods, NULL);
+	struct ipc_server *router =
+		ipc_server_new(loop, listen_at("router", "router"), router_methods, NULL);
 	struct settings_watch *w = settings_watch_new(loop, dir, on_told, NULL);
 
 	loop_run(loop);
@@ -449,7 +480,8 @@ START_TEST(a_silent_router_means_the_defaults)
 	ck_assert_str_eq(sock_addr_text(&told.listen, buf), SETTINGS_LISTEN);
 	/* and it is heard when it comes */
 	listen_setting = "127.0.0.1:4002";
-	struct ipc_server *router = ipc_server_new(loop, listen_at("router", "router"), router_methods, NULL);
+	struct ipc_server *router =
+		ipc_server_new(loop, listen_at("router", "router"), router_methods, NULL);
 
 	loop_run(loop);
 	ck_assert_uint_eq(sock_addr_port(&told.listen), 4002);
@@ -460,6 +492,7 @@ START_TEST(a_silent_router_means_the_defaults)
 }
 END_TEST
 
-UNIT_MAIN("metrics", several_proxies_become_one_exposition, dead_and_hung_proxies_hold_up_nobody, proxies_come_and_go,
-	  only_this_machines_names, only_reads, readers_that_leave_are_forgotten, a_large_exposition_is_whole,
-	  listen_is_parsed, settings_come_from_the_router, a_silent_router_means_the_defaults)
+UNIT_MAIN("metrics", several_proxies_become_one_exposition, dead_and_hung_proxies_hold_up_nobody,
+	  proxies_come_and_go, only_this_machines_names, only_reads,
+	  readers_that_leave_are_forgotten, a_large_exposition_is_whole, listen_is_parsed,
+	  settings_come_from_the_router, a_silent_router_means_the_defaults)

