@@ -92,10 +92,8 @@ static bool percent_ok(struct str path)
 	return url_normalize(before, URL_NORMALIZE_NONE, &none, &out);
 }
 
-static uint16_t port_or_default(uint16_t port, struct str scheme)
+static uint16_t default_port_of(struct str scheme)
 {
-	if (port != 0)
-		return port;
 	return str_eq(scheme, STR("https")) ? 443 : 80;
 }
 
@@ -168,7 +166,7 @@ static enum h1_result read_absolute(struct h1_parser *p, const struct h1_wire *w
 		h->path = arena_printf(h->arena, "/%.*s", STR_ARG(h->path));
 	if (!str_eq(h->path, STR("*")) && !percent_ok(h->path))
 		return bad(p, 400, "bad_target");
-	return check_same_host(p, w, h, str_take(rest, n), port_or_default(0, h->scheme));
+	return check_same_host(p, w, h, str_take(rest, n), default_port_of(h->scheme));
 }
 
 static enum h1_result read_target(struct h1_parser *p, const struct h1_wire *w, struct head *h,

@@ -203,6 +203,36 @@ START_TEST(pullup_leaves_room_behind)
 }
 END_TEST
 
+/* A reservation that is not used leaves nothing in the middle. */
+START_TEST(reservations_may_be_dropped)
+{
+	struct buf a = { 0 }, b = { 0 };
+	size_t room;
+
+	for (int i = 0; i < 3; i++)
+		buf_append(&a, &(char[16384]){ 'x' }, 16384);
+	buf_reserve(&a, 100, &room);
+	ck_assert_uint_ge(room, 100);
+	buf_reserve(&a, BUF_BLOCK_BYTES, &room);
+	ck_assert_uint_ge(room, BUF_BLOCK_BYTES);
+	buf_reserve(&b, 1, &room);
+	buf_move(&b, &a);
+	ck_assert_uint_eq(b.n, 3 * 16384);
+	buf_append_str(&b, STR("end"));
+	buf_reserve(&a, 1, &room);
+	buf_move(&b, &a);
+	ck_assert_ptr_null(a.head);
+	ck_assert_uint_eq(b.n, 3 * 16384 + 3);
+	struct str all = buf_pullup(&b, b.n);
+
+	unit_str_eq(str_skip(all, 3 * 16384), "end");
+	buf_reserve(&a, 1, &room);
+	buf_commit(&a, 0);
+	ck_assert_ptr_null(a.head);
+	buf_done(&b);
+}
+END_TEST
+
 START_TEST(prepend_uses_the_headroom)
 {
 	struct buf b;
@@ -344,5 +374,6 @@ START_TEST(threads_do_not_share)
 END_TEST
 
 UNIT_MAIN("buf", behaves_like_an_array, linear_respects_its_limit, pullup_leaves_room_behind,
-	  prepend_uses_the_headroom, moves_through_a_socket, reads_no_more_than_asked,
+	  reservations_may_be_dropped, prepend_uses_the_headroom, moves_through_a_socket,
+	  reads_no_more_than_asked,
 	  a_closed_peer_is_an_error_not_a_signal, writes_to_what_is_no_socket, threads_do_not_share)

@@ -324,6 +324,23 @@ START_TEST(trailers)
 }
 END_TEST
 
+/* After the end nothing more is taken: what follows is another message. */
+START_TEST(the_end_stays_the_end)
+{
+	struct str in = STR("0\r\n\r\nGET /"), data;
+	struct h1_chunked c;
+	size_t used;
+
+	h1_chunked_init(&c);
+	ck_assert_int_eq(h1_chunked_next(&c, &limits, in, &data, &used, NULL), H1_DONE);
+	ck_assert_uint_eq(used, 5);
+	ck_assert_int_eq(c.state, H1_CHUNK_END);
+	in = str_skip(in, used);
+	ck_assert_int_eq(h1_chunked_next(&c, &limits, in, &data, &used, NULL), H1_DONE);
+	ck_assert_uint_eq(used, 0);
+}
+END_TEST
+
 /* Framing, routing, identity: refused whoever sends them. */
 START_TEST(trailers_that_must_not_be)
 {
@@ -478,5 +495,6 @@ START_TEST(last_chunks)
 END_TEST
 
 UNIT_MAIN("h1_chunked", bodies, extensions, sizes_that_are_none, trailers,
-	  trailers_that_must_not_be, random_messages_agree_with_the_oracle, chunk_heads,
+	  trailers_that_must_not_be, the_end_stays_the_end, random_messages_agree_with_the_oracle,
+	  chunk_heads,
 	  last_chunks)

@@ -88,6 +88,15 @@ START_TEST(addresses_compared)
 	b = addr("unix:/b", 0);
 	ck_assert(!sock_addr_eq(&a, &b));
 	ck_assert(sock_addr_eq(&a, &a));
+	a = addr("2001:db8::1", 80);
+	b = addr("2001:db8::1", 80);
+	ck_assert(sock_addr_eq(&a, &b));
+	b.in6.sin6_scope_id = 3;
+	ck_assert(!sock_addr_eq(&a, &b));
+	ck_assert(!sock_addr_is_loopback(&a));
+	a = addr("unix:/a", 0);
+	ck_assert(sock_addr_is_loopback(&a));
+	ck_assert(!sock_addr_is_loopback(&none));
 	a = addr("127.9.9.9", 0);
 	ck_assert(sock_addr_is_loopback(&a));
 	a = addr("::ffff:127.0.0.1", 0);
@@ -253,6 +262,14 @@ START_TEST(the_kernel_names_the_caller)
 	struct sock_owner o;
 
 	owner_is_me("127.0.0.1");
+	/* A socket of both families shows as IPv4-mapped; the kernel files it under IPv4. */
+	struct link l;
+	struct sock_addr mapped = addr("::ffff:127.0.0.1", 0);
+
+	link_up(&l, "127.0.0.1");
+	mapped.in6.sin6_port = l.peer.in.sin_port;
+	ck_assert(sock_tcp_owner(&mapped, &l.at, &o));
+	link_down(&l);
 	ck_assert(!sock_tcp_owner(&un, &v4, &o));
 	ck_assert(!sock_tcp_owner(&v4, &v6, &o));
 }
@@ -346,6 +363,10 @@ START_TEST(unix_end_to_end)
 
 	has_flags(c);
 	has_flags(s);
+	char text[SOCK_ADDR_TEXT_MAX];
+
+	ck_assert_str_eq(sock_addr_text(&peer, text), "unix:");         /* clients have no name */
+	ck_assert(!sock_original_dst(s, &peer));
 	ck_assert_int_eq(sock_peer_cred(s, &who), 0);
 	ck_assert_uint_eq(who.uid, getuid());
 	ck_assert_uint_eq(who.gid, getgid());
