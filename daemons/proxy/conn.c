@@ -381,6 +381,35 @@ static void on_turn(void *arg)
 		deliver(c);
 }
 
+/* ---- addresses --------------------------------------------------------------------------------- */
+
+struct conn_addr conn_addr_pack(const struct sock_addr *a)
+{
+	struct conn_addr packed = { 0 };
+
+	if (a->len <= sizeof(packed.in6) && a->sa.sa_family != AF_UNIX) {
+		packed.len = a->len;
+		memcpy(&packed.in6, &a->in6, a->len);
+	}
+	return packed;
+}
+
+struct sock_addr conn_addr_full(const struct conn_addr *a)
+{
+	struct sock_addr full = { .len = a->len };
+
+	memcpy(&full.in6, &a->in6, a->len);
+	return full;
+}
+
+static void learn_local(struct conn *c)
+{
+	struct sock_addr a = { 0 };
+
+	if (sock_local_addr(c->fd, &a) == 0)
+		c->local = conn_addr_pack(&a);
+}
+
 /* ---- life ------------------------------------------------------------------------------------ */
 
 static void connected(struct conn *c)
@@ -393,7 +422,7 @@ static void connected(struct conn *c)
 		return;
 	}
 	c->state = CONN_OPEN;
-	(void)sock_local_addr(c->fd, &c->local);
+	learn_local(c);
 	update_interest(c);
 	c->owner->ready(c);
 }
@@ -435,7 +464,7 @@ struct conn *conn_new(struct worker *w, int fd, const struct conn_owner *owner, 
 	struct conn *c = make(w, fd, owner, owner_data);
 
 	c->state = CONN_OPEN;
-	(void)sock_local_addr(fd, &c->local);
+	learn_local(c);
 	loop_fd_init(&c->io, w->loop, fd, LOOP_READ, on_io, c);
 	return c;
 }
@@ -450,7 +479,7 @@ struct conn *conn_dial(struct worker *w, const struct sock_addr *addr,
 	struct conn *c = make(w, fd, owner, owner_data);
 
 	c->state = CONN_CONNECTING;
-	c->remote = *addr;
+	c->remote = conn_addr_pack(addr);
 	loop_fd_init(&c->io, w->loop, fd, LOOP_WRITE, on_io, c);
 	return c;
 }

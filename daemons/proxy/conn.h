@@ -51,6 +51,15 @@ enum conn_state {
 	CONN_DEAD,
 };
 
+/* An address in the room it needs: thousands of connections do nothing but wait. */
+struct conn_addr {
+	socklen_t len;                          /* 0: not known, or not IP */
+	union {
+		struct sockaddr_in in;
+		struct sockaddr_in6 in6;
+	};
+};
+
 struct conn {
 	struct list node;                       /* of the owner */
 	struct worker *w;
@@ -80,8 +89,11 @@ struct conn {
 	struct loop_later turn;
 	struct loop_deadline timer;
 	void (*on_timer)(struct conn *c);
-	struct sock_addr local, remote;         /* len 0: not known */
+	struct conn_addr local, remote;
 };
+
+struct conn_addr conn_addr_pack(const struct sock_addr *a);
+struct sock_addr conn_addr_full(const struct conn_addr *a);
 
 /* Takes fd. owner_data is the caller's to free in owner->gone. */
 struct conn *conn_new(struct worker *w, int fd, const struct conn_owner *owner, void *owner_data);

@@ -23,6 +23,7 @@ void entry_free(struct entry *e)
 {
 	listener_unref(e->listener);
 	free((void *)(uintptr_t)e->sni.p);
+	free(e->original_dst);
 	free(e);
 }
 
@@ -153,7 +154,7 @@ static void resolve_inbound(const struct entry *e, const struct conn *c, const s
 	ret->inbound = true;
 	ret->workload = -1;
 	if (e->listener->kind == SNAP_LISTENER_INBOUND) {
-		ret->target = entry_inbound_of(at, &e->original_dst);
+		ret->target = e->original_dst ? entry_inbound_of(at, e->original_dst) : NULL;
 		ret->service = service_at(ret->target, sni ? sni->service : 0);
 	} else if (sni) {
 		ret->target = pick_target(at, sni, f->own_spiffe, rng);

@@ -20,7 +20,7 @@ struct listener;
 
 struct entry {
 	struct listener *listener;
-	struct sock_addr original_dst;          /* len 0: not redirected */
+	struct sock_addr *original_dst;         /* NULL: not redirected; owned */
 	struct sock_owner owner;                /* of the caller's socket, when it is local */
 	bool owner_known;
 	bool in_handshake;                      /* counted in worker->n_handshakes */

@@ -212,16 +212,26 @@ static void set_expected_timeout(struct stream *s)
  */
 static void set_peer_name(struct stream *s)
 {
-	const struct snap *snap = stream_snap(s);
-
 	if (s->rec.tries > 1)
 		head_remove(&s->req, PEER_HEADER);
-	if (!s->target.identity)
-		return;
-	const struct snap_peer *p = &snap->peers.v[snap->workloads.v[s->entry.workload].peer];
+	if (s->target.identity && s->entry.workload >= 0)
+		head_add(&s->req, PEER_HEADER, s->lease->callers[s->entry.workload]);
+}
 
-	head_add(&s->req, PEER_HEADER,
-		 arena_printf(&s->arena, "%.*s.%.*s", STR_ARG(p->name), STR_ARG(p->ns)));
+static struct str concat(struct arena *a, const struct str *v, size_t n)
+{
+	size_t bytes = 0;
+
+	for (size_t i = 0; i < n; i++)
+		bytes += v[i].n;
+	char *p = arena_alloc(a, bytes + 1), *at = p;
+
+	for (size_t i = 0; i < n; i++) {
+		if (v[i].n > 0)
+			memcpy(at, v[i].p, v[i].n);
+		at += v[i].n;
+	}
+	return str_from(p, bytes);
 }
 
 /* Istio 2.13.5: what this hop has verified is appended to what earlier hops have. */
@@ -232,13 +242,16 @@ static void append_client_cert(struct stream *s)
 	if (!f || f->peer_spiffe.n == 0)
 		return;
 	struct str before = head_joined(&s->req, STR("x-forwarded-client-cert"));
-	struct str all = arena_printf(
-		&s->arena, "%.*s%sBy=%.*s;Hash=%s;Subject=\"%s\";URI=%.*s", STR_ARG(before),
-		before.n > 0 ? "," : "", STR_ARG(f->own_spiffe),
-		f->peer_cert_sha256 ? f->peer_cert_sha256 : "",
-		f->peer_subject ? f->peer_subject : "", STR_ARG(f->peer_spiffe));
+	const struct str parts[] = {
+		before, before.n > 0 ? STR(",") : STR(""),
+		STR("By="), f->own_spiffe,
+		STR(";Hash="), str_c(f->peer_cert_sha256),
+		STR(";Subject=\""), str_c(f->peer_subject),
+		STR("\";URI="), f->peer_spiffe,
+	};
 
-	head_set_id(&s->req, HEAD_ID_X_FORWARDED_CLIENT_CERT, all);
+	head_set_id(&s->req, HEAD_ID_X_FORWARDED_CLIENT_CERT,
+		    concat(&s->arena, parts, sizeof(parts) / sizeof(parts[0])));
 }
 
 void headers_to_service(struct stream *s)

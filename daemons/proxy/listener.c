@@ -121,7 +121,19 @@ static const struct conn_owner owner = {
 
 static void learn_caller(struct conn *c, struct entry *e)
 {
-	e->owner_known = sock_tcp_owner(&c->remote, &c->local, &e->owner);
+	struct sock_addr client = conn_addr_full(&c->remote), server = conn_addr_full(&c->local);
+
+	e->owner_known = sock_tcp_owner(&client, &server, &e->owner);
+}
+
+static void learn_destination(struct conn *c, struct entry *e)
+{
+	struct sock_addr dst;
+
+	if (!sock_original_dst(c->fd, &dst))
+		return;
+	e->original_dst = kv_malloc(sizeof(*e->original_dst));
+	*e->original_dst = dst;
 }
 
 static void begin(struct conn *c)
@@ -139,11 +151,11 @@ static void begin(struct conn *c)
 		break;
 	case SNAP_LISTENER_OUTBOUND:
 		learn_caller(c, e);
-		(void)sock_original_dst(c->fd, &e->original_dst);
+		learn_destination(c, e);
 		sniff_outbound(c);
 		break;
 	case SNAP_LISTENER_INBOUND:
-		(void)sock_original_dst(c->fd, &e->original_dst);
+		learn_destination(c, e);
 		sniff_inbound(c);
 		break;
 	case SNAP_LISTENER_MESH:
@@ -163,7 +175,7 @@ static void accepted(struct listener *l, int fd, const struct sock_addr *peer)
 	struct entry *e = entry_new(l);
 	struct conn *c = conn_new(w, fd, &owner, e);
 
-	c->remote = *peer;
+	c->remote = conn_addr_pack(peer);
 	list_push_back(&w->conns, &c->node);
 	l->n_conns++;
 	w->n_down++;

@@ -280,14 +280,14 @@ void sniff_outbound(struct conn *c)
 	struct entry_view v;
 
 	entry_resolve(e, c, c->w->lease, &c->w->rng, &v);
-	if (e->original_dst.len == 0 || v.view < 0) {
+	if (!e->original_dst || v.view < 0) {
 		settle(c, VERDICT_HTTP);        /* not redirected: by Host, as explicitly */
 		return;
 	}
-	struct match_l4_facts f = { .port = sock_addr_port(&e->original_dst) };
+	struct match_l4_facts f = { .port = sock_addr_port(e->original_dst) };
 	struct declared d = declared_on(&at->snap->views.v[v.view], f.port);
 
-	f.has_addr = entry_addr_bytes(&e->original_dst, f.addr);
+	f.has_addr = entry_addr_bytes(e->original_dst, f.addr);
 	const struct snap_l4 *row = match_l4(at->match, v.view, &f);
 
 	if (row && row->addresses.n > 0 && !d.by_sni)

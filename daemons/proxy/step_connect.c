@@ -129,8 +129,9 @@ static enum next target_named(struct stream *s)
 	const struct entry *e = s->down.conn->owner_data;
 	struct upstream_target *t = &s->target;
 
-	t->addr = e->original_dst;
-	if (t->addr.len == 0 && !sock_addr_parse(s->host, (uint16_t)s->port, &t->addr)) {
+	if (e->original_dst)
+		t->addr = *e->original_dst;
+	else if (!sock_addr_parse(s->host, (uint16_t)s->port, &t->addr)) {
 		t->addr.len = 0;
 		return fail_text(s, FAIL_NO_HEALTHY, STR("the destination is no IP address"));
 	}
@@ -185,7 +186,7 @@ static void note_connected(struct stream *s)
 	const struct tls_facts *f = conn_tls(c);
 	struct record *r = &s->rec;
 
-	r->up_local = c->local;
+	r->up_local = conn_addr_full(&c->local);
 	if (!f || s->entry.inbound)
 		return;
 	r->mutual = f->mutual;

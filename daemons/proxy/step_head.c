@@ -85,10 +85,10 @@ static int64_t port_of(const struct stream *s, uint16_t in_authority)
 {
 	const struct entry *e = entry_of(s);
 
-	if (e->original_dst.len > 0)
-		return sock_addr_port(&e->original_dst);
+	if (e->original_dst)
+		return sock_addr_port(e->original_dst);
 	if (e->listener->kind == SNAP_LISTENER_GATEWAY)
-		return sock_addr_port(&s->down.conn->local);
+		return sock_addr_port(&e->listener->addr);
 	return in_authority > 0 ? in_authority : 80;
 }
 

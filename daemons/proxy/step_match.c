@@ -161,9 +161,11 @@ static enum next match_opaque(struct stream *s)
 	if (e->listener->kind == SNAP_LISTENER_TCP) {
 		f.service = e->listener->service;
 		f.port = e->listener->service_port;
+	} else if (!e->original_dst) {
+		return fail(s, FAIL_NO_ROUTE);  /* the door has become another meanwhile */
 	} else {
-		f.has_addr = entry_addr_bytes(&e->original_dst, f.addr);
-		f.port = sock_addr_port(&e->original_dst);
+		f.has_addr = entry_addr_bytes(e->original_dst, f.addr);
+		f.port = sock_addr_port(e->original_dst);
 	}
 	s->port = f.port;
 	const struct snap_l4 *row = match_l4(s->lease->at->match, s->entry.view, &f);
@@ -183,7 +185,7 @@ static enum next match_inbound(struct stream *s)
 	const struct snap_service_ref *svc = s->entry.service;
 	struct record *r = &s->rec;
 
-	r->cluster = arena_printf(&s->arena, "inbound|%d||", (int)to->port);
+	r->cluster = s->lease->inbounds[to - stream_snap(s)->inbounds.v];
 	r->route_name = STR("default");
 	r->service_port = svc ? svc->port : to->port;
 	if (svc) {

@@ -263,8 +263,8 @@ struct leg *leg_open(struct conn *c)
 	s->rec.start_us = stream_now(s);
 	s->rec.start_real_us = clock_real_us();
 	s->rec.grpc_status = -1;
-	s->rec.down_remote = c->remote;
-	s->rec.down_local = e->original_dst.len > 0 ? e->original_dst : c->local;
+	s->rec.down_remote = conn_addr_full(&c->remote);
+	s->rec.down_local = e->original_dst ? *e->original_dst : conn_addr_full(&c->local);
 	entry_resolve(e, c, s->lease, &w->rng, &s->entry);
 	list_push_back(&w->streams, &s->node);
 	stats_add(w->stats, STATS_STREAMS, 1);

@@ -69,6 +69,20 @@ static void fill_defaults(struct snap_settings *s)
 	fill(&s->drain_us, 30ll * 1000 * 1000);
 }
 
+/* Words that every request would otherwise put together. */
+static void name_parts(struct lease *l, const struct snap *s)
+{
+	l->callers = arena_new_n(&l->arena, struct str, s->workloads.n);
+	for (size_t i = 0; i < s->workloads.n; i++) {
+		const struct snap_peer *p = &s->peers.v[s->workloads.v[i].peer];
+
+		l->callers[i] = arena_printf(&l->arena, "%.*s.%.*s", STR_ARG(p->name), STR_ARG(p->ns));
+	}
+	l->inbounds = arena_new_n(&l->arena, struct str, s->inbounds.n);
+	for (size_t i = 0; i < s->inbounds.n; i++)
+		l->inbounds[i] = arena_printf(&l->arena, "inbound|%d||", (int)s->inbounds.v[i].port);
+}
+
 static struct lease *lease_new(struct worker *w, struct attached *at)
 {
 	const struct snap *s = at->snap;
@@ -79,7 +93,9 @@ static struct lease *lease_new(struct worker *w, struct attached *at)
 	l->serial = ++w->n_leases;
 	l->settings = s->settings;
 	fill_defaults(&l->settings);
-	l->clusters = kv_zalloc(sizeof(*l->clusters) * (s->clusters.n + 1));
+	arena_init(&l->arena, 0);
+	name_parts(l, s);
+	l->clusters = arena_new_n(&l->arena, struct lease_cluster, s->clusters.n);
 	for (size_t i = 0; i < s->clusters.n; i++) {
 		const struct snap_cluster *c = &s->clusters.v[i];
 
@@ -100,7 +116,7 @@ void lease_unref(struct lease *l)
 		return;
 	for (size_t i = 0; i < l->at->snap->clusters.n; i++)
 		lb_rr_done(&l->clusters[i].rr);
-	free(l->clusters);
+	arena_done(&l->arena);
 	attach_unref(l->at);
 	free(l);
 }

@@ -21,7 +21,7 @@ struct access_log;
 struct regex_scratch;
 struct stream_cache;
 
-/* What a worker remembers about one cluster of an attachment. */
+/* What a worker remembers about one cluster, workload or inbound of an attachment. */
 struct lease_cluster {
 	struct lb_rr rr;
 	bool weighted;
@@ -34,6 +34,9 @@ struct lease {
 	uint64_t serial;                /* of the worker's leases; never used again */
 	struct snap_settings settings;  /* the snapshot's, defaults filled in */
 	struct lease_cluster *clusters; /* parallel to the snapshot's */
+	struct str *callers;            /* parallel to workloads: "name.ns" for the other proxy */
+	struct str *inbounds;           /* parallel to inbounds: "inbound|8001||" for records */
+	struct arena arena;             /* these */
 };
 struct lease *lease_ref(struct lease *l);
 static inline struct lease_cluster *lease_cluster(struct lease *l, size_t i)
