@@ -5,6 +5,7 @@
  */
 #include "config/compile_parts.h"
 
+#define NODE "node"                     /* the instance that serves the local workloads */
 #define CALLERS_NS "default"            /* what unregistered callers see the mesh as */
 
 void compile_error(struct compile *c, struct origin at, const char *fmt, ...)
@@ -22,6 +23,8 @@ void compile_error(struct compile *c, struct origin at, const char *fmt, ...)
 /* An instance has a name without a namespace: the oldest workload of that name has it. */
 static const struct model_workload *gateway_of(const struct model *m, struct str proxy)
 {
+	if (str_eq(proxy, STR(NODE)))
+		return NULL;
 	model_for_each(m, MODEL_KIND_WORKLOAD, r) {
 		if (model_as_workload(r)->gateway && str_eq(r->name, proxy))
 			return model_as_workload(r);
@@ -33,7 +36,7 @@ struct str_list compile_proxies(const struct model *m, struct arena *a)
 {
 	struct str_list l = { 0 };
 	size_t cap = 0;
-	*vec_push_arena(a, l.v, l.n, cap) = STR("node");
+	*vec_push_arena(a, l.v, l.n, cap) = STR(NODE);
 	model_for_each(m, MODEL_KIND_WORKLOAD, r) {
 		if (gateway_of(m, r->name) == model_as_workload(r))
 			*vec_push_arena(a, l.v, l.n, cap) = arena_str(a, r->name);
@@ -232,7 +235,7 @@ int snap_compile(const struct model *m, struct str proxy, const struct compile_e
 	static const struct compile_env nothing_known;
 	struct compile c = { .m = m, .env = env ? env : &nothing_known, .errs = errs };
 	const struct model_workload *gateway = gateway_of(m, proxy);
-	if (!gateway && !str_eq(proxy, STR("node")))
+	if (!gateway && !str_eq(proxy, STR(NODE)))
 		return err_list_add(errs, ERR_LEVEL_ERROR, KV_ERR_NOT_FOUND, NULL,
 				    (struct origin){ 0 }, "no proxy is called '%.*s'",
 				    STR_ARG(proxy));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * route_table: the routes of one virtual host, prepared: patterns compiled, an index over paths so
- * that many routes cost little (docs/ARCHITECTURE.md, routing). Layer core; used by match.c.
+ * that many routes cost little. Layer core; used by match.c.
  */
 #pragma once
 

@@ -780,6 +780,9 @@ START_TEST(instances)
 	ck_assert_ptr_nonnull(strstr(errs.v[0].text, "nobody"));
 	err_list_done(&errs);
 	arena_done(&a);
+	struct snap *node = compiled(MY_APP WORKLOAD("node", "labels: { x: 'y' }", "gateway: true"));
+	ck_assert_uint_eq(node->listeners.n, 5);        /* that name stays the node's */
+	snap_unref(node);
 	s = compiled_with(m, "edge", NULL);
 	unit_str_eq(s->identities.v[0], "spiffe://cluster.local/ns/default/sa/edge");
 	ck_assert(s->workloads.n == 1 && s->listeners.n == 0 && s->inbounds.n == 0);
