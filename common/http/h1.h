@@ -82,15 +82,17 @@ enum h1_result h1_chunked_next(struct h1_chunked *c, const struct h1_limits *lim
 			       struct str *ret_data, size_t *ret_used, struct head *trailers);
 
 /*
- * Writers: canonical form, so that what is forwarded can be read in one way only. h1_*_size checks
- * every string again (whatever codec it came from) and returns the most bytes that the writer
- * needs, or 0: this head must not be sent (a control byte, a name that is no lower-case token, …).
- * The writers return what they wrote; call them only with room for that size. Framing comes from
- * h->body alone: CHUNKED and UNTIL_CLOSE are sent chunked; fields of those names in the list are
- * left out.
+ * Writers: canonical form, so that what is forwarded can be read in one way only. They need room
+ * for h1_*_size bytes and return what they wrote. Every string is checked again, whatever codec it
+ * came from: 0 means that this head must not be sent (a control byte, a name that is no lower-case
+ * token, …) and nothing was written; then no byte of a body may follow either. h1_*_ok asks
+ * beforehand. Framing comes from h->body alone: CHUNKED and UNTIL_CLOSE are sent chunked; fields of
+ * those names in the list are left out.
  * A response without body to anything but HEAD has body LENGTH and content_length 0.
  * close: "connection: close" is added (or "keep-alive" towards an HTTP/1.0 client that asked).
  */
+bool h1_request_ok(const struct head *h);
+bool h1_response_ok(const struct head *h);
 size_t h1_request_size(const struct head *h);
 size_t h1_write_request(const struct head *h, bool close, char *out);
 size_t h1_response_size(const struct head *h);
@@ -100,6 +102,9 @@ size_t h1_write_response(const struct head *h, bool close, bool to_http10, char 
 enum head_body h1_response_framing(const struct head *h, bool to_http10);
 #define H1_CHUNK_HEAD_MAX 18            /* hex size + CRLF; the data needs a CRLF behind it too */
 size_t h1_write_chunk_head(uint64_t n, char out[static H1_CHUNK_HEAD_MAX]);
-/* Last chunk, trailers, final CRLF; trailers may be NULL; 0: they must not be sent. */
+/*
+ * Last chunk, trailers, final CRLF; trailers may be NULL. Fields that must not stand in a trailer
+ * section, or that are malformed, are left out; the end is always written.
+ */
 size_t h1_trailers_size(const struct head *trailers);
 size_t h1_write_last_chunk(const struct head *trailers_or_null, char *out);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * h1_write: heads in canonical form (lower-case names, one space, CRLF, framing from head.body
- * alone). Layer http; owns nothing. Whatever codec a head came from, h1_*_size checks each string
- * again before anything is written: a head that could be read in two ways does not get out.
+ * alone). Layer http; owns nothing. Whatever codec a head came from, each string is checked again
+ * before anything is written: a head that could be read in two ways does not get out.
  */
 #include "http/h1.h"
 
@@ -61,19 +61,17 @@ static bool is_ours(const struct head_field *f)
 	}
 }
 
-/* Size of the field lines, or 0 when one of them must not be sent; never 0 for an empty list. */
-static size_t fields_size(const struct head *h)
+static bool is_field(const struct head_field *f)
 {
-	size_t n = 2;
+	return is_lower_token(f->name) && is_trimmed_value(f->value);
+}
 
-	for (size_t i = 0; i < h->n; i++) {
-		const struct head_field *f = &h->fields[i];
-
-		if (!is_lower_token(f->name) || !is_trimmed_value(f->value))
-			return 0;
-		n += f->name.n + f->value.n + 4;
-	}
-	return n;
+static bool are_fields(const struct head *h)
+{
+	for (size_t i = 0; i < h->n; i++)
+		if (!is_field(&h->fields[i]))
+			return false;
+	return true;
 }
 
 static bool is_request_target(const struct head *h)
@@ -85,26 +83,45 @@ static bool is_request_target(const struct head *h)
 	return h->path.n > 0 && h->path.p[0] == '/' && str_find(h->path, '#') < 0;
 }
 
+bool h1_request_ok(const struct head *h)
+{
+	return head_is_token(h->method) && is_request_target(h) && is_visible(h->path) &&
+	       is_visible(h->authority) && is_trimmed_value(h->upgrade) && are_fields(h);
+}
+
+bool h1_response_ok(const struct head *h)
+{
+	return h->status >= 100 && h->status <= 999 && head_is_value(h->reason) &&
+	       is_trimmed_value(h->upgrade) && are_fields(h);
+}
+
+/* ---- sizes --------------------------------------------------------------- */
+
+static size_t fields_size(const struct head *h)
+{
+	size_t n = 2;
+
+	for (size_t i = 0; i < h->n; i++)
+		n += h->fields[i].name.n + h->fields[i].value.n + 4;
+	return n;
+}
+
 size_t h1_request_size(const struct head *h)
 {
-	size_t n = fields_size(h);
-
-	if (n == 0 || !head_is_token(h->method) || !is_request_target(h) || !is_visible(h->path) ||
-	    !is_visible(h->authority) || !is_trimmed_value(h->upgrade))
-		return 0;
-	return n + h->method.n + h->path.n + 2 * h->authority.n + h->upgrade.n + FRAMING_MAX;
+	return fields_size(h) + h->method.n + h->path.n + 2 * h->authority.n + h->upgrade.n +
+	       FRAMING_MAX;
 }
 
 size_t h1_response_size(const struct head *h)
 {
-	size_t n = fields_size(h);
-
-	if (n == 0 || h->status < 100 || h->status > 999 || !head_is_value(h->reason) ||
-	    !is_trimmed_value(h->upgrade))
-		return 0;
 	size_t reason = h->reason.n > 0 ? h->reason.n : strlen(head_reason(h->status));
 
-	return n + reason + h->upgrade.n + FRAMING_MAX;
+	return fields_size(h) + reason + h->upgrade.n + FRAMING_MAX;
+}
+
+size_t h1_trailers_size(const struct head *trailers)
+{
+	return 3 + (trailers ? fields_size(trailers) : 2);
 }
 
 /* ---- writing ------------------------------------------------------------- */
@@ -206,6 +223,8 @@ size_t h1_write_request(const struct head *h, bool close, char *out)
 	bool connect = str_eq(h->method, STR("CONNECT"));
 	struct options o = { .close = close, .te = h->te_trailers, .upgrade = h->upgrade.n > 0 };
 
+	if (!h1_request_ok(h))
+		return 0;
 	out = put(put(out, h->method), STR(" "));
 	out = put(out, connect ? h->authority : h->path);
 	out = put(out, STR(" HTTP/1.1\r\n"));
@@ -235,6 +254,8 @@ size_t h1_write_response(const struct head *h, bool close, bool to_http10, char 
 	bool interim = h->status < 200;
 	struct options o = { .upgrade = h->upgrade.n > 0 && h->status == 101 };
 
+	if (!h1_response_ok(h))
+		return 0;
 	if (!interim) {
 		o.close = close || body == HEAD_BODY_UNTIL_CLOSE;
 		o.keep_alive = to_http10 && !o.close;
@@ -271,23 +292,18 @@ size_t h1_write_chunk_head(uint64_t n, char out[static H1_CHUNK_HEAD_MAX])
 	return digits + 2;
 }
 
-size_t h1_trailers_size(const struct head *trailers)
-{
-	size_t n = trailers ? fields_size(trailers) : 2;
-
-	for (size_t i = 0; trailers && i < trailers->n; i++)
-		if (h1_is_forbidden_trailer(&trailers->fields[i]))
-			return 0;
-	return n == 0 ? 0 : n + 3;
-}
-
 size_t h1_write_last_chunk(const struct head *trailers_or_null, char *out)
 {
 	char *start = out;
 
 	out = put(out, STR("0\r\n"));
-	if (trailers_or_null)
-		out = put_fields(out, trailers_or_null, false);
+	for (size_t i = 0; trailers_or_null && i < trailers_or_null->n; i++) {
+		const struct head_field *f = &trailers_or_null->fields[i];
+
+		/* Dropped rather than refused: the end of the body must be told in any case. */
+		if (is_field(f) && !is_ours(f) && !h1_is_forbidden_trailer(f))
+			out = put_field(out, f->name, f->value);
+	}
 	out = put(out, STR("\r\n"));
 	return (size_t)(out - start);
 }
