@@ -14,7 +14,7 @@
 #include "base/log.h"
 #include "metrics/scrape_int.h"
 
-#define FRESH_US (1u * 1000 * 1000)             /* an answer that is given again */
+#define FRESH_US (250u * 1000)             /* an answer that is given again */
 #define SETTLE_US (200u * 1000)                 /* for a connection to be made */
 #define REDIAL_US (2u * 1000 * 1000)            /* sooner than the connection itself would */
 #define DEADLINE_US (1u * 1000 * 1000)

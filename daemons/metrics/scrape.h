@@ -2,8 +2,8 @@
 /*
  * scrape: asks all proxies of this node for their families, and router and CA for their state, at
  * the same time and no longer than a second: who is dead or slow is missing from that answer and
- * holds up nobody (F10). Layer metrics; owns the connections. Answers younger than a second are
- * given again.
+ * holds up nobody (F10). Layer metrics; owns the connections. Answers younger than a quarter
+ * of a second are given again.
  */
 #pragma once
 

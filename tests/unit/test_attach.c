@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Attachments: what outlives a snapshot, who a local caller is, TLS contexts from files. */
+#include <pthread.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -194,6 +195,76 @@ START_TEST(a_bad_pattern_refuses_the_whole)
 }
 END_TEST
 
+/* ---- threads: what workers do while the control thread publishes and sweeps ---------------------- */
+
+static struct {
+	pthread_mutex_t lock;           /* stands for the post of worker_publish */
+	struct attached *current;
+	bool stop;
+} shared = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static struct attached *take_current(void)
+{
+	pthread_mutex_lock(&shared.lock);
+	struct attached *at = shared.stop ? NULL : attach_ref(shared.current);
+
+	pthread_mutex_unlock(&shared.lock);
+	return at;
+}
+
+static void *use_attachments(void *arg)
+{
+	struct endpoint_state *pooled = NULL;
+	unsigned long *n = arg;
+
+	for (struct attached *at; (at = take_current()); ++*n) {
+		struct endpoint_state *e = at->clusters[0].endpoints[0].state;
+
+		atomic_fetch_add(&e->requests, 1);
+		(void)attach_caller(at, &(struct sock_owner){ .uid = 4711 });
+		if (pooled)
+			endpoint_state_unref(pooled);
+		pooled = endpoint_state_ref(e);
+		attach_unref(at);
+	}
+	if (pooled)
+		endpoint_state_unref(pooled);
+	return NULL;
+}
+
+static void swap_current(struct attached *at)
+{
+	pthread_mutex_lock(&shared.lock);
+	struct attached *old = shared.current;
+
+	shared.current = at;
+	shared.stop = at == NULL;
+	pthread_mutex_unlock(&shared.lock);
+	attach_unref(old);
+	attach_state_sweep(state);
+}
+
+START_TEST(attachments_are_used_while_others_are_published)
+{
+	pthread_t t[2];
+	unsigned long n[2] = { 0, 0 };
+
+	setup();
+	swap_current(attach_text(cluster("", 8001)));
+	for (size_t i = 0; i < 2; i++)
+		ck_assert_int_eq(pthread_create(&t[i], NULL, use_attachments, &n[i]), 0);
+	for (unsigned i = 0; i < 300; i++)
+		swap_current(attach_text(cluster("", 8001 + i % 3)));
+	usleep(1000);
+	swap_current(NULL);
+	for (size_t i = 0; i < 2; i++) {
+		pthread_join(t[i], NULL);
+		ck_assert_uint_gt(n[i], 0);
+	}
+	teardown();
+}
+END_TEST
+
 /* ---- TLS outside the mesh ------------------------------------------------------------------ */
 
 START_TEST(tls_contexts_follow_their_files)
@@ -369,4 +440,5 @@ END_TEST
 UNIT_MAIN("attach", state_outlives_snapshots, a_pool_keeps_state_alive, addresses_are_parsed_once,
 	  match_tables_are_shared_over_one_snapshot, names_and_principals,
 	  a_bad_pattern_refuses_the_whole, tls_contexts_follow_their_files, callers_by_user,
-	  units_are_found_below_slices_only, a_restarted_unit_is_known_again)
+	  units_are_found_below_slices_only, a_restarted_unit_is_known_again,
+	  attachments_are_used_while_others_are_published)
