@@ -27,7 +27,7 @@
 #define START_STEP_US (100u * 1000)     /* … every so often */
 #define BACKOFF_MIN_US (1 * SECOND_US)
 #define BACKOFF_MAX_US (60 * SECOND_US)
-#define ANSWER_US (10 * SECOND_US)      /* a CA that takes a request and never answers */
+#define ANSWER_US (5 * SECOND_US)       /* a CA that takes a request and never answers */
 #define OPEN_REQUESTS_MAX 16
 #define NEVER UINT64_MAX
 #define JUMP_US (60ll * SECOND_US)

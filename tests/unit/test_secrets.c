@@ -238,7 +238,7 @@ START_TEST(a_silent_ca_is_given_up)
 	secrets_want(secrets, &one);
 	wait_asked(1);
 	ca.silent = false;
-	wait_live(&one);                /* after the ten seconds that an answer may take */
+	wait_live(&one);                /* after the five seconds that an answer may take */
 	teardown();
 }
 END_TEST
