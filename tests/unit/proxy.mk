@@ -2,7 +2,7 @@
 if HAVE_CHECK
 # The data path on real loopback sockets: workers, a service, a client (proxy_net.h).
 proxy_net_tests = %D%/test_proxy_http %D%/test_proxy_mtls %D%/test_proxy_tries \
-	%D%/test_proxy_capture %D%/test_proxy_chaos
+	%D%/test_proxy_capture %D%/test_proxy_chaos %D%/test_proxy_steps
 check_PROGRAMS += $(proxy_net_tests)
 TESTS += $(proxy_net_tests)
 proxy_net_sources = %D%/proxy_net.c %D%/proxy_net.h %D%/proxy_backend.c %D%/fake_ca.h %D%/unit.h
@@ -23,4 +23,7 @@ proxy_test_libs = $(KV_PROXY_LDADD) $(OPENSSL_LIBS) $(CHECK_LIBS)
 %C%_test_proxy_chaos_SOURCES = %D%/test_proxy_chaos.c $(proxy_net_sources)
 %C%_test_proxy_chaos_CPPFLAGS = $(proxy_test_cppflags)
 %C%_test_proxy_chaos_LDADD = $(proxy_test_libs)
+%C%_test_proxy_steps_SOURCES = %D%/test_proxy_steps.c $(proxy_net_sources)
+%C%_test_proxy_steps_CPPFLAGS = $(proxy_test_cppflags)
+%C%_test_proxy_steps_LDADD = $(proxy_test_libs)
 endif
