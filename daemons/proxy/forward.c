@@ -208,6 +208,9 @@ static void opaque_begins(struct stream *s)
 {
 	s->opaque = true;
 	s->replay = false;
+	if (s->cluster && s->cluster->limits.idle_timeout_us > 0)
+		s->idle_us = (uint64_t)s->cluster->limits.idle_timeout_us;
+	stream_touch(s);
 	s->up.head_in = s->up.head_out = s->down.head_out = true;
 	record_emit(s->w, &s->rec, RECORD_TCP_OPEN);
 	s->tcp_open = true;

@@ -242,8 +242,8 @@ static bool accept_one(struct listener *l)
 	if (fd < 0)                     /* nothing there, or the client is gone already */
 		return fd == -ECONNABORTED || fd == -EINTR;
 	if (is_full(l)) {
-		close(fd);
 		stats_add(l->w->stats, STATS_DOWN_REFUSED, 1);
+		close(fd);
 		return true;
 	}
 	accepted(l, fd, &peer);

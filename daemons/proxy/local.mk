@@ -29,6 +29,7 @@ libkvproxy_a_SOURCES = \
 	%D%/stream.c %D%/stream.h %D%/stream_fail.c \
 	%D%/text.c %D%/text.h \
 	%D%/upstream.c %D%/upstream.h \
+	%D%/watch.c %D%/watch.h \
 	%D%/worker.c %D%/worker.h
 libkvproxy_a_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS)
 KV_PROXY_LDADD = libkvproxy.a libkvcore.a libkvhttp.a libkvsnap.a $(KV_IPC_LDADD) $(PCRE2_LIBS)

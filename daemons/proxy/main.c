@@ -18,10 +18,9 @@
 #include "ipc/kept.h"
 #include "proxy/control.h"
 #include "proxy/cpus.h"
+#include "proxy/watch.h"
 #include "proxy/worker.h"
 #include "snap/snap.h"
-
-#define DRAIN_US (30ull * 1000 * 1000)          /* security-model L6 */
 
 static const struct daemon_program program = {
 	.name = "kvmesh-proxy",
@@ -33,6 +32,7 @@ struct proxy {
 	struct loop *loop;
 	struct worker_set *workers;
 	struct control *control;
+	struct watch *watch;
 	struct daemon_signals signals;
 };
 
@@ -58,7 +58,7 @@ static void on_stop(void *arg)
 	log_info("draining");
 	sd_stopping();
 	control_stopping(p->control);
-	worker_drain(p->workers, DRAIN_US, p->loop, on_drained, p);
+	worker_drain(p->workers, 0, p->loop, on_drained, p);
 }
 
 static void on_ready(void *arg)
@@ -113,6 +113,7 @@ static int serve(struct proxy *p, const struct daemon_options *o)
 	};
 	daemon_on_signals(&p->signals);
 	sd_watchdog_start(p->loop);
+	p->watch = watch_new(p->loop, p->workers);
 	loop_run(p->loop);
 	return DAEMON_EXIT_OK;
 }
@@ -138,6 +139,8 @@ int main(int argc, char **argv)
 	code = serve(&p, &o);
 	/* Workers first: they write into the log's rings until their last exchange. */
 	worker_set_stop(p.workers);
+	if (p.watch)
+		watch_free(p.watch);
 	control_free(p.control);
 	loop_free(p.loop);
 	return code;

@@ -26,6 +26,7 @@
 #include "proxy/worker.h"
 
 #define WORKERS_MAX 64
+#define DRAIN_US (30ll * 1000 * 1000)           /* security-model L6 */
 
 struct worker_thread {
 	struct worker w;
@@ -66,7 +67,7 @@ static void fill_defaults(struct snap_settings *s)
 	fill(&s->header_timeout_us, 10ll * 1000 * 1000);
 	fill(&s->idle_timeout_us, 3600ll * 1000 * 1000);
 	fill(&s->stream_idle_timeout_us, 300ll * 1000 * 1000);
-	fill(&s->drain_us, 30ll * 1000 * 1000);
+	fill(&s->drain_us, DRAIN_US);
 }
 
 /* Words that every request would otherwise put together. */
@@ -458,6 +459,14 @@ static void close_listeners(struct worker *w)
 		listener_close(list_entry(it, struct listener, node));
 }
 
+/* As asked, else as the snapshot says. */
+static uint64_t drain_us(const struct worker *w)
+{
+	if (w->thread->drain->deadline_us > 0)
+		return w->thread->drain->deadline_us;
+	return w->lease ? (uint64_t)w->lease->settings.drain_us : DRAIN_US;
+}
+
 static void start_drain(void *arg)
 {
 	struct worker *w = arg;
@@ -473,7 +482,7 @@ static void start_drain(void *arg)
 			conn_close(c);
 	}
 	upstream_drain(w);
-	loop_timer_set(&w->thread->drain_deadline, w->thread->drain->deadline_us);
+	loop_timer_set(&w->thread->drain_deadline, drain_us(w));
 	worker_check_drained(w);
 }
 

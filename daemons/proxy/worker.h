@@ -96,7 +96,7 @@ struct worker_set *worker_set_start(unsigned n);
 int worker_publish(struct worker_set *ws, struct attached *at, struct err *err);
 /*
  * Close listeners, finish exchanges, close idle connections; done() is posted to loop when all are
- * gone or after deadline_us.
+ * gone or after deadline_us (0: as the snapshot says).
  */
 void worker_drain(struct worker_set *ws, uint64_t deadline_us, struct loop *loop, loop_fn done,
 		  void *arg);

@@ -104,10 +104,12 @@ static size_t make_request(struct rng *r, char *to, size_t room)
 	if (body < 0)
 		return (size_t)(n + snprintf(to + n, room - (size_t)n, "\r\n"));
 	if (chance(r, 50))
-		n += snprintf(to + n, room - (size_t)n, "Content-Length: %d\r\n\r\n%0*d", body, body, 0);
+		n += snprintf(to + n, room - (size_t)n, "Content-Length: %d\r\n\r\n"
+							"%0*d", body, body, 0);
 	else
 		n += snprintf(to + n, room - (size_t)n,
-			      "Transfer-Encoding: chunked\r\n\r\n%x\r\n%0*d\r\n0\r\n%s\r\n", body + 1,
+			      "Transfer-Encoding: chunked\r\n\r\n%x\r\n%0*d\r\n0\r\n%s\r\n",
+				      body + 1,
 			      body + 1, 0, chance(r, 50) ? "X-Sum: 1\r\n" : "");
 	return (size_t)n;
 }

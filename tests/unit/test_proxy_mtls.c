@@ -396,6 +396,137 @@ START_TEST(without_a_certificate_of_our_own_nothing_leaves)
 }
 END_TEST
 
+/* ---- TLS outside the mesh ---------------------------------------------------------------------- */
+
+/* A TLS service of the test's own: answers who the client is, asks for a certificate. */
+struct tls_service {
+	SSL_CTX *ctx;
+	char dir[64], ca[96], cert[96], key[96];
+};
+
+static void put_file(const char *path, char *text)
+{
+	FILE *f = fopen(path, "we");
+
+	ck_assert_ptr_nonnull(f);
+	fputs(text, f);
+	fclose(f);
+	free(text);
+}
+
+static void serve_tls(int fd, void *arg)
+{
+	struct tls_service *t = arg;
+	SSL *ssl = SSL_new(t->ctx);
+	char buf[4096], out[512];
+	int n;
+
+	SSL_set_fd(ssl, fd);
+	while (SSL_is_init_finished(ssl) ? true : SSL_accept(ssl) == 1) {
+		n = SSL_read(ssl, buf, sizeof(buf));
+		if (n <= 0)
+			break;
+		X509 *peer = SSL_get1_peer_certificate(ssl);
+		const char *sni = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+		int body = snprintf(out + 256, 256, "cert=%d "
+						    "sni=%s", peer != NULL, sni ? sni : "-");
+
+		X509_free(peer);
+		n = snprintf(out, 256, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", body);
+		memmove(out + n, out + 256, (size_t)body);
+		SSL_write(ssl, out, n + body);
+	}
+	ERR_clear_error();
+	SSL_free(ssl);
+}
+
+/* One certificate serves both sides; its only name is a SPIFFE ID. */
+static void make_service(struct tls_service *t, struct net_ca *ca)
+{
+	char *cert, *key;
+
+	snprintf(t->dir, sizeof(t->dir), "/tmp/kvmesh-test-XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(t->dir));
+	snprintf(t->ca, sizeof(t->ca), "%s/ca.crt", t->dir);
+	snprintf(t->cert, sizeof(t->cert), "%s/tls.crt", t->dir);
+	snprintf(t->key, sizeof(t->key), "%s/tls.key", t->dir);
+	net_ca_leaf_pem(ca, ID_OTHER, &cert, &key);
+	put_file(t->ca, net_ca_root_pem(ca));
+	put_file(t->cert, cert);
+	put_file(t->key, key);
+	t->ctx = SSL_CTX_new(TLS_server_method());
+	ck_assert(SSL_CTX_use_certificate_file(t->ctx, t->cert, SSL_FILETYPE_PEM) == 1 &&
+		  SSL_CTX_use_PrivateKey_file(t->ctx, t->key, SSL_FILETYPE_PEM) == 1 &&
+		  SSL_CTX_load_verify_locations(t->ctx, t->ca, NULL) == 1);
+	SSL_CTX_set_verify(t->ctx, SSL_VERIFY_PEER, NULL);
+}
+
+static void drop_service(struct tls_service *t)
+{
+	unlink(t->ca);
+	unlink(t->cert);
+	unlink(t->key);
+	rmdir(t->dir);
+	SSL_CTX_free(t->ctx);
+}
+
+#define OUTSIDE \
+	NET_SETTINGS "," NET_NODE "," \
+	"'listeners': [{'kind': 'HTTP_PROXY', 'address': '127.0.0.1', 'port': 0}]," \
+	"'views': [{'name': 'v', 'vhosts': [{'name': 'a', 'domains': ['app'], 'routes': [{" \
+	"  'name': 'r', 'destinations': [{'cluster': 0, 'weight': 1}], 'total_weight': 1}]}]}]," \
+	"'clusters': [{'name': 'c', 'tls': {%s}, 'endpoints': [{'address': '127.0.0.1', " \
+	"  'port': %d, 'weight': 1, 'peer': -1}]}]"
+
+static unsigned ask_outside(const char *tls, struct backend *b, struct answer *a)
+{
+	struct net n;
+
+	net_start(&n, 1);
+	net_publish(&n, OUTSIDE, tls, backend_port(b));
+	int fd = client_dial(net_port(&n, "HTTP_PROXY"));
+
+	get(fd, "/", a);
+	close(fd);
+	net_stop(&n);
+	return a->status;
+}
+
+START_TEST(services_outside_are_verified_as_their_rule_says)
+{
+	struct net_ca *ca = net_ca_new();
+	struct tls_service t;
+	struct answer a;
+	char tls[512];
+
+	make_service(&t, ca);
+	struct backend *b = backend_start_raw(serve_tls, &t);
+
+	/* no name of its own: it is not who the rule says */
+	snprintf(tls, sizeof(tls), "'mode': 'SIMPLE', 'sni': 'db.example', 'ca': '%s'", t.ca);
+	ck_assert_uint_eq(ask_outside(tls, b, &a), 503);
+	answer_done(&a);
+	/* not verified, because the rule says so */
+	snprintf(tls, sizeof(tls), "'mode': 'SIMPLE', 'sni': 'db.example', 'skip_verify': true");
+	ck_assert_uint_eq(ask_outside(tls, b, &a), 200);
+	ck_assert_str_eq(a.body, "cert=0 sni=db.example");
+	answer_done(&a);
+	snprintf(tls, sizeof(tls), "'mode': 'MUTUAL', 'sni': 'db.example', 'skip_verify': true,"
+		 "'cert': '%s', 'key': '%s'", t.cert, t.key);
+	ck_assert_uint_eq(ask_outside(tls, b, &a), 200);
+	ck_assert_str_eq(a.body, "cert=1 sni=db.example");
+	answer_done(&a);
+	/* the files are not there: no fallback to anything */
+	snprintf(tls, sizeof(tls), "'mode': 'MUTUAL', 'cert': '/nonexistent', 'key': "
+				   "'/nonexistent'");
+	ck_assert_uint_eq(ask_outside(tls, b, &a), 503);
+	answer_done(&a);
+	backend_stop(b);
+	drop_service(&t);
+	net_ca_free(ca);
+}
+END_TEST
+
 /* ---- changes under load ---------------------------------------------------------------------- */
 
 struct load {
@@ -479,6 +610,7 @@ UNIT_MAIN("proxy_mtls", a_request_crosses_both_proxies, large_bodies_cross_uncha
 	  tcp_crosses_with_half_close, a_server_with_another_identity_gets_nothing,
 	  a_client_of_a_foreign_ca_gets_nothing, plain_text_on_the_mesh_port_gets_no_byte,
 	  any_client_of_this_mesh_gets_through_by_istios_name,
-		  no_certificate_or_an_unknown_name_gets_nothing,
+	  no_certificate_or_an_unknown_name_gets_nothing,
 	  without_a_certificate_of_our_own_nothing_leaves,
-		  snapshots_and_certificates_change_under_load)
+	  services_outside_are_verified_as_their_rule_says,
+	  snapshots_and_certificates_change_under_load)

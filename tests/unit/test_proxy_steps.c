@@ -25,7 +25,7 @@
 	"'clusters': [{'name': 'c', 'endpoints': [{'address': '127.0.0.1', 'port': %d," \
 	"  'weight': 1, 'peer': -1}]}]"
 
-/* ---- a codec that writes down what it is told ------------------------------------------------- */
+/* ---- a codec that writes down what it is told ------------------------------------------------ */
 
 struct fake {
 	struct conn *conn;
@@ -134,7 +134,8 @@ static void fake_init(struct fake *f, struct worker *w, struct entry *e)
 {
 	int fds[2];
 
-	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds),
+			 0);
 	close(fds[1]);
 	memset(f, 0, sizeof(*f));
 	f->room = CODEC_HIGH_BYTES;
@@ -151,7 +152,7 @@ static void fake_attach(struct fake *f, struct leg *l)
 	l->room = f->room;
 }
 
-/* ---- scripts in the worker's thread ------------------------------------------------------------ */
+/* ---- scripts in the worker's thread ---------------------------------------------------------- */
 
 struct script {
 	struct net net;
@@ -275,7 +276,7 @@ static void run_script(void (*fn)(struct script *t))
 	free(t);
 }
 
-/* ---- the tests ----------------------------------------------------------------------------------- */
+/* ---- the tests ------------------------------------------------------------------------------- */
 
 static void plain(struct script *t)
 {
