@@ -158,7 +158,7 @@ struct str head_joined(const struct head *h, struct str lower_name)
 	for (struct head_field *f = first; f < h->fields + h->n; f++) {
 		if (!field_is(f, first->id, lower_name))
 			continue;
-		if (at != out)
+		if (f != first)
 			*at++ = ',';
 		if (f->value.n > 0)
 			memcpy(at, f->value.p, f->value.n);

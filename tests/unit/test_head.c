@@ -82,6 +82,9 @@ START_TEST(joined_values)
 	head_add(&head, STR("via"), STR(""));
 	head_add(&head, STR("via"), STR("three"));
 	unit_str_eq(head_joined(&head, STR("via")), "one,,three");
+	head_add(&head, STR("empty-first"), STR(""));
+	head_add(&head, STR("empty-first"), STR("two"));
+	unit_str_eq(head_joined(&head, STR("empty-first")), ",two");
 	arena_done(&arena);
 }
 END_TEST
