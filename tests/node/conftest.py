@@ -17,7 +17,7 @@ TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tests" / "lib"))
 import kvmesh  # noqa: E402
 
-INSIDE = "systemd,systemd-sysv,dbus,iproute2,nftables,nginx-light,curl,openssl,procps,util-linux,python3-minimal"
+INSIDE = "systemd,systemd-sysv,dbus,iproute2,nftables,nginx-light,curl,openssl,procps,util-linux,python3"
 
 
 def run(*args, **kw):
@@ -45,7 +45,7 @@ class Node:
         return None
 
     def sh(self, script, check=False, timeout=180):
-        r = run("nsenter", "-t", self.leader, "-m", "-u", "-i", "-n", "-p", "-C", "--root", "--wd=/", "/bin/bash", "-c", script,
+        r = run("nsenter", "-t", self.leader, "-m", "-u", "-i", "-n", "-p", "-C", "--root", "--wd=/", "/bin/bash", "-c", f"cd /; {script}",
                 timeout=timeout, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/root", "DEBIAN_FRONTEND": "noninteractive"})
         if check:
             assert r.returncode == 0, f"{script}\n{r.stdout}{r.stderr}\n{self.journal()}"
