@@ -6,6 +6,17 @@
  */
 #include "base/hash.h"
 
+#include <endian.h>
+
+static uint64_t load_word(const unsigned char *p)
+{
+	uint64_t w;
+
+	memcpy(&w, p, sizeof(w));
+	return le64toh(w);
+}
+
+/* The last n < 8 bytes. */
 static uint64_t load_le(const unsigned char *p, size_t n)
 {
 	uint64_t w = 0;
@@ -37,7 +48,7 @@ uint64_t hash_bytes(const void *data, size_t n, uint64_t seed)
 	uint64_t h = avalanche(seed ^ 0x9e3779b97f4a7c15u) ^ (uint64_t)n;
 
 	for (; n >= 8; p += 8, n -= 8)
-		h = rotl(h ^ avalanche(load_le(p, 8)), 29) * 0x9e3779b97f4a7c15u +
+		h = rotl(h ^ avalanche(load_word(p)), 29) * 0x9e3779b97f4a7c15u +
 		    0x632be59bd9b4e019u;
 	if (n > 0)
 		h = rotl(h ^ avalanche(load_le(p, n)), 29) * 0x9e3779b97f4a7c15u;
@@ -74,7 +85,7 @@ uint64_t hash_keyed(const void *data, size_t n, const uint64_t key[2])
 			  key[0] ^ 0x6c7967656e657261u, key[1] ^ 0x7465646279746573u };
 
 	for (; n >= 8; p += 8, n -= 8)
-		sip_word(v, load_le(p, 8));
+		sip_word(v, load_word(p));
 	sip_word(v, last | load_le(p, n));
 	v[2] ^= 0xff;
 	for (int i = 0; i < 4; i++)
