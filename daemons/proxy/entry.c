@@ -145,11 +145,45 @@ static const struct snap_service_ref *service_at(const struct snap_inbound *in, 
 	return in && i >= 0 && (size_t)i < in->services.n ? &in->services.v[i] : NULL;
 }
 
-static void resolve_inbound(const struct entry *e, const struct conn *c, const struct attached *at,
+static const struct snap_sni *own_sni(struct entry *e, const struct tls_facts *f,
+				      const struct lease *lease)
+{
+	if (e->sni_serial != lease->serial) {
+		e->sni_row = f ? sni_of(lease->at, f->sni) : NULL;
+		e->sni_serial = f ? lease->serial : 0;
+	}
+	return e->sni_row;
+}
+
+static bool is_named(const struct snap_peer *p, struct str named)
+{
+	return named.n == p->name.n + 1 + p->ns.n && str_has_prefix(named, p->name) &&
+	       named.p[p->name.n] == '.' && str_has_suffix(named, p->ns);
+}
+
+const struct snap_peer *entry_source(struct entry *e, const struct conn *c,
+				     const struct lease *lease, struct str named)
+{
+	const struct attached *at = lease->at;
+	struct str principal = conn_tls(c)->peer_spiffe;
+
+	if (e->peer_serial == lease->serial && e->peer && is_named(e->peer, named))
+		return e->peer;
+	const struct snap_peer *p = named.n > 0 ? map_get(&at->peers_by_name, named) : NULL;
+
+	if (!p || !str_eq(p->principal, principal))
+		p = map_get(&at->peers_by_principal, principal);
+	e->peer = p;
+	e->peer_serial = lease->serial;
+	return p;
+}
+
+static void resolve_inbound(struct entry *e, const struct conn *c, const struct lease *lease,
 			    struct rng *rng, struct entry_view *ret)
 {
+	const struct attached *at = lease->at;
 	const struct tls_facts *f = conn_tls(c);
-	const struct snap_sni *sni = f ? sni_of(at, f->sni) : NULL;
+	const struct snap_sni *sni = own_sni(e, f, lease);
 
 	ret->inbound = true;
 	ret->workload = -1;
@@ -169,7 +203,7 @@ void entry_resolve(struct entry *e, const struct conn *c, const struct lease *le
 {
 	*ret = (struct entry_view){ .view = -1 };
 	if (e->listener->kind == SNAP_LISTENER_INBOUND || e->listener->kind == SNAP_LISTENER_MESH)
-		resolve_inbound(e, c, lease->at, rng, ret);
+		resolve_inbound(e, c, lease, rng, ret);
 	else if (e->listener->kind != SNAP_LISTENER_READY)
 		resolve_outbound(e, lease, ret);
 }

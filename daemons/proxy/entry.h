@@ -25,9 +25,11 @@ struct entry {
 	bool owner_known;
 	bool in_handshake;                      /* counted in worker->n_handshakes */
 	struct str sni;                         /* of a TLS stream that is passed on; owned bytes */
-	/* who the owner is, as of the lease with that serial number */
-	uint64_t caller_serial;
+	/* what was looked up, as of the lease with that serial number */
+	uint64_t caller_serial, sni_serial, peer_serial;
 	int64_t caller;
+	const struct snap_sni *sni_row;
+	const struct snap_peer *peer;           /* who called last through this connection */
 };
 
 /* What an entry means in one attachment. */
@@ -46,6 +48,13 @@ void entry_resolve(struct entry *e, const struct conn *c, const struct lease *le
 		   struct rng *rng, struct entry_view *ret);
 /* The 16 bytes core/match.h wants (IPv4 mapped). False: no IP address. */
 bool entry_addr_bytes(const struct sock_addr *a, uint8_t ret[static 16]);
+/*
+ * Which workload calls through a connection between proxies. Several may share an identity, so the
+ * caller's proxy names it ("name.ns"); the name is believed only when that workload has the identity
+ * that the certificate proves. NULL: no workload that is known, or one of several.
+ */
+const struct snap_peer *entry_source(struct entry *e, const struct conn *c,
+				     const struct lease *lease, struct str named);
 /*
  * The server name of this connection: of TLS that ends here, or of TLS that is passed on; empty
  * none.

@@ -55,21 +55,6 @@ static void strip(struct head *h, bool from_peer)
 	h->n = kept;
 }
 
-/*
- * Which workload called: several may share an identity, so the caller's proxy names it. The name is
- * believed only when that workload has the identity the certificate proves.
- */
-static const struct snap_peer *source_of(const struct stream *s, struct str named)
-{
-	const struct attached *at = s->lease->at;
-	struct str principal = down_tls(s)->peer_spiffe;
-	const struct snap_peer *p = named.n > 0 ? map_get(&at->peers_by_name, named) : NULL;
-
-	if (p && str_eq(p->principal, principal))
-		return p;
-	return map_get(&at->peers_by_principal, principal);
-}
-
 /* UUID version 4 (RFC 9562); it names a request, it guards nothing. */
 static struct str make_request_id(struct stream *s)
 {
@@ -108,10 +93,14 @@ static void note_request(struct stream *s)
 void headers_from_client(struct stream *s)
 {
 	bool from_peer = is_from_peer(s);
-	struct head_field *peer = from_peer ? head_find_name(&s->req, PEER_HEADER) : NULL;
 
-	if (from_peer)
-		s->rec.source = source_of(s, peer ? peer->value : STR_NULL);
+	if (from_peer) {
+		const struct head_field *named = head_find_name(&s->req, PEER_HEADER);
+		struct conn *c = s->down.conn;
+
+		s->rec.source = entry_source(c->owner_data, c, s->lease,
+					     named ? named->value : STR_NULL);
+	}
 	strip(&s->req, from_peer);
 	if (!head_find(&s->req, HEAD_ID_X_REQUEST_ID))
 		head_add_id(&s->req, HEAD_ID_X_REQUEST_ID, make_request_id(s));
@@ -285,14 +274,25 @@ static void note_grpc_status(struct stream *s, const struct head *h)
 		s->rec.grpc_status = (int)code;
 }
 
+/* What two proxies tell each other ends at the second. */
+static void strip_response(struct head *h)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < h->n; i++)
+		if (h->fields[i].id != HEAD_ID_X_ENVOY_PEER_METADATA &&
+		    h->fields[i].id != HEAD_ID_X_ENVOY_PEER_METADATA_ID)
+			h->fields[kept++] = h->fields[i];
+	h->n = kept;
+}
+
 void headers_to_client(struct stream *s)
 {
 	struct head *h = &s->res;
 	uint64_t us = s->rec.up_head_us - s->rec.up_first_us;
 
 	note_grpc_status(s, h);
-	head_remove_id(h, HEAD_ID_X_ENVOY_PEER_METADATA);
-	head_remove_id(h, HEAD_ID_X_ENVOY_PEER_METADATA_ID);
+	strip_response(h);
 	head_set_id(h, HEAD_ID_X_ENVOY_UPSTREAM_SERVICE_TIME, number(s, us / 1000));
 	headers_route_ops(s, h, false);
 	head_set_id(h, HEAD_ID_SERVER, server_name(s));

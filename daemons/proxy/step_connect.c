@@ -86,6 +86,8 @@ static enum next target_outside(struct stream *s)
 	if (!t->ctx)
 		return fail_text(s, FAIL_CONNECT, str_c(run->state->tls_error));
 	t->sni = tls->sni.n > 0 ? tls->sni : s->host.n > 0 ? s->host : s->cluster->service;
+	if (tls->sni.n == 0)
+		t->hint.serial = 0;     /* another name, another pool */
 	t->want = tls->sans.v;
 	t->n_want = tls->sans.n;
 	return NEXT_STEP;
@@ -98,6 +100,12 @@ static enum next target_endpoint(struct stream *s)
 	const struct snap_peer *peers = stream_snap(s)->peers.v;
 	struct upstream_target *t = &s->target;
 
+	t->hint = (struct upstream_hint){
+		.serial = s->lease->serial,
+		.workload = (uint32_t)s->entry.workload,
+		.cluster = (uint32_t)s->cluster_index,
+		.endpoint = (uint32_t)s->endpoint_index,
+	};
 	t->cluster = s->lease->at->clusters[s->cluster_index].state;
 	t->endpoint = endpoint_run(s)->state;
 	t->limits = &s->cluster->limits;
@@ -149,12 +157,19 @@ static enum next target_application(struct stream *s)
 	if (!sock_addr_parse(to->address, (uint16_t)to->port, &t->addr))
 		return fail_text(s, FAIL_CONNECT, STR("the workload's address is no IP address"));
 	s->rec.up_remote = t->addr;
+	t->hint = (struct upstream_hint){
+		.serial = s->lease->serial,
+		.workload = UINT32_MAX,         /* no caller's: every one goes to the same */
+		.endpoint = (uint32_t)(to - stream_snap(s)->inbounds.v),
+	};
 	return NEXT_STEP;
 }
 
 static enum next make_target(struct stream *s)
 {
-	s->target = (struct upstream_target){ .codec = s->http ? &codec_h1 : &codec_tcp };
+	s->target = (struct upstream_target){
+		.codec = s->http ? &codec_h1 : &codec_tcp,
+	};
 	if (s->entry.inbound)
 		return target_application(s);
 	return s->endpoint ? target_endpoint(s) : target_named(s);

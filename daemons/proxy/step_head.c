@@ -43,7 +43,8 @@ static void note_inbound(struct stream *s)
 	r->destination_principal = f->own_spiffe;
 	r->first_on_conn = s->down.conn->exchanges <= 1;
 	if (!s->http)
-		r->source = map_get(&s->lease->at->peers_by_principal, f->peer_spiffe);
+		r->source = entry_source(s->down.conn->owner_data, s->down.conn, s->lease,
+					 STR_NULL);
 }
 
 static void note_connection(struct stream *s)

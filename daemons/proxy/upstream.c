@@ -119,7 +119,31 @@ static struct pool *pool_new(struct worker *w, const struct upstream_target *t, 
 	return p;
 }
 
-static struct pool *pool_get(struct worker *w, const struct upstream_target *t)
+static struct pool_hint *hint_slot(struct worker *w, const struct upstream_target *t)
+{
+	const struct upstream_hint *h = &t->hint;
+	uint32_t i = h->endpoint * 31 + h->cluster * 7 + h->workload * 3 + t->codec->http;
+
+	return &w->pool_hints[i % WORKER_POOL_HINTS];
+}
+
+static bool is_hint_of(const struct pool_hint *slot, const struct upstream_target *t)
+{
+	const struct upstream_hint *h = &t->hint;
+
+	return slot->pool && h->serial > 0 && slot->hint.serial == h->serial &&
+	       slot->hint.workload == h->workload && slot->hint.cluster == h->cluster &&
+	       slot->hint.endpoint == h->endpoint && slot->pool->t.codec == t->codec;
+}
+
+static void forget_hints(struct pool *p)
+{
+	for (size_t i = 0; i < WORKER_POOL_HINTS; i++)
+		if (p->w->pool_hints[i].pool == p)
+			p->w->pool_hints[i].pool = NULL;
+}
+
+static struct pool *pool_by_key(struct worker *w, const struct upstream_target *t)
 {
 	char small[512];
 	size_t n = key_bytes(t);
@@ -132,8 +156,17 @@ static struct pool *pool_get(struct worker *w, const struct upstream_target *t)
 		p = pool_new(w, t, str_from(bytes, n));
 	if (bytes != small)
 		free(bytes);
-	p->limits = t->limits ? *t->limits : (struct snap_limits){ 0 };
 	return p;
+}
+
+static struct pool *pool_get(struct worker *w, const struct upstream_target *t)
+{
+	struct pool_hint *slot = hint_slot(w, t);
+
+	if (!is_hint_of(slot, t))
+		*slot = (struct pool_hint){ .hint = t->hint, .pool = pool_by_key(w, t) };
+	slot->pool->limits = t->limits ? *t->limits : (struct snap_limits){ 0 };
+	return slot->pool;
 }
 
 /* End of the turn: nobody on the stack uses the pool any more. */
@@ -145,6 +178,7 @@ static void pool_sweep(void *arg)
 	if (p->n_conns > 0 || p->n_waiting > 0)
 		return;
 	map_del(&p->w->pools, p->key);
+	forget_hints(p);
 	target_drop(&p->t);
 	str_drop(p->key);
 	free(p);

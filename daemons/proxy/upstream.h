@@ -22,6 +22,20 @@
 struct pool;
 struct worker;
 
+/*
+ * The same numbers lead to the same pool, so that it is found without its key: what the lease calls
+ * the caller, the cluster and the endpoint. serial 0: no hint.
+ */
+struct upstream_hint {
+	uint64_t serial;                        /* of the lease */
+	uint32_t workload, cluster, endpoint;
+};
+
+struct pool_hint {                              /* in struct worker */
+	struct upstream_hint hint;
+	struct pool *pool;                      /* NULL: empty */
+};
+
 /* Where one try goes and how it speaks there. Borrowed; a new pool copies what it keeps. */
 struct upstream_target {
 	struct sock_addr addr;
@@ -34,6 +48,7 @@ struct upstream_target {
 	struct endpoint_state *endpoint;        /* NULL: applications, original destinations */
 	struct cluster_state *cluster;
 	const struct snap_limits *limits;       /* NULL: defaults */
+	struct upstream_hint hint;
 };
 
 enum upstream_result {

@@ -16,6 +16,9 @@
 #include "io/loop.h"
 #include "proxy/attach.h"
 #include "proxy/stats.h"
+#include "proxy/upstream.h"
+
+#define WORKER_POOL_HINTS 64            /* pools found without their key, see upstream.h */
 
 struct access_log;
 struct regex_scratch;
@@ -58,6 +61,7 @@ struct worker {
 	struct list streams;            /* struct stream, under way */
 	struct stream_cache *cache;     /* finished ones, kept for the next */
 	struct map pools;               /* struct pool, by key */
+	struct pool_hint pool_hints[WORKER_POOL_HINTS];
 	uint64_t n_leases;              /* made so far */
 	size_t n_down;                  /* open downstream connections */
 	size_t n_handshakes;            /* of them, how many have not finished their handshake */
