@@ -50,8 +50,8 @@ void entry_resolve(struct entry *e, const struct conn *c, const struct lease *le
 bool entry_addr_bytes(const struct sock_addr *a, uint8_t ret[static 16]);
 /*
  * Which workload calls through a connection between proxies. Several may share an identity, so the
- * caller's proxy names it ("name.ns"); the name is believed only when that workload has the identity
- * that the certificate proves. NULL: no workload that is known, or one of several.
+ * caller's proxy names it ("name.ns"); the name is believed only when that workload has the
+ * identity that the certificate proves. NULL: no workload that is known, or one of several.
  */
 const struct snap_peer *entry_source(struct entry *e, const struct conn *c,
 				     const struct lease *lease, struct str named);

@@ -410,7 +410,8 @@ static int dial(struct pool *p, struct err *err)
 	list_push_back(&p->busy, &c->node);
 	p->n_connecting++;
 	if (l->keepalive_time_us > 0 || l->keepalive_interval_us > 0 || l->keepalive_probes > 0)
-		conn_keepalive(c, l->keepalive_time_us, l->keepalive_interval_us, l->keepalive_probes);
+		conn_keepalive(c, l->keepalive_time_us, l->keepalive_interval_us,
+			       l->keepalive_probes);
 	conn_timer(c, or_default(l->connect_timeout_us, CONNECT_TIMEOUT_US), on_connect_timeout);
 	return 0;
 }
