@@ -694,6 +694,69 @@ START_TEST(bad_answers_of_a_service)
 }
 END_TEST
 
+/* Whatever is asked: these bytes, then the end. */
+static void say_and_close(int fd, void *arg)
+{
+	char buf[4096];
+
+	if (recv(fd, buf, sizeof(buf), 0) > 0)
+		client_send(fd, *(const char **)arg);
+}
+
+#define SIXTEEN(x) x x x x x x x x x x x x x x x x
+#define HINT "HTTP/1.1 103 Early Hints\r\n\r\n"
+
+START_TEST(answers_are_checked_like_requests)
+{
+	static const struct {
+		const char *text;
+		unsigned status;
+		const char *body;
+	} cases[] = {
+		{ "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 200, "ok" },
+		{ "HTTP/1.0 200 OK\r\n\r\nuntil the end", 200, "until the end" },
+		{ "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n"
+		  "ok", 502, NULL },
+		{ "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n"
+		  "0\r\n\r\n", 502, NULL },
+		{ "HTTP/1.1 200 OK\r\nX\x01: y\r\n\r\n", 502, NULL },
+		{ "HTTP/1.1 200 OK\r\nX: a\rb\r\n\r\n", 502, NULL },
+		{ "HTTP/1.1 200 OK\nContent-Length: 0\n\n", 502, NULL },
+		{ "HTTP/1.1 20 OK\r\n\r\n", 502, NULL },
+		{ "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: "
+		  "upgrade\r\n"
+		  "\r\n", 502, NULL },
+		{ SIXTEEN(HINT) HINT "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 502, NULL },
+		{ "HTTP/1.1 204 No Content\r\nContent-Length: 4\r\n\r\nbody", 204, "" },
+		{ "HTTP/1.1 304 Not Modified\r\n\r\nbody", 304, "" },
+		{ "HTTP/1.1 200 OK\r\nContent-Le", 503, NULL },
+	};
+	struct fixture f;
+	struct answer a;
+	const char *text;
+
+	f.app = backend_start_raw(say_and_close, &text);
+	net_start(&f.net, 1);
+	net_publish(&f.net, ONE_SERVICE(""), backend_port(f.app));
+	int fd = client_dial(net_port(&f.net, "HTTP_PROXY"));
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		text = cases[i].text;
+		get(fd, "/", &a);
+		while (a.status == 103) {
+			answer_done(&a);
+			ck_assert(client_read(fd, "GET", &a));
+		}
+		ck_assert_msg(a.status == cases[i].status, "%u for %s", a.status, text);
+		if (cases[i].body)
+			ck_assert_str_eq(a.body, cases[i].body);
+		answer_done(&a);
+	}
+	close(fd);
+	teardown(&f);
+}
+END_TEST
+
 START_TEST(a_cut_answer_never_looks_complete)
 {
 	struct fixture f;
@@ -771,6 +834,10 @@ START_TEST(routes_answer_redirect_and_rewrite)
 
 	net_start(&n, 1);
 	net_publish(&n, ONE_SERVICE(
+		"{'name': 't1', 'matches': [{'uri': {'kind': 'PREFIX', 'value': '/headers/timed'}}],"
+		" 'destinations': [{'cluster': 0, 'weight': 1}], 'total_weight': 1,"
+		" 'timeout_us': 30000000,"
+		" 'retry': {'attempts': 1, 'on': 16, 'backoff_us': 1000, 'per_try_us': 25000000}},"
 		"{'name': 'r1', 'matches': [{'uri': {'kind': 'PREFIX', 'value': '/old'}}], "
 		"'action': 'REDIRECT',"
 		" 'redirect': {'uri': '/new', 'authority': 'other', 'code': 302}},"
@@ -792,6 +859,9 @@ START_TEST(routes_answer_redirect_and_rewrite)
 		backend_port(app));
 	int fd = client_dial(net_port(&n, "HTTP_PROXY"));
 
+	get(fd, "/headers/timed", &a);
+	ck_assert_ptr_nonnull(strstr(a.body, "x-envoy-expected-rq-timeout-ms: 25000\r\n"));
+	answer_done(&a);
 	get(fd, "/old/x?q=1", &a);
 	ck_assert_uint_eq(a.status, 302);
 	ck_assert_str_eq(answer_field(&a, "location"), "http://other/new?q=1");
@@ -972,13 +1042,14 @@ UNIT_MAIN("proxy_http", a_request_is_answered, absolute_form_and_host_lead_to_th
 	  chunked_bodies_pass_both_ways, trailers_reach_the_client, head_204_and_304_have_no_body,
 	  a_body_without_length_becomes_chunked, http_1_0_clients_get_what_they_can_read,
 	  continue_is_forwarded_and_relayed, informational_answers_are_relayed,
-		  websocket_switches_to_bytes,
+	  websocket_switches_to_bytes,
 	  other_upgrades_stay_http, a_half_closed_client_gets_its_answer,
-		  every_byte_border_gives_the_same_answer,
+	  every_byte_border_gives_the_same_answer,
 	  large_bodies_pass_unchanged, internal_headers_of_a_caller_are_taken_out,
 	  paths_are_sent_in_their_normal_form, bad_requests_get_their_status_and_reach_no_service,
 	  long_heads_are_refused, a_refusal_can_be_read_although_the_body_was_not,
 	  chunked_bodies_are_limited_too, a_slow_head_is_not_waited_for, bad_answers_of_a_service,
+	  answers_are_checked_like_requests,
 	  a_cut_answer_never_looks_complete, bytes_beyond_an_answer_are_never_the_next_one,
 	  a_service_that_is_not_there, routes_answer_redirect_and_rewrite,
 	  unknown_hosts_follow_the_outbound_policy, readiness_is_told,

@@ -556,11 +556,11 @@ END_TEST
 
 UNIT_MAIN("proxy_tries", weights_split_within_4_sigma, unknown_and_empty_clusters,
 	  a_failed_connection_is_tried_elsewhere,
-		  answers_are_tried_again_by_policy_and_then_passed_on,
+	  answers_are_tried_again_by_policy_and_then_passed_on,
 	  a_body_too_large_to_keep_is_sent_once,
-		  a_connection_closed_between_two_requests_fails_nobody,
+	  a_connection_closed_between_two_requests_fails_nobody,
 	  a_lost_race_is_run_again_when_that_is_safe, time_limits_answer_504,
-		  an_exchange_without_progress_ends,
+	  an_exchange_without_progress_ends,
 	  breakers_refuse_what_is_too_much, connections_end_after_so_many_requests,
 	  slow_readers_are_waited_for_in_bounded_memory, slow_services_stop_fast_uploaders,
 	  a_drain_finishes_what_is_under_way, a_drain_has_an_end, snapshots_change_under_load)
