@@ -339,7 +339,8 @@ END_TEST
 	NET_SETTINGS "," NET_NODE "," \
 	"'listeners': [{'kind': 'OUTBOUND', 'address': '127.0.0.1', 'port': 0}]," \
 	"'views': [{'name': 'v', 'outbound': '%s', %s 'vhosts': []}]," \
-	"'clusters': [{'name': 'c', 'endpoints': [{'address': '127.0.0.1', 'port': %d, 'weight': 1," \
+	"'clusters': [{'name': 'c', 'endpoints': [{'address': '127.0.0.1', 'port': %d," \
+	"'weight': 1," \
 	" 'peer': -1}]}]"
 #define ROW(rest) "'l4': [{'name': 'row', " rest \
 	"'destinations': [{'cluster': 0, 'weight': 1}], 'total_weight': 1}],"

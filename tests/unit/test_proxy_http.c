@@ -834,7 +834,8 @@ START_TEST(routes_answer_redirect_and_rewrite)
 
 	net_start(&n, 1);
 	net_publish(&n, ONE_SERVICE(
-		"{'name': 't1', 'matches': [{'uri': {'kind': 'PREFIX', 'value': '/headers/timed'}}],"
+		"{'name': 't1', 'matches': [{'uri': {'kind': 'PREFIX',"
+		"  'value': '/headers/timed'}}],"
 		" 'destinations': [{'cluster': 0, 'weight': 1}], 'total_weight': 1,"
 		" 'timeout_us': 30000000,"
 		" 'retry': {'attempts': 1, 'on': 16, 'backoff_us': 1000, 'per_try_us': 25000000}},"

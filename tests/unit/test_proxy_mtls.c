@@ -396,7 +396,7 @@ START_TEST(without_a_certificate_of_our_own_nothing_leaves)
 }
 END_TEST
 
-/* ---- TLS outside the mesh ---------------------------------------------------------------------- */
+/* ---- TLS outside the mesh -------------------------------------------------------------------- */
 
 /* A TLS service of the test's own: answers who the client is, asks for a certificate. */
 struct tls_service {
