@@ -32,7 +32,7 @@ struct stream;
 struct leg {
 	struct stream *s;
 	struct conn *conn;              /* NULL: not attached yet, or no longer */
-	uint32_t id;                    /* of the exchange, for codecs that carry several */
+	void *exchange;                 /* the codec's own, for codecs that carry several */
 	bool up;                        /* which of the two it is */
 	bool head_in, end_in;           /* what the peer has sent: final head, end of message */
 	bool head_out, end_out;         /* what was given to the codec */

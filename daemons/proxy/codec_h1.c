@@ -123,6 +123,16 @@ static void free_h1(void *p)
 	free(p);
 }
 
+void h1_hand_over(struct h1 *h)
+{
+	struct conn *c = h->c;
+
+	c->codec = NULL;
+	c->ops = NULL;
+	conn_timer(c, 0, NULL);
+	loop_defer_free(c->w->loop, free_h1, h);
+}
+
 static void h1_close(struct conn *c)
 {
 	struct h1 *h = h1_of(c);

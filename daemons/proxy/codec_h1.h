@@ -63,6 +63,8 @@ void h1_exchange_begin(struct h1 *h, struct leg *l);
 /* If both directions are complete: let the leg go, then the next exchange or the end. */
 void h1_exchange_check(struct h1 *h);
 struct leg *h1_detach(struct h1 *h);
+/* The connection is another codec's from now on. */
+void h1_hand_over(struct h1 *h);
 void h1_count_bad(struct h1 *h, const char *reason);
 
 /* codec_h1_in.c */

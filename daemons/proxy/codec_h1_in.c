@@ -229,6 +229,25 @@ static void open_exchange(struct h1 *h)
 		conn_timer(h->c, header_timeout_us(h), on_header_timeout);
 }
 
+/*
+ * A client with prior knowledge begins HTTP/2 with a preface that is made to look like no request of
+ * this protocol (RFC 9113 3.4): the connection changes hands. True: it did, or more bytes are needed.
+ */
+static bool is_h2(struct h1 *h)
+{
+	static const struct str preface = { "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24 };
+	struct conn *c = h->c;
+	struct str in = buf_peek(&c->in);
+
+	if (!h->server || c->exchanges > 0 || h->leg || !str_has_prefix(preface, str_take(in, preface.n)))
+		return false;
+	if (in.n < preface.n)
+		return !c->eof;
+	h1_hand_over(h);
+	conn_set_codec(c, &codec_h2, true);
+	return true;
+}
+
 static bool next_head(struct h1 *h)
 {
 	struct conn *c = h->c;
@@ -243,6 +262,8 @@ static bool next_head(struct h1 *h)
 		conn_kill(c);
 		return false;
 	}
+	if (is_h2(h))
+		return false;
 	if (!h->leg)
 		open_exchange(h);
 	return read_head(h);

@@ -78,10 +78,10 @@ void conn_kill(struct conn *c)
 	if (c->state == CONN_DEAD)
 		return;
 	c->state = CONN_DEAD;
+	list_del(&c->node);             /* first: what runs in close() must not find it again */
 	if (c->ops)
 		c->ops->close(c);
 	c->ops = NULL;
-	list_del(&c->node);
 	loop_fd_done(&c->io);
 	loop_deadline_done(&c->timer);
 	loop_later_done(&c->turn);

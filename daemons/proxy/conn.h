@@ -73,6 +73,7 @@ struct conn {
 	int error;                              /* negative; reading or writing failed */
 	unsigned slots;                         /* the codec's, see codec.h */
 	unsigned exchanges;                     /* begun on this connection */
+	unsigned active;                        /* under way, for codecs that carry several */
 	bool eof;                               /* no byte comes after those in c->in */
 	bool truncated;                         /* TLS ended without close_notify */
 	bool raw_eof;                           /* of the socket; decrypted bytes may come */

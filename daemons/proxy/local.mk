@@ -8,6 +8,7 @@ libkvproxy_a_SOURCES = \
 	%D%/cgroup.c %D%/cgroup.h \
 	%D%/codec.h \
 	%D%/codec_h1.c %D%/codec_h1.h %D%/codec_h1_in.c %D%/codec_h1_out.c \
+	%D%/codec_h2.c %D%/codec_h2.h %D%/codec_h2_in.c %D%/codec_h2_out.c \
 	%D%/codec_tcp.c \
 	%D%/conn.c %D%/conn.h \
 	%D%/control.c %D%/control.h %D%/control_api.c %D%/control_int.h %D%/control_stats.c \
@@ -31,8 +32,8 @@ libkvproxy_a_SOURCES = \
 	%D%/upstream.c %D%/upstream.h \
 	%D%/watch.c %D%/watch.h \
 	%D%/worker.c %D%/worker.h
-libkvproxy_a_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS)
-KV_PROXY_LDADD = libkvproxy.a libkvcore.a libkvhttp.a libkvsnap.a $(KV_IPC_LDADD) $(PCRE2_LIBS)
+libkvproxy_a_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(NGHTTP2_CFLAGS)
+KV_PROXY_LDADD = libkvproxy.a libkvcore.a libkvhttp.a libkvsnap.a $(KV_IPC_LDADD) $(PCRE2_LIBS) $(NGHTTP2_LIBS)
 
 sbin_PROGRAMS += kvmesh-proxy
 kvmesh_proxy_SOURCES = %D%/main.c

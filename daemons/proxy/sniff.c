@@ -21,12 +21,12 @@
 #define METHOD_MAX 20
 
 /* Accepted from peers, ours first in their order. */
-static const char *const alpn_mesh[] = { "istio-http/1.1", "istio-peer-exchange", "istio",
-					 "http/1.1", NULL };
+static const char *const alpn_mesh[] = { "istio-h2", "istio-http/1.1", "istio-peer-exchange",
+					 "istio", "h2", "http/1.1", NULL };
 
 enum verdict {
 	VERDICT_MORE,                   /* not enough bytes yet */
-	VERDICT_HTTP, VERDICT_TCP, VERDICT_MTLS,
+	VERDICT_HTTP, VERDICT_H2, VERDICT_TCP, VERDICT_MTLS,
 	VERDICT_PLAINTEXT,              /* plain where STRICT forbids it */
 	VERDICT_RESET,                  /* TLS of nobody's here */
 };
@@ -38,7 +38,7 @@ struct look {
 
 /* ---- first bytes ----------------------------------------------------------------------------- */
 
-/* A request line begins with a method in capitals. The HTTP/2 preface is not one of these. */
+/* A request line begins with a method in capitals, and so does HTTP/2's preface: codec_h1 hands that over. */
 static enum verdict http_or_tcp(struct str in)
 {
 	size_t n = 0;
@@ -49,7 +49,7 @@ static enum verdict http_or_tcp(struct str in)
 		return VERDICT_MORE;
 	if (n < 3 || n == METHOD_MAX || in.p[n] != ' ')
 		return VERDICT_TCP;
-	return str_has_prefix(in, STR("PRI ")) ? VERDICT_TCP : VERDICT_HTTP;
+	return VERDICT_HTTP;
 }
 
 static bool is_mesh_hello(const struct tls_hello *h)
@@ -152,6 +152,9 @@ static void settle(struct conn *c, enum verdict v)
 	switch (v) {
 	case VERDICT_HTTP:
 		conn_set_codec(c, &codec_h1, true);
+		break;
+	case VERDICT_H2:
+		conn_set_codec(c, &codec_h2, true);
 		break;
 	case VERDICT_TCP:
 		conn_set_codec(c, &codec_tcp, true);
@@ -339,9 +342,12 @@ void sniff_after_handshake(struct conn *c)
 	static const struct look tcp_if_silent = { decide_inside_tls, VERDICT_TCP };
 	const struct snap_inbound *to = inbound_of(c);
 	struct str alpn = conn_tls(c)->alpn;
+	bool h2 = str_eq(alpn, STR("istio-h2")) || str_eq(alpn, STR("h2"));
 
 	if (!to)
 		settle(c, VERDICT_RESET);
+	else if (h2 && (to->protocol == SNAP_PROTOCOL_AUTO || by_protocol(to->protocol, STR_NULL) == VERDICT_HTTP))
+		settle(c, VERDICT_H2);
 	else if (to->protocol != SNAP_PROTOCOL_AUTO)
 		settle(c, by_protocol(to->protocol, STR_NULL));
 	else if (str_eq(alpn, STR("istio-http/1.1")) || str_eq(alpn, STR("http/1.1")))

@@ -165,11 +165,33 @@ static enum next target_application(struct stream *s)
 	return NEXT_STEP;
 }
 
+static bool speaks_h2(int64_t protocol)
+{
+	return protocol == SNAP_PROTOCOL_HTTP2 || protocol == SNAP_PROTOCOL_GRPC;
+}
+
+/*
+ * What is spoken up there: the port's declared protocol towards applications; between proxies HTTP/2
+ * wherever the peer takes it, as it costs the fewest wake-ups. A protocol upgrade is HTTP/1.1's.
+ */
+static const struct codec_ops *codec_for(const struct stream *s)
+{
+	if (!s->http)
+		return &codec_tcp;
+	if (s->req.upgrade.n > 0)
+		return &codec_h1;
+	if (s->entry.inbound)
+		return speaks_h2(s->entry.target->protocol) ||
+		       (s->entry.target->protocol == SNAP_PROTOCOL_AUTO && s->req.version == HEAD_VERSION_2) ?
+			       &codec_h2 : &codec_h1;
+	if (s->endpoint && (wants_mesh_tls(s) || speaks_h2(s->cluster->protocol)))
+		return &codec_h2;
+	return &codec_h1;
+}
+
 static enum next make_target(struct stream *s)
 {
-	s->target = (struct upstream_target){
-		.codec = s->http ? &codec_h1 : &codec_tcp,
-	};
+	s->target = (struct upstream_target){ .codec = codec_for(s) };
 	if (s->entry.inbound)
 		return target_application(s);
 	return s->endpoint ? target_endpoint(s) : target_named(s);

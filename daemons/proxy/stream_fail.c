@@ -142,14 +142,16 @@ bool stream_retry_response(struct stream *s)
 static bool resend_after_race(struct stream *s)
 {
 	const struct leg *l = &s->up;
-	bool closed = s->fail == FAIL_UP_CLOSED || s->fail == FAIL_UP_RESET;
+	/* A reset tells of one exchange on a living connection: only one that the peer never looked at counts. */
+	bool closed = s->fail == FAIL_UP_CLOSED || (s->fail == FAIL_UP_RESET && !l->sent);
 
 	if (!closed || s->raced || !l->reused || l->answered || s->down.head_out)
 		return false;
 	if (!forward_can_replay(s) || (l->sent && !s->idempotent))
 		return false;
 	stats_add(s->w->stats, STATS_UP_IDLE_RACE, 1);
-	upstream_distrust(&s->wait);
+	if (s->fail == FAIL_UP_CLOSED)
+		upstream_distrust(&s->wait);
 	stream_end_try(s, FAIL_NONE);
 	forward_rewind(s);
 	s->raced = true;

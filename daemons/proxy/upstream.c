@@ -16,6 +16,8 @@
 /* Offered in this order (Istio 2.9.3). */
 static const char *const alpn_mesh_http[] = { "istio-http/1.1", "istio", "http/1.1", NULL };
 static const char *const alpn_mesh_tcp[] = { "istio-peer-exchange", "istio", NULL };
+static const char *const alpn_mesh_h2[] = { "istio-h2", "istio-http/1.1", "istio", "h2", "http/1.1", NULL };
+static const char *const alpn_h2[] = { "h2", "http/1.1", NULL };
 static const char *const alpn_http[] = { "http/1.1", NULL };
 
 struct pool {
@@ -28,6 +30,7 @@ struct pool {
 	struct list waiting;            /* struct upstream_wait, oldest first */
 	unsigned n_conns, n_connecting, n_waiting;
 	bool sweeping;
+	bool shares;                    /* one connection carries many exchanges, as far as is known */
 };
 
 /* ---- pools by key -------------------------------------------------------------------------- */
@@ -112,6 +115,7 @@ static struct pool *pool_new(struct worker *w, const struct upstream_target *t, 
 	p->w = w;
 	p->key = str_copy(key);
 	target_copy(&p->t, t);
+	p->shares = t->codec == &codec_h2;
 	list_init(&p->ready);
 	list_init(&p->busy);
 	list_init(&p->waiting);
@@ -250,6 +254,8 @@ static void expired(struct conn *c)
 	conn_kill(c);
 }
 
+static void pool_check(struct pool *p);         /* it dials, and what it dials comes back here */
+
 /* The connection takes one exchange; it stays first in line when it can take more. */
 static void hand_over(struct conn *c, struct leg *l)
 {
@@ -264,30 +270,55 @@ static void hand_over(struct conn *c, struct leg *l)
 	list_push_front(c->slots > 0 ? &p->ready : &p->busy, &c->node);
 }
 
+/* The oldest that wait get what the connection can take. True: it took some. */
+static bool serve_waiting(struct conn *c)
+{
+	struct pool *p = c->owner_data;
+	struct upstream_wait *wait;
+	bool served = false;
+
+	while (c->state == CONN_OPEN && c->slots > 0 && (wait = first_waiting(p)) != NULL) {
+		hand_over(c, wait->leg);
+		wait->fn(wait, FAIL_NONE, NULL);
+		served = true;
+	}
+	return served;
+}
+
 static void become_ready(struct conn *c)
 {
 	struct pool *p = c->owner_data;
-	struct upstream_wait *wait = first_waiting(p);
 
-	if (wait) {
-		hand_over(c, wait->leg);
-		wait->fn(wait, FAIL_NONE, NULL);
+	if (serve_waiting(c) || c->state != CONN_OPEN || c->slots == 0)
 		return;
-	}
-	if (p->w->draining) {
-		conn_close(c);
-		return;
-	}
 	list_del(&c->node);
 	list_push_front(&p->ready, &c->node);
-	conn_timer(c, or_default(p->limits.idle_timeout_us, IDLE_TIMEOUT_US), expired);
+	if (c->active > 0)
+		return;
+	if (p->w->draining)
+		conn_close(c);
+	else
+		conn_timer(c, or_default(p->limits.idle_timeout_us, IDLE_TIMEOUT_US), expired);
 }
 
 static const char *const *alpn_of(const struct upstream_target *t)
 {
+	if (t->codec == &codec_h2)
+		return t->ctx ? alpn_h2 : alpn_mesh_h2;
 	if (t->ctx)
 		return t->codec->http ? alpn_http : NULL;
 	return t->codec->http ? alpn_mesh_http : alpn_mesh_tcp;
+}
+
+/* HTTP/2 over TLS is what both sides agreed on; without TLS it is prior knowledge. */
+static const struct codec_ops *codec_of(const struct conn *c)
+{
+	const struct pool *p = c->owner_data;
+	const struct tls_facts *f = conn_tls(c);
+
+	if (p->t.codec != &codec_h2 || !f)
+		return p->t.codec;
+	return str_eq(f->alpn, STR("istio-h2")) || str_eq(f->alpn, STR("h2")) ? &codec_h2 : &codec_h1;
 }
 
 /* Sessions are resumed towards the same address and name only. */
@@ -312,8 +343,10 @@ static void on_connected(struct conn *c)
 	c->established = true;
 	stats_add(p->w->stats, STATS_UP_CONNECTED, 1);
 	conn_timer(c, 0, NULL);
-	conn_set_codec(c, p->t.codec, false);
+	conn_set_codec(c, codec_of(c), false);
+	p->shares = c->ops == &codec_h2;
 	become_ready(c);
+	pool_check(p);
 }
 
 static void on_ready(struct conn *c)
@@ -329,9 +362,12 @@ static void on_ready(struct conn *c)
 static void report_failure(struct pool *p, enum fail why, const char *text)
 {
 	struct upstream_wait *wait = first_waiting(p);
+	unsigned others = p->shares ? p->n_waiting : 0;         /* they wait for the same connection */
 
 	stats_add(p->w->stats, STATS_UP_CONNECT_FAILED, 1);
 	if (wait)
+		wait->fn(wait, why, text);
+	while (others-- > 0 && (wait = first_waiting(p)) != NULL)
 		wait->fn(wait, why, text);
 }
 
@@ -378,8 +414,6 @@ static void give_conn(struct pool *p)
 	stats_add(p->w->stats, STATS_UP_CONNECTIONS, -1);
 }
 
-static void pool_check(struct pool *p);         /* it dials, and what it dials comes back here */
-
 /* A place became free: for whoever waits. */
 static void on_gone(struct conn *c)
 {
@@ -416,12 +450,17 @@ static int dial(struct pool *p, struct err *err)
 	return 0;
 }
 
-/* As many attempts as there are exchanges that wait. */
+/* As many attempts as there are exchanges that wait, or one for all of them. */
+static unsigned wanted(const struct pool *p)
+{
+	return p->shares && p->n_waiting > 0 ? 1 : p->n_waiting;
+}
+
 static void pool_check(struct pool *p)
 {
 	struct err err = { 0 };
 
-	while (p->n_connecting < p->n_waiting && !p->w->stopping && take_conn(p))
+	while (p->n_connecting < wanted(p) && !p->w->stopping && take_conn(p))
 		if (dial(p, &err) < 0)
 			report_failure(p, FAIL_CONNECT, err.text);
 	pool_check_empty(p);
@@ -465,8 +504,12 @@ void upstream_distrust(struct upstream_wait *wait)
 {
 	struct pool *p = wait->pool;
 
-	while (!list_is_empty(&p->ready))
-		conn_kill(list_entry(p->ready.next, struct conn, node));
+	list_for_each_safe(it, &p->ready) {
+		struct conn *c = list_entry(it, struct conn, node);
+
+		if (c->active == 0)
+			conn_kill(c);
+	}
 }
 
 /* ---- the end ------------------------------------------------------------------------------- */
@@ -481,7 +524,10 @@ void upstream_drain(struct worker *w)
 
 			list_del(&c->node);
 			list_push_back(&p->busy, &c->node);
-			conn_close(c);
+			if (c->active > 0)
+				c->ops->drain(c);
+			else
+				conn_close(c);
 		}
 	}
 }

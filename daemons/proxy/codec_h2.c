@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* codec_h2: the life of a connection that speaks HTTP/2, see codec_h2.h. Layer proxy. */
+#include "config.h"
+
+#include <stdlib.h>
+
+#include "base/arena.h"
+#include "proxy/codec_h2.h"
+#include "proxy/worker.h"
+
+/* ---- exchanges ------------------------------------------------------------------------------- */
+
+struct h2_stream *h2_stream_of(struct h2 *h, int32_t id)
+{
+	return nghttp2_session_get_stream_user_data(h->session, id);
+}
+
+struct h2_stream *h2_stream_new(struct h2 *h, struct leg *l, int32_t id)
+{
+	struct h2_stream *hs = kv_zalloc(sizeof(*hs));
+
+	hs->h = h;
+	hs->leg = l;
+	hs->id = id;
+	buf_init(&hs->out);
+	list_push_back(&h->streams, &hs->node);
+	l->conn = h->c;
+	l->exchange = hs;
+	l->room = CODEC_HIGH_BYTES;
+	l->reused = h->c->exchanges > 0;
+	h->c->exchanges++;
+	h->c->active++;
+	return hs;
+}
+
+void h2_stream_free(struct h2_stream *hs)
+{
+	list_del(&hs->node);
+	buf_done(&hs->out);
+	free(hs->trailers);
+	free(hs);
+}
+
+/* How many more exchanges the peer takes on this client connection. */
+void h2_slots(struct h2 *h)
+{
+	uint32_t max;
+
+	if (h->server)
+		return;
+	max = nghttp2_session_get_remote_settings(h->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+	if (max > H2_STREAMS_MAX)
+		max = H2_STREAMS_MAX;
+	h->c->slots = h->goaway || h->c->active >= max || !nghttp2_session_check_request_allowed(h->session) ?
+			      0 : max - h->c->active;
+}
+
+struct leg *h2_detach(struct h2_stream *hs)
+{
+	struct leg *l = hs->leg;
+	struct h2 *h = hs->h;
+
+	if (!l)
+		return NULL;
+	hs->leg = NULL;
+	l->conn = NULL;
+	l->exchange = NULL;
+	h->c->active--;
+	if (hs->held > 0 && hs->id > 0) {
+		(void)nghttp2_session_consume_stream(h->session, hs->id, hs->held);
+		hs->held = 0;
+	}
+	return l;
+}
+
+static void on_idle_timeout(struct conn *c)
+{
+	codec_h2.drain(c);
+}
+
+/* An exchange less: room for another, or the end. */
+static void exchange_gone(struct h2 *h)
+{
+	struct conn *c = h->c;
+
+	if (h->dead)
+		return;
+	if (h->goaway) {
+		h2_pack_later(h);       /* closes when all has left */
+		return;
+	}
+	if (h->server) {
+		if (h->c->active == 0)
+			conn_timer(c, (uint64_t)worker_settings(c->w)->idle_timeout_us, on_idle_timeout);
+		return;
+	}
+	h2_slots(h);
+	if (c->slots > 0)
+		c->owner->idle(c);
+}
+
+void h2_exchange_check(struct h2_stream *hs)
+{
+	struct leg *l = hs->leg;
+
+	if (!l || !l->end_in || !l->end_out)
+		return;
+	l->sent = true;
+	h2_detach(hs);
+	exchange_gone(hs->h);
+}
+
+bool h2_glitch(struct h2 *h, const char *reason)
+{
+	uint64_t now = loop_now_us(h->c->w->loop);
+	uint64_t forgiven = (now - h->glitch_at_us) / 1000000 * H2_GLITCHES_PER_SECOND;
+
+	if (forgiven > 0) {
+		h->glitches -= forgiven < h->glitches ? (unsigned)forgiven : h->glitches;
+		h->glitch_at_us = now;
+	}
+	if (++h->glitches <= H2_GLITCHES)
+		return true;
+	stats_add_reason(h->c->w->stats, "kvmesh_bad_input_total", h->server ? "http2" : "http2_response", reason);
+	h->goaway = true;
+	(void)nghttp2_session_terminate_session(h->session, NGHTTP2_ENHANCE_YOUR_CALM);
+	h2_pack_later(h);
+	return false;
+}
+
+/* ---- the session ------------------------------------------------------------------------------- */
+
+static void on_pack(void *arg)
+{
+	h2_pack(arg);
+}
+
+void h2_pack_later(struct h2 *h)
+{
+	if (!h->dead)
+		loop_later(h->c->w->loop, &h->pack);
+}
+
+static void set_options(nghttp2_option *o)
+{
+	nghttp2_option_set_no_auto_window_update(o, 1);
+	nghttp2_option_set_no_closed_streams(o, 1);
+	nghttp2_option_set_peer_max_concurrent_streams(o, H2_STREAMS_MAX);
+	nghttp2_option_set_max_outbound_ack(o, 1000);
+	nghttp2_option_set_max_settings(o, 32);
+	nghttp2_option_set_stream_reset_rate_limit(o, 1000, 33);
+	nghttp2_option_set_max_continuations(o, 8);
+}
+
+static void make_session(struct h2 *h)
+{
+	nghttp2_session_callbacks *cb;
+	nghttp2_option *o;
+
+	kv_assert(nghttp2_session_callbacks_new(&cb) == 0 && nghttp2_option_new(&o) == 0);
+	h2_callbacks_in(cb);
+	h2_callbacks_out(cb);
+	set_options(o);
+	int r = h->server ? nghttp2_session_server_new2(&h->session, cb, h, o) :
+			    nghttp2_session_client_new2(&h->session, cb, h, o);
+
+	kv_assert(r == 0);
+	nghttp2_option_del(o);
+	nghttp2_session_callbacks_del(cb);
+}
+
+static void introduce(struct h2 *h)
+{
+	const nghttp2_settings_entry mine[] = {
+		{ NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, H2_STREAMS_MAX },
+		{ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, H2_STREAM_WINDOW },
+		{ NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, H2_HEADER_LIST_MAX },
+		{ h->server ? NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL : NGHTTP2_SETTINGS_ENABLE_PUSH,
+		  h->server ? 1 : 0 },
+	};
+
+	(void)nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, mine, sizeof(mine) / sizeof(mine[0]));
+	(void)nghttp2_session_set_local_window_size(h->session, NGHTTP2_FLAG_NONE, 0, H2_CONN_WINDOW);
+	h2_pack_later(h);
+}
+
+static void on_silence(struct conn *c)
+{
+	conn_close(c);
+}
+
+static void h2_open(struct conn *c, bool server)
+{
+	struct h2 *h = kv_zalloc(sizeof(*h));
+
+	h->c = c;
+	h->server = server;
+	list_init(&h->streams);
+	loop_later_init(&h->pack, on_pack, h);
+	c->codec = h;
+	make_session(h);
+	introduce(h);
+	c->slots = 0;
+	h2_slots(h);
+	if (server)
+		conn_timer(c, (uint64_t)worker_settings(c->w)->header_timeout_us, on_silence);
+}
+
+static void h2_start(struct conn *c, struct leg *l)
+{
+	struct h2 *h = h2_of(c);
+
+	h2_stream_new(h, l, -1);
+	h2_slots(h);
+}
+
+static void h2_writable(struct conn *c)
+{
+	h2_pack_later(h2_of(c));
+}
+
+static void free_h2(void *p)
+{
+	struct h2 *h = p;
+
+	while (!list_is_empty(&h->streams))
+		h2_stream_free(list_entry(h->streams.next, struct h2_stream, node));
+	nghttp2_session_del(h->session);
+	free(h);
+}
+
+static void leg_lost(struct h2 *h, struct leg *l)
+{
+	struct conn *c = h->c;
+
+	l->reason = c->error != 0 ? conn_error_text(c) : NULL;
+	if (!l->up)
+		leg_on_reset(l, FAIL_DOWN_CLOSED);
+	else if (c->error == KV_ERR_TLS && !l->answered)
+		leg_on_reset(l, FAIL_CONNECT);
+	else
+		leg_on_reset(l, FAIL_UP_CLOSED);
+}
+
+static void h2_close(struct conn *c)
+{
+	struct h2 *h = h2_of(c);
+
+	h->dead = true;
+	c->codec = NULL;
+	loop_later_done(&h->pack);
+	loop_defer_free(c->w->loop, free_h2, h);
+	list_for_each(it, &h->streams) {
+		struct h2_stream *hs = list_entry(it, struct h2_stream, node);
+		struct leg *l = hs->leg;
+
+		if (!l)
+			continue;
+		l->sent = hs->id > 0;
+		h2_detach(hs);
+		leg_lost(h, l);
+	}
+}
+
+/* ---- leg calls that are no frames of a message --------------------------------------------------- */
+
+static void h2_window(struct leg *l, size_t room)
+{
+	struct h2 *h = h2_of(l->conn);
+	struct h2_stream *hs = l->exchange;
+
+	if (room == 0 || hs->held == 0)
+		return;
+	(void)nghttp2_session_consume_stream(h->session, hs->id, hs->held);
+	hs->held = 0;
+	h2_pack_later(h);
+}
+
+static uint32_t error_code(enum fail why)
+{
+	if (why == FAIL_DOWN_CLOSED || why == FAIL_TIMEOUT || why == FAIL_PER_TRY_TIMEOUT)
+		return NGHTTP2_CANCEL;
+	if (why == FAIL_DOWN_PROTOCOL || why == FAIL_UP_PROTOCOL)
+		return NGHTTP2_PROTOCOL_ERROR;
+	return why == FAIL_OVERFLOW ? NGHTTP2_REFUSED_STREAM : NGHTTP2_INTERNAL_ERROR;
+}
+
+static void h2_reset(struct leg *l, enum fail why)
+{
+	struct h2 *h = h2_of(l->conn);
+	struct h2_stream *hs = l->exchange;
+
+	l->sent = hs->id > 0;
+	h2_detach(hs);
+	if (hs->id > 0)
+		(void)nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, hs->id, error_code(why));
+	else
+		h2_stream_free(hs);
+	h2_pack_later(h);
+	exchange_gone(h);
+}
+
+static void h2_drain(struct conn *c)
+{
+	struct h2 *h = h2_of(c);
+
+	if (h->goaway)
+		return;
+	h->goaway = true;
+	c->slots = 0;
+	(void)nghttp2_submit_goaway(h->session, NGHTTP2_FLAG_NONE,
+				    nghttp2_session_get_last_proc_stream_id(h->session), NGHTTP2_NO_ERROR, NULL, 0);
+	h2_pack_later(h);
+}
+
+const struct codec_ops codec_h2 = {
+	.name = "h2",
+	.http = true,
+	.open = h2_open,
+	.recv = h2_recv,
+	.writable = h2_writable,
+	.close = h2_close,
+	.start = h2_start,
+	.head = h2_head,
+	.data = h2_data,
+	.window = h2_window,
+	.reset = h2_reset,
+	.drain = h2_drain,
+};

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * codec_h2: HTTP/2 on a connection, both sides, over libnghttp2 (RFC 9113). codec_h2.c holds the life of a
+ * connection and its exchanges, codec_h2_in.c turns frames into leg events, codec_h2_out.c turns leg calls into
+ * frames. Layer proxy; this header is for these three alone.
+ *
+ * Frames are packed once per loop turn, so that all exchanges of a turn share one send (dataplane 3.7).
+ * An h2_stream lives from its first frame until nghttp2 closes it; its leg is detached as soon as both
+ * directions are complete for us, what is queued then still leaves.
+ */
+#pragma once
+
+#include <nghttp2/nghttp2.h>
+
+#include "base/list.h"
+#include "io/buf.h"
+#include "io/loop.h"
+#include "proxy/codec.h"
+#include "proxy/conn.h"
+
+/* What we announce. Gateways narrow it (security-model L8); between proxies dataplane 3.7 holds. */
+#define H2_STREAMS_MAX 100
+#define H2_STREAM_WINDOW (256 << 10)
+#define H2_CONN_WINDOW (16 << 20)
+#define H2_HEADER_LIST_MAX (60u << 10)
+#define H2_FIELDS_MAX 100
+/* One DATA frame with its header fills one TLS record. */
+#define H2_DATA_BYTES 16375
+/* Frames without use (empty, reset by us, malformed) that one connection may cause: security-model L11. */
+#define H2_GLITCHES 100
+#define H2_GLITCHES_PER_SECOND 10
+
+/* Copied: the exchange may be over before they leave. */
+struct h2_trailers {
+	size_t n;
+	nghttp2_nv v[];                 /* the bytes follow */
+};
+
+struct h2_stream {
+	struct list node;               /* of the connection */
+	struct h2 *h;
+	struct leg *leg;                /* NULL once detached */
+	int32_t id;                     /* -1: request not submitted yet */
+	struct buf out;                 /* DATA waiting for window or room */
+	bool eof_out;                   /* END_STREAM goes behind out */
+	bool deferred;                  /* nghttp2 waits for nghttp2_session_resume_data */
+	bool full;                      /* leg was told that there is no room */
+	bool final_out;                 /* our final head was submitted */
+	bool final_in;                  /* the final head has come */
+	unsigned refuse_status;         /* the head is not acceptable: what to answer; 0 fine */
+	const char *refuse_reason;
+	struct h2_trailers *trailers;   /* ours, until the last DATA frame is packed */
+	size_t held;                    /* received and not yet given back to the peer's window */
+	size_t header_bytes;
+	unsigned fields, infos;
+	struct str cookie;              /* crumbs joined */
+};
+
+struct h2 {
+	struct conn *c;
+	nghttp2_session *session;
+	bool server;
+	bool dead;                      /* closed; callbacks still on the stack must stop */
+	bool in_recv;
+	bool goaway;                    /* no further exchange */
+	bool broken;                    /* a request could not be submitted: to be killed, not from within a call */
+	struct list streams;
+	struct loop_later pack;         /* frames of this turn */
+	uint64_t glitch_at_us;
+	unsigned glitches;
+	uint64_t frames_idle;           /* control frames since the last DATA or HEADERS */
+};
+
+static inline struct h2 *h2_of(const struct conn *c)
+{
+	return c->codec;
+}
+
+/* codec_h2.c */
+struct h2_stream *h2_stream_new(struct h2 *h, struct leg *l, int32_t id);
+void h2_stream_free(struct h2_stream *hs);
+/* Both directions complete for us: the leg goes. */
+void h2_exchange_check(struct h2_stream *hs);
+struct leg *h2_detach(struct h2_stream *hs);
+void h2_pack_later(struct h2 *h);
+/* False: too many; the connection is being ended. */
+bool h2_glitch(struct h2 *h, const char *reason);
+void h2_slots(struct h2 *h);
+struct h2_stream *h2_stream_of(struct h2 *h, int32_t id);
+
+/* codec_h2_in.c */
+void h2_callbacks_in(nghttp2_session_callbacks *cb);
+void h2_recv(struct conn *c);
+
+/* codec_h2_out.c */
+void h2_callbacks_out(nghttp2_session_callbacks *cb);
+void h2_pack(struct h2 *h);
+void h2_head(struct leg *l, struct head *hd, bool end);
+void h2_data(struct leg *l, struct buf *b, bool end);

@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* codec_h2_in: frames of an HTTP/2 peer into leg events, see codec_h2.h. Layer proxy. */
+#include "config.h"
+
+#include "base/arena.h"
+#include "proxy/codec_h2.h"
+#include "proxy/worker.h"
+
+#define INFO_MAX 16                     /* security-model 5.2 */
+/* Control frames between two frames of messages, beside those that 1 + streams justify (L12). */
+#define IDLE_FRAMES_MAX 1000
+
+/* ---- heads: pseudo-header fields and fields into the neutral head ---------------------------------- */
+
+static void pseudo(struct head *hd, struct str name, struct str value)
+{
+	if (str_eq(name, STR(":method")))
+		hd->method = value;
+	else if (str_eq(name, STR(":path")))
+		hd->path = value;
+	else if (str_eq(name, STR(":authority")))
+		hd->authority = value;
+	else if (str_eq(name, STR(":scheme")))
+		hd->scheme = value;
+	else if (str_eq(name, STR(":protocol")))
+		hd->upgrade = value;
+	else if (str_eq(name, STR(":status")))
+		hd->status = (unsigned)((value.p[0] - '0') * 100 + (value.p[1] - '0') * 10 + (value.p[2] - '0'));
+}
+
+/* Crumbs are joined again before anything reads them (RFC 9113 8.2.3). */
+static void cookie(struct h2_stream *hs, struct head *hd, struct str value)
+{
+	if (hs->cookie.n > 0)
+		hs->cookie = arena_printf(hd->arena, "%.*s; %.*s", STR_ARG(hs->cookie), STR_ARG(value));
+	else
+		hs->cookie = value;
+}
+
+static void not_acceptable(struct h2_stream *hs, unsigned status, const char *reason)
+{
+	hs->refuse_status = status;
+	hs->refuse_reason = reason;
+}
+
+static void field(struct h2_stream *hs, struct head *hd, struct str name, struct str value)
+{
+	uint64_t length;
+
+	switch ((int)head_id_of(name)) {
+	case HEAD_ID_CONTENT_LENGTH:
+		if (str_to_u64(value, &length)) {
+			hd->body = HEAD_BODY_LENGTH;
+			hd->content_length = length;
+		}
+		return;
+	case HEAD_ID_HOST:
+		if (hd->authority.n == 0)
+			hd->authority = value;
+		else if (!str_ieq(hd->authority, value))
+			not_acceptable(hs, 400, "host_mismatch");
+		return;
+	case HEAD_ID_TE:
+		hd->te_trailers = true;         /* nghttp2 lets nothing else pass */
+		return;
+	case HEAD_ID_EXPECT:
+		hd->expect_continue = str_ieq(value, STR("100-continue"));
+		return;
+	case HEAD_ID_COOKIE:
+		cookie(hs, hd, value);
+		return;
+	default:
+		head_add(hd, name, value);
+	}
+}
+
+static bool over_limits(struct h2_stream *hs, size_t n)
+{
+	hs->header_bytes += n + 32;
+	hs->fields++;
+	return hs->header_bytes > H2_HEADER_LIST_MAX || hs->fields > H2_FIELDS_MAX;
+}
+
+static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t n_name,
+		     const uint8_t *value, size_t n_value, uint8_t flags, void *arg)
+{
+	struct h2 *h = arg;
+	struct h2_stream *hs = h2_stream_of(h, frame->hd.stream_id);
+
+	(void)session, (void)flags;
+	if (h->dead)
+		return NGHTTP2_ERR_CALLBACK_FAILURE;
+	if (!hs || !hs->leg || hs->refuse_status != 0)
+		return 0;
+	if (over_limits(hs, n_name + n_value)) {
+		not_acceptable(hs, 431, "too_large");
+		return 0;
+	}
+	struct head *hd = hs->final_in ? hs->leg->trailers : hs->leg->head;
+	struct str k = arena_str(hd->arena, str_from((const char *)name, n_name));
+	struct str v = arena_str(hd->arena, str_from((const char *)value, n_value));
+
+	if (k.n > 0 && k.p[0] == ':')
+		pseudo(hd, k, v);
+	else if (hs->final_in)
+		head_add(hd, k, v);
+	else
+		field(hs, hd, k, v);
+	return 0;
+}
+
+static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
+{
+	struct h2 *h = arg;
+
+	if (h->dead)
+		return NGHTTP2_ERR_CALLBACK_FAILURE;
+	h->frames_idle = 0;
+	if (!h->server || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
+		return 0;
+	conn_timer(h->c, 0, NULL);
+	struct h2_stream *hs = h2_stream_new(h, leg_open(h->c), frame->hd.stream_id);
+
+	(void)nghttp2_session_set_stream_user_data(session, hs->id, hs);
+	return 0;
+}
+
+/* ---- frames ------------------------------------------------------------------------------------------ */
+
+static void end_of_message(struct h2_stream *hs)
+{
+	struct leg *l = hs->leg;
+
+	l->end_in = true;
+	h2_exchange_check(hs);
+	leg_on_end(l);
+}
+
+/* The whole head is here. */
+static void request_head(struct h2_stream *hs, bool end)
+{
+	struct leg *l = hs->leg;
+	struct head *hd = l->head;
+
+	hd->version = HEAD_VERSION_2;
+	hd->keep_alive = true;
+	if (hs->cookie.n > 0)
+		head_add_id(hd, HEAD_ID_COOKIE, hs->cookie);
+	if (!end && hd->body == HEAD_BODY_NONE)
+		hd->body = HEAD_BODY_CHUNKED;   /* a body of unknown length */
+	else if (end)
+		hd->body = HEAD_BODY_NONE;
+	l->answered = l->head_in = hs->final_in = true;
+	l->end_in = end;
+	leg_on_head(l, end);
+}
+
+static void refuse(struct h2_stream *hs, unsigned status, const char *reason)
+{
+	struct h2 *h = hs->h;
+	struct leg *l = hs->leg;
+
+	stats_add_reason(h->c->w->stats, "kvmesh_bad_input_total", h->server ? "http2" : "http2_response", reason);
+	l->reason = reason;
+	if (h->server) {
+		l->status = status;
+		l->answered = l->head_in = hs->final_in = l->end_in = true;
+		leg_on_reset(l, FAIL_DOWN_PROTOCOL);
+		return;
+	}
+	h2_detach(hs);
+	(void)nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, hs->id, NGHTTP2_PROTOCOL_ERROR);
+	leg_on_reset(l, FAIL_UP_PROTOCOL);
+}
+
+static void response_head(struct h2_stream *hs, bool end)
+{
+	struct leg *l = hs->leg;
+	struct head *hd = l->head;
+
+	hd->version = HEAD_VERSION_2;
+	hd->keep_alive = true;
+	l->answered = true;
+	if (hs->cookie.n > 0)
+		head_add_id(hd, HEAD_ID_COOKIE, hs->cookie);
+	if (hd->status < 200) {
+		if (++hs->infos > INFO_MAX) {
+			refuse(hs, 0, "bad_response");
+			return;
+		}
+		leg_on_head(l, false);
+		head_init(l->head, hd->arena);
+		return;
+	}
+	if (!end && hd->body == HEAD_BODY_NONE)
+		hd->body = HEAD_BODY_CHUNKED;
+	l->head_in = hs->final_in = true;
+	l->end_in = end;
+	h2_exchange_check(hs);
+	leg_on_head(l, end);
+}
+
+static void headers_complete(struct h2_stream *hs, const nghttp2_frame *frame)
+{
+	bool end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+
+	hs->header_bytes = 0;
+	hs->fields = 0;
+	if (hs->refuse_status != 0)
+		refuse(hs, hs->refuse_status, hs->refuse_reason);
+	else if (hs->final_in)
+		end_of_message(hs);     /* trailers: nghttp2 demands END_STREAM */
+	else if (hs->h->server)
+		request_head(hs, end);
+	else
+		response_head(hs, end);
+}
+
+/* Frames that move no message forward are counted against what is under way. */
+static int idle_frame(struct h2 *h)
+{
+	if (++h->frames_idle <= IDLE_FRAMES_MAX * (1 + h->c->active))
+		return 0;
+	h->glitches = H2_GLITCHES;
+	(void)h2_glitch(h, "h2_flood");
+	return 0;
+}
+
+static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
+{
+	struct h2 *h = arg;
+	struct h2_stream *hs;
+
+	(void)session;
+	if (h->dead)
+		return NGHTTP2_ERR_CALLBACK_FAILURE;
+	switch (frame->hd.type) {
+	case NGHTTP2_HEADERS:
+		hs = h2_stream_of(h, frame->hd.stream_id);
+		if (hs && hs->leg)
+			headers_complete(hs, frame);
+		break;
+	case NGHTTP2_DATA:
+		hs = h2_stream_of(h, frame->hd.stream_id);
+		if (frame->hd.length == 0 && !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
+			(void)h2_glitch(h, "h2_flood");
+		else
+			h->frames_idle = 0;
+		if (hs && hs->leg && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
+			end_of_message(hs);
+		break;
+	case NGHTTP2_SETTINGS:
+		h2_slots(h);
+		if (!h->server && h->c->slots > 0 && h->c->active == 0)
+			h->c->owner->idle(h->c);
+		return idle_frame(h);
+	case NGHTTP2_GOAWAY:
+		h->goaway = h->goaway || !h->server;
+		h2_slots(h);
+		break;
+	default:
+		return idle_frame(h);
+	}
+	return h->dead ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
+}
+
+static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data, size_t n, void *arg)
+{
+	struct h2 *h = arg;
+	struct h2_stream *hs = h2_stream_of(h, id);
+	struct buf b;
+
+	(void)flags;
+	if (h->dead)
+		return NGHTTP2_ERR_CALLBACK_FAILURE;
+	/* The connection's window is never held back: one exchange that waits must not stop the others. */
+	(void)nghttp2_session_consume_connection(session, n);
+	if (!hs || !hs->leg) {
+		(void)nghttp2_session_consume_stream(session, id, n);
+		return 0;
+	}
+	hs->held += n;
+	buf_init(&b);
+	buf_append(&b, data, n);
+	leg_on_data(hs->leg, &b);
+	buf_done(&b);
+	if (h->dead)
+		return NGHTTP2_ERR_CALLBACK_FAILURE;
+	hs = h2_stream_of(h, id);
+	if (hs && hs->leg && !hs->leg->paused) {
+		(void)nghttp2_session_consume_stream(session, id, hs->held);
+		hs->held = 0;
+	}
+	return 0;
+}
+
+static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, void *arg)
+{
+	struct h2 *h = arg;
+	struct h2_stream *hs = h2_stream_of(h, id);
+
+	(void)session;
+	if (!hs || h->dead)
+		return 0;
+	struct leg *l = h2_detach(hs);
+
+	(void)nghttp2_session_set_stream_user_data(h->session, id, NULL);
+	h2_stream_free(hs);
+	if (l) {
+		l->sent = code != NGHTTP2_REFUSED_STREAM;
+		l->reason = nghttp2_http2_strerror(code);
+		if (!l->up)
+			leg_on_reset(l, FAIL_DOWN_CLOSED);
+		else
+			leg_on_reset(l, code == NGHTTP2_PROTOCOL_ERROR && l->answered ? FAIL_UP_PROTOCOL : FAIL_UP_RESET);
+	}
+	if (!h->dead && !h->server) {
+		h2_slots(h);
+		if (h->c->slots > 0 && l)
+			h->c->owner->idle(h->c);
+	}
+	if (h->goaway)
+		h2_pack_later(h);
+	return h->dead ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
+}
+
+static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int code, void *arg)
+{
+	struct h2 *h = arg;
+
+	(void)session, (void)frame, (void)code;
+	if (!h->dead)
+		(void)h2_glitch(h, "bad_frame");
+	return h->dead ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
+}
+
+void h2_callbacks_in(nghttp2_session_callbacks *cb)
+{
+	nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
+	nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
+	nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame);
+	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data_chunk);
+	nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
+	nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(cb, on_invalid_frame);
+}
+
+/* ---- bytes ------------------------------------------------------------------------------------------- */
+
+/* The session is over: what it has to say leaves, then the connection goes. */
+static void session_failed(struct h2 *h)
+{
+	stats_add_reason(h->c->w->stats, "kvmesh_bad_input_total", h->server ? "http2" : "http2_response", "bad_frame");
+	h->goaway = true;
+	h2_pack(h);
+	if (!h->dead)
+		conn_close(h->c);
+}
+
+void h2_recv(struct conn *c)
+{
+	struct h2 *h = h2_of(c);
+
+	if (h->in_recv)
+		return;
+	h->in_recv = true;
+	while (c->in.n > 0 && !h->dead) {
+		struct str run = buf_peek(&c->in);
+		ssize_t used = nghttp2_session_mem_recv(h->session, (const uint8_t *)run.p, run.n);
+
+		if (h->dead)
+			break;
+		if (used < 0) {
+			h->in_recv = false;
+			session_failed(h);
+			return;
+		}
+		buf_consume(&c->in, (size_t)used);
+	}
+	h->in_recv = false;
+	if (h->dead)
+		return;
+	h2_pack_later(h);
+	if (c->eof)
+		conn_kill(c);
+}

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* codec_h2_out: leg calls into frames for an HTTP/2 peer, see codec_h2.h. Layer proxy. */
+#include "config.h"
+
+#include <stdlib.h>
+
+#include "base/arena.h"
+#include "proxy/codec_h2.h"
+#include "proxy/worker.h"
+
+#define NV_INLINE 64
+
+/* ---- packing ----------------------------------------------------------------------------------------- */
+
+/* Below the low mark again: its source may go on. */
+static void tell_room(struct h2_stream *hs)
+{
+	struct leg *l = hs->leg;
+
+	if (!l || !hs->full || hs->out.n > CODEC_LOW_BYTES)
+		return;
+	hs->full = false;
+	l->room = CODEC_HIGH_BYTES - hs->out.n;
+	leg_on_writable(l);
+}
+
+/* Nothing is under way and nothing more may begin, or an error ended the session; all of it has been packed. */
+static bool is_over(struct h2 *h)
+{
+	bool want_read = nghttp2_session_want_read(h->session) != 0;
+
+	if (nghttp2_session_want_write(h->session) || conn_room(h->c) == 0)
+		return false;
+	return !want_read || (h->goaway && list_is_empty(&h->streams));
+}
+
+/* Whole frames until the connection has enough. Everything a turn made leaves in one write. */
+void h2_pack(struct h2 *h)
+{
+	struct conn *c = h->c;
+	const uint8_t *data;
+	ssize_t n = 0;
+
+	while (!h->dead && conn_room(c) > 0 && (n = nghttp2_session_mem_send(h->session, &data)) > 0)
+		buf_append(&c->out, data, (size_t)n);
+	if (h->dead)
+		return;
+	if (h->broken) {
+		conn_kill(c);
+		return;
+	}
+	conn_flush_later(c);
+	if (n < 0 || is_over(h)) {
+		conn_close(c);
+		return;
+	}
+	for (struct list *it = h->streams.next, *next; !h->dead && it != &h->streams; it = next) {
+		next = it->next;
+		tell_room(list_entry(it, struct h2_stream, node));
+	}
+}
+
+/* How much of a stream's bytes the next DATA frame takes; they are moved, not copied, by on_send_data. */
+static ssize_t read_data(nghttp2_session *session, int32_t id, uint8_t *to, size_t max, uint32_t *flags,
+			 nghttp2_data_source *source, void *arg)
+{
+	struct h2_stream *hs = source->ptr;
+	size_t n = hs->out.n < max ? hs->out.n : max;
+
+	(void)to, (void)arg;
+	if (n == 0 && !hs->eof_out) {
+		hs->deferred = true;
+		return NGHTTP2_ERR_DEFERRED;
+	}
+	*flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+	if (n == hs->out.n && hs->eof_out) {
+		*flags |= NGHTTP2_DATA_FLAG_EOF;
+		/* Only here do trailers follow the last DATA frame and do not overtake it. */
+		if (hs->trailers && nghttp2_submit_trailer(session, id, hs->trailers->v, hs->trailers->n) == 0)
+			*flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+	}
+	return (ssize_t)n;
+}
+
+static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head, size_t n,
+			nghttp2_data_source *source, void *arg)
+{
+	struct h2 *h = arg;
+	struct h2_stream *hs = source->ptr;
+
+	(void)session, (void)frame;
+	buf_append(&h->c->out, head, 9);
+	buf_move_n(&h->c->out, &hs->out, n);
+	return 0;
+}
+
+static ssize_t data_bytes(nghttp2_session *session, uint8_t type, int32_t id, int32_t conn_window, int32_t stream_window,
+			  uint32_t max_frame, void *arg)
+{
+	ssize_t n = H2_DATA_BYTES;
+
+	(void)session, (void)type, (void)id, (void)arg;
+	if (n > conn_window)
+		n = conn_window;
+	if (n > stream_window)
+		n = stream_window;
+	return n > (ssize_t)max_frame ? (ssize_t)max_frame : n;
+}
+
+void h2_callbacks_out(nghttp2_session_callbacks *cb)
+{
+	nghttp2_session_callbacks_set_send_data_callback(cb, on_send_data);
+	nghttp2_session_callbacks_set_data_source_read_length_callback(cb, data_bytes);
+}
+
+/* ---- heads --------------------------------------------------------------------------------------------- */
+
+struct nv_list {
+	nghttp2_nv v[NV_INLINE], *p;
+	size_t n;
+};
+
+static void nv_add(struct nv_list *l, struct str name, struct str value)
+{
+	l->p[l->n++] = (nghttp2_nv){ .name = (uint8_t *)(uintptr_t)name.p, .namelen = name.n,
+				     .value = (uint8_t *)(uintptr_t)value.p, .valuelen = value.n };
+}
+
+static void nv_begin(struct nv_list *l, const struct head *hd)
+{
+	l->n = 0;
+	l->p = hd->n + 8 <= NV_INLINE ? l->v : kv_malloc((hd->n + 8) * sizeof(nghttp2_nv));
+}
+
+static void nv_end(struct nv_list *l)
+{
+	if (l->p != l->v)
+		free(l->p);
+}
+
+static void nv_fields(struct nv_list *l, const struct head *hd)
+{
+	for (size_t i = 0; i < hd->n; i++)
+		if (hd->fields[i].id != HEAD_ID_HOST)
+			nv_add(l, hd->fields[i].name, hd->fields[i].value);
+}
+
+static void nv_length(struct nv_list *l, const struct head *hd)
+{
+	if (hd->body == HEAD_BODY_LENGTH)
+		nv_add(l, STR("content-length"), arena_printf(hd->arena, "%llu", (unsigned long long)hd->content_length));
+}
+
+static void nv_request(struct nv_list *l, const struct head *hd)
+{
+	nv_add(l, STR(":method"), hd->method);
+	nv_add(l, STR(":scheme"), hd->scheme.n > 0 ? hd->scheme : STR("http"));
+	nv_add(l, STR(":authority"), hd->authority);
+	nv_add(l, STR(":path"), hd->path.n > 0 ? hd->path : STR("/"));
+	nv_length(l, hd);
+	if (hd->te_trailers)
+		nv_add(l, STR("te"), STR("trailers"));
+	if (hd->expect_continue)
+		nv_add(l, STR("expect"), STR("100-continue"));
+	nv_fields(l, hd);
+}
+
+static nghttp2_data_provider provider(struct h2_stream *hs)
+{
+	return (nghttp2_data_provider){ .source = { .ptr = hs }, .read_callback = read_data };
+}
+
+static void put_request(struct h2_stream *hs, struct nv_list *nv, const struct head *hd, bool end)
+{
+	struct h2 *h = hs->h;
+	nghttp2_data_provider p = provider(hs);
+
+	nv_request(nv, hd);
+	hs->id = nghttp2_submit_request(h->session, NULL, nv->p, nv->n, end ? NULL : &p, hs);
+	if (hs->id < 0) {               /* ids are used up: another connection must take it */
+		hs->id = -1;
+		h->broken = true;
+		return;
+	}
+}
+
+static void put_response(struct h2_stream *hs, struct nv_list *nv, const struct head *hd, bool end)
+{
+	char status[4] = { (char)('0' + hd->status / 100 % 10), (char)('0' + hd->status / 10 % 10),
+			   (char)('0' + hd->status % 10), '\0' };
+	nghttp2_data_provider p = provider(hs);
+
+	nv_add(nv, STR(":status"), str_from(status, 3));
+	if (hd->status >= 200)
+		nv_length(nv, hd);
+	nv_fields(nv, hd);
+	if (hd->status < 200)
+		(void)nghttp2_submit_headers(hs->h->session, NGHTTP2_FLAG_NONE, hs->id, NULL, nv->p, nv->n, NULL);
+	else
+		(void)nghttp2_submit_response(hs->h->session, hs->id, nv->p, nv->n, end ? NULL : &p);
+}
+
+static void resume(struct h2_stream *hs)
+{
+	if (!hs->deferred)
+		return;
+	hs->deferred = false;
+	(void)nghttp2_session_resume_data(hs->h->session, hs->id);
+}
+
+static struct h2_trailers *copy_trailers(const struct head *hd)
+{
+	size_t bytes = 0;
+
+	for (size_t i = 0; i < hd->n; i++)
+		bytes += hd->fields[i].name.n + hd->fields[i].value.n;
+	struct h2_trailers *t = kv_malloc(sizeof(*t) + hd->n * sizeof(t->v[0]) + bytes);
+	uint8_t *to = (uint8_t *)(t->v + hd->n);
+
+	t->n = hd->n;
+	for (size_t i = 0; i < hd->n; i++) {
+		const struct head_field *f = &hd->fields[i];
+
+		t->v[i] = (nghttp2_nv){ .name = to, .namelen = f->name.n, .value = to + f->name.n, .valuelen = f->value.n };
+		memcpy(to, f->name.p, f->name.n);
+		memcpy(to + f->name.n, f->value.n > 0 ? f->value.p : "", f->value.n);
+		to += f->name.n + f->value.n;
+	}
+	return t;
+}
+
+static void put_trailers(struct h2_stream *hs, const struct head *hd)
+{
+	if (hd->n > 0 && !hs->trailers)
+		hs->trailers = copy_trailers(hd);
+	hs->eof_out = true;
+	resume(hs);
+}
+
+static void put_head(struct h2_stream *hs, const struct head *hd, bool end)
+{
+	struct nv_list nv;
+
+	nv_begin(&nv, hd);
+	if (hs->h->server)
+		put_response(hs, &nv, hd, end);
+	else
+		put_request(hs, &nv, hd, end);
+	nv_end(&nv);
+	hs->final_out = !hs->h->server || hd->status >= 200;
+	hs->eof_out = end;
+}
+
+void h2_head(struct leg *l, struct head *hd, bool end)
+{
+	struct h2 *h = h2_of(l->conn);
+	struct h2_stream *hs = l->exchange;
+
+	if (hs->final_out)
+		put_trailers(hs, hd);
+	else
+		put_head(hs, hd, end);
+	h2_pack_later(h);
+	h2_exchange_check(hs);
+}
+
+/* ---- bodies --------------------------------------------------------------------------------------------- */
+
+void h2_data(struct leg *l, struct buf *b, bool end)
+{
+	struct h2 *h = h2_of(l->conn);
+	struct h2_stream *hs = l->exchange;
+
+	buf_move(&hs->out, b);
+	hs->eof_out = hs->eof_out || end;
+	l->room = hs->out.n < CODEC_HIGH_BYTES ? CODEC_HIGH_BYTES - hs->out.n : 0;
+	hs->full = l->room == 0;
+	resume(hs);
+	h2_pack_later(h);
+	h2_exchange_check(hs);
+}
