@@ -160,16 +160,24 @@ static bool response_head(struct h1 *h, const struct head *hd)
 	return true;
 }
 
-static enum h1_result parse_head(struct h1 *h, struct head *hd, size_t *ret_used)
+static enum h1_result parse_run(struct h1 *h, struct str run, struct head *hd, size_t *ret_used)
 {
-	struct str run;
-
 	head_init(hd, hd->arena);
-	if (!buf_linear(&h->c->in, head_cap(h), &run))
-		run = buf_peek(&h->c->in);
 	if (h->server)
 		return h1_parse_request(&h->parser, &h->limits, run, hd, ret_used);
 	return h1_parse_response(&h->parser, &h->limits, run, h->method, hd, ret_used);
+}
+
+/* A head that lies across a block border is made one run only when it must be. */
+static enum h1_result parse_head(struct h1 *h, struct head *hd, size_t *ret_used)
+{
+	struct buf *in = &h->c->in;
+	struct str run = buf_peek(in);
+	enum h1_result r = parse_run(h, run, hd, ret_used);
+
+	if (r == H1_MORE && run.n < in->n && run.n < head_cap(h))
+		r = parse_run(h, buf_pullup(in, head_cap(h)), hd, ret_used);
+	return r;
 }
 
 /* A head that has not come whole yet. True: nothing more to do now. */
@@ -306,9 +314,10 @@ static enum h1_result decode_chunked(struct h1 *h, struct buf *b, size_t *ret_us
 	struct head *trailers = h->leg->trailers;
 	enum h1_result r = h1_chunked_next(&h->chunked, &h->limits, run, &data, ret_used, trailers);
 
-	if (r == H1_MORE && data.n == 0 && *ret_used == 0 && run.n < in->n &&
-	    buf_linear(in, head_cap(h), &run))
+	if (r == H1_MORE && data.n == 0 && *ret_used == 0 && run.n < in->n) {
+		run = buf_pullup(in, head_cap(h));
 		r = h1_chunked_next(&h->chunked, &h->limits, run, &data, ret_used, trailers);
+	}
 	size_t before = data.n > 0 ? (size_t)(data.p - run.p) : *ret_used;
 
 	buf_consume(in, before);

@@ -34,21 +34,39 @@ static size_t head_write(const struct head_out *o, char *to)
 	return h1_write_response(o->hd, o->close, o->http10, to);
 }
 
+/*
+ * The writer refuses what could be read in two ways (h1.h). A body without its head would be worse, so
+ * the exchange ends with its connection, at the end of the turn.
+ */
+static void must_not_go_out(struct h1 *h)
+{
+	struct conn *c = h->c;
+
+	h1_count_bad(h, "bad_field");
+	c->error = KV_ERR_PROTOCOL;
+	c->eof = c->broken = true;
+	conn_kick(c);
+}
+
 /* Straight into the output queue; only a head larger than a block takes a detour. */
 static void put_head(struct h1 *h, const struct head_out *o)
 {
-	size_t need = head_size(o), room;
+	size_t need = head_size(o), room, n;
 
 	if (need <= BUF_BLOCK_BYTES) {
 		char *to = buf_reserve(&h->c->out, need, &room);
 
-		buf_commit(&h->c->out, head_write(o, to));
+		n = head_write(o, to);
+		buf_commit(&h->c->out, n);
 	} else {
 		char *big = kv_malloc(need);
 
-		buf_append(&h->c->out, big, head_write(o, big));
+		n = head_write(o, big);
+		buf_append(&h->c->out, big, n);
 		free(big);
 	}
+	if (n == 0)
+		must_not_go_out(h);
 	conn_flush_later(h->c);
 }
 

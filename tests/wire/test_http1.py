@@ -42,6 +42,7 @@ class Echo(threading.Thread):
                 c, _ = self.sock.accept()
             except OSError:
                 return
+            c.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             threading.Thread(target=self.serve, args=(c,), daemon=True).start()
 
     def serve(self, c):
@@ -183,6 +184,24 @@ def test_pipelined_requests_are_answered_in_order(echo):
     out = raw(echo, b"".join(one % (i, i) for i in range(10)) + last)
     bodies = [part.split(b"\r\n\r\n", 1)[1] for part in out.split(b"HTTP/1.1 200 OK")[1:]]
     assert bodies == [b"%02d" % i for i in range(10)] + [b""]
+
+
+def test_pipelined_requests_across_buffer_borders(echo):
+    """Many at once, so that heads, chunk lines and trailers lie across the borders of the proxy's buffers."""
+    n = 300
+    one = (b"POST /n%d HTTP/1.1\r\nHost: echo\r\nX-Pad: " + b"p" * 150 + b"\r\nTransfer-Encoding: chunked\r\n\r\n"
+           b"4;ext=1\r\n%04d\r\n0\r\nx-trailer: " + b"t" * 60 + b"\r\n\r\n")
+    last = b"GET / HTTP/1.1\r\nHost: echo\r\nConnection: close\r\n\r\n"
+    data = b"".join(one % (i, i) for i in range(n)) + last
+    with socket.create_connection(("127.0.0.1", echo.http_port), timeout=kvmesh.DEADLINE) as s:
+        threading.Thread(target=s.sendall, args=(data,), daemon=True).start()
+        out = b""
+        while piece := s.recv(65536):
+            out += piece
+    heads = out.split(b"HTTP/1.1 200 OK")[1:]
+    assert len(heads) == n + 1, out[-300:]
+    for i, part in enumerate(heads[:n]):
+        assert b"\r\n\r\n4\r\n%04d\r\n0\r\n" % i in part, part
 
 
 def test_a_request_split_at_every_byte(echo):
