@@ -45,7 +45,7 @@ class Node:
         return None
 
     def sh(self, script, check=False, timeout=180):
-        r = run("nsenter", "-t", self.leader, "-m", "-u", "-i", "-n", "-p", "-C", "--root", "--wd=/", "/bin/bash", "-c", f"cd /; {script}",
+        r = run("nsenter", "-t", self.leader, "-m", "-u", "-i", "-n", "-p", "-C", "--root", "--wd", "/bin/bash", "-c", f"cd /; {script}",
                 timeout=timeout, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/root", "DEBIAN_FRONTEND": "noninteractive"})
         if check:
             assert r.returncode == 0, f"{script}\n{r.stdout}{r.stderr}\n{self.journal()}"
@@ -55,7 +55,7 @@ class Node:
         return self.sh(script, check=True, **kw).stdout
 
     def journal(self):
-        return run("nsenter", "-t", self.leader, "-m", "-p", "--root", "--wd=/", "journalctl", "--no-pager", "-n", "80").stdout
+        return run("nsenter", "-t", self.leader, "-m", "-p", "--root", "--wd", "journalctl", "--no-pager", "-n", "80").stdout
 
     def write(self, path, text):
         p = self.root / path.lstrip("/")
