@@ -29,11 +29,12 @@ _claimed = []
 
 
 def free_port():
-    """A TCP port nobody else of this test run has or gets: below the ephemeral range, claimed by a lock."""
+    """A TCP port nobody else of this test run has or gets: below the ephemeral range and above kvmesh's own defaults,
+    claimed by a lock."""
     locks = pathlib.Path(tempfile.gettempdir()) / f"kvmesh-test-ports-{os.getuid()}"
     locks.mkdir(exist_ok=True)
     while True:
-        port = random.randrange(20000, 32000)
+        port = random.randrange(21000, 32000)
         fd = os.open(locks / str(port), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
