@@ -73,30 +73,62 @@ struct leg *h2_detach(struct h2_stream *hs)
 	return l;
 }
 
+/* It was told to go and takes nothing of what waits for it: an answer behind a window that stays shut. */
+static void on_stuck(struct conn *c)
+{
+	struct h2 *h = h2_of(c);
+
+	if (h->written_bytes == c->written_bytes) {
+		conn_close(c);
+		return;
+	}
+	h->written_bytes = c->written_bytes;
+	conn_timer(c, CONN_FLUSH_US, on_stuck);
+}
+
 static void on_idle_timeout(struct conn *c)
 {
+	h2_of(c)->written_bytes = c->written_bytes;
+	conn_timer(c, CONN_FLUSH_US, on_stuck);
 	codec_h2.drain(c);
 }
 
-/* An exchange less: room for another, or the end. */
-static void exchange_gone(struct h2 *h)
+static void on_silence(struct conn *c)
 {
-	struct conn *c = h->c;
+	conn_close(c);
+}
 
+void h2_server_timer(struct h2 *h)
+{
+	const struct snap_settings *set = worker_settings(h->c->w);
+
+	if (h->in_block)
+		conn_timer(h->c, (uint64_t)set->header_timeout_us, on_silence);
+	else if (h->c->active == 0)
+		conn_timer(h->c, (uint64_t)set->idle_timeout_us, on_idle_timeout);
+	else
+		conn_timer(h->c, 0, NULL);
+}
+
+static void client_exchange_gone(struct h2 *h)
+{
+	h2_slots(h);
+	if (h->c->slots > 0)
+		h->c->owner->idle(h->c);
+	else if (!nghttp2_session_check_request_allowed(h->session))
+		codec_h2.drain(h->c);   /* all ids are used up */
+}
+
+void h2_exchange_gone(struct h2 *h)
+{
 	if (h->dead)
 		return;
-	if (h->goaway) {
+	if (h->goaway)
 		h2_pack_later(h);       /* closes when all has left */
-		return;
-	}
-	if (h->server) {
-		if (h->c->active == 0)
-			conn_timer(c, (uint64_t)worker_settings(c->w)->idle_timeout_us, on_idle_timeout);
-		return;
-	}
-	h2_slots(h);
-	if (c->slots > 0)
-		c->owner->idle(c);
+	else if (!h->server)
+		client_exchange_gone(h);
+	else if (!h->in_block)
+		h2_server_timer(h);
 }
 
 void h2_exchange_check(struct h2_stream *hs)
@@ -107,25 +139,49 @@ void h2_exchange_check(struct h2_stream *hs)
 		return;
 	l->sent = true;
 	h2_detach(hs);
-	exchange_gone(hs->h);
+	h2_exchange_gone(hs->h);
 }
 
-bool h2_glitch(struct h2 *h, const char *reason)
-{
-	uint64_t now = loop_now_us(h->c->w->loop);
-	uint64_t forgiven = (now - h->glitch_at_us) / 1000000 * H2_GLITCHES_PER_SECOND;
+/* ---- floods ------------------------------------------------------------------------------------ */
 
-	if (forgiven > 0) {
-		h->glitches -= forgiven < h->glitches ? (unsigned)forgiven : h->glitches;
-		h->glitch_at_us = now;
-	}
-	if (++h->glitches <= H2_GLITCHES)
-		return true;
-	stats_add_reason(h->c->w->stats, "kvmesh_bad_input_total", h->server ? "http2" : "http2_response", reason);
-	h->goaway = true;
+const char *h2_bad_input(const struct h2 *h)
+{
+	return h->server ? "http2" : "http2_response";
+}
+
+void h2_calm(struct h2 *h)
+{
+	if (h->calm)
+		return;
+	h->calm = h->goaway = true;
+	stats_add_reason(h->c->w->stats, "kvmesh_bad_input_total", h2_bad_input(h), "h2_flood");
 	(void)nghttp2_session_terminate_session(h->session, NGHTTP2_ENHANCE_YOUR_CALM);
 	h2_pack_later(h);
-	return false;
+}
+
+/* False: more than max came, less what time forgives. */
+static bool bucket_take(struct h2 *h, struct h2_bucket *b, unsigned max, unsigned per_second)
+{
+	uint64_t now = loop_now_us(h->c->w->loop);
+	uint64_t forgiven = (now - b->at_us) / 1000000 * per_second;
+
+	if (forgiven > 0) {
+		b->n -= forgiven < b->n ? (unsigned)forgiven : b->n;
+		b->at_us = now;
+	}
+	return ++b->n <= max;
+}
+
+void h2_glitch(struct h2 *h)
+{
+	if (!bucket_take(h, &h->glitches, H2_GLITCHES, H2_GLITCHES_PER_SECOND))
+		h2_calm(h);
+}
+
+void h2_client_reset(struct h2 *h)
+{
+	if (!bucket_take(h, &h->resets, H2_RESETS, H2_RESETS_PER_SECOND))
+		h2_calm(h);
 }
 
 /* ---- the session ------------------------------------------------------------------------------- */
@@ -148,7 +204,8 @@ static void set_options(nghttp2_option *o)
 	nghttp2_option_set_peer_max_concurrent_streams(o, H2_STREAMS_MAX);
 	nghttp2_option_set_max_outbound_ack(o, 1000);
 	nghttp2_option_set_max_settings(o, 32);
-	nghttp2_option_set_stream_reset_rate_limit(o, 1000, 33);
+	/* Behind the count of our own, which says what it is. */
+	nghttp2_option_set_stream_reset_rate_limit(o, 2 * H2_RESETS, H2_RESETS_PER_SECOND);
 	nghttp2_option_set_max_continuations(o, 8);
 }
 
@@ -175,18 +232,13 @@ static void introduce(struct h2 *h)
 		{ NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, H2_STREAMS_MAX },
 		{ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, H2_STREAM_WINDOW },
 		{ NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, H2_HEADER_LIST_MAX },
-		{ h->server ? NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL : NGHTTP2_SETTINGS_ENABLE_PUSH,
-		  h->server ? 1 : 0 },
+		{ NGHTTP2_SETTINGS_ENABLE_PUSH, 0 },    /* the client's to say */
 	};
+	size_t n = sizeof(mine) / sizeof(mine[0]) - h->server;
 
-	(void)nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, mine, sizeof(mine) / sizeof(mine[0]));
+	(void)nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, mine, n);
 	(void)nghttp2_session_set_local_window_size(h->session, NGHTTP2_FLAG_NONE, 0, H2_CONN_WINDOW);
 	h2_pack_later(h);
-}
-
-static void on_silence(struct conn *c)
-{
-	conn_close(c);
 }
 
 static void h2_open(struct conn *c, bool server)
@@ -256,7 +308,7 @@ static void h2_close(struct conn *c)
 
 		if (!l)
 			continue;
-		l->sent = hs->id > 0;
+		l->sent = hs->left;
 		h2_detach(hs);
 		leg_lost(h, l);
 	}
@@ -278,7 +330,7 @@ static void h2_window(struct leg *l, size_t room)
 
 static uint32_t error_code(enum fail why)
 {
-	if (why == FAIL_DOWN_CLOSED || why == FAIL_TIMEOUT || why == FAIL_PER_TRY_TIMEOUT)
+	if (why == FAIL_NONE || why == FAIL_DOWN_CLOSED || why == FAIL_TIMEOUT || why == FAIL_PER_TRY_TIMEOUT)
 		return NGHTTP2_CANCEL;
 	if (why == FAIL_DOWN_PROTOCOL || why == FAIL_UP_PROTOCOL)
 		return NGHTTP2_PROTOCOL_ERROR;
@@ -290,16 +342,19 @@ static void h2_reset(struct leg *l, enum fail why)
 	struct h2 *h = h2_of(l->conn);
 	struct h2_stream *hs = l->exchange;
 
-	l->sent = hs->id > 0;
+	l->sent = hs->left;
+	bool answered = h->server && l->end_out;        /* the frames of the answer must leave first */
+
 	h2_detach(hs);
-	if (hs->id > 0)
-		(void)nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, hs->id, error_code(why));
-	else
+	if (hs->id <= 0)
 		h2_stream_free(hs);
+	else if (!answered)             /* else on_frame_sent stops the request */
+		(void)nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, hs->id, error_code(why));
 	h2_pack_later(h);
-	exchange_gone(h);
+	h2_exchange_gone(h);
 }
 
+/* A client that begins nothing more need not say so: GOAWAY before a request that waits would keep it from leaving. */
 static void h2_drain(struct conn *c)
 {
 	struct h2 *h = h2_of(c);
@@ -308,8 +363,9 @@ static void h2_drain(struct conn *c)
 		return;
 	h->goaway = true;
 	c->slots = 0;
-	(void)nghttp2_submit_goaway(h->session, NGHTTP2_FLAG_NONE,
-				    nghttp2_session_get_last_proc_stream_id(h->session), NGHTTP2_NO_ERROR, NULL, 0);
+	if (h->server)
+		(void)nghttp2_submit_goaway(h->session, NGHTTP2_FLAG_NONE,
+					    nghttp2_session_get_last_proc_stream_id(h->session), NGHTTP2_NO_ERROR, NULL, 0);
 	h2_pack_later(h);
 }
 

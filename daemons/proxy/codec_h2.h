@@ -29,11 +29,20 @@
 /* Frames without use (empty, reset by us, malformed) that one connection may cause: security-model L11. */
 #define H2_GLITCHES 100
 #define H2_GLITCHES_PER_SECOND 10
+/* Exchanges that the client gave up: L10. */
+#define H2_RESETS 1000
+#define H2_RESETS_PER_SECOND 33
 
 /* Copied: the exchange may be over before they leave. */
 struct h2_trailers {
 	size_t n;
 	nghttp2_nv v[];                 /* the bytes follow */
+};
+
+/* A bucket that drains with time. */
+struct h2_bucket {
+	uint64_t at_us;
+	unsigned n;
 };
 
 struct h2_stream {
@@ -47,6 +56,7 @@ struct h2_stream {
 	bool full;                      /* leg was told that there is no room */
 	bool final_out;                 /* our final head was submitted */
 	bool final_in;                  /* the final head has come */
+	bool left;                      /* our HEADERS frame was packed */
 	unsigned refuse_status;         /* the head is not acceptable: what to answer; 0 fine */
 	const char *refuse_reason;
 	struct h2_trailers *trailers;   /* ours, until the last DATA frame is packed */
@@ -66,9 +76,11 @@ struct h2 {
 	bool broken;                    /* a request could not be submitted: to be killed, not from within a call */
 	struct list streams;
 	struct loop_later pack;         /* frames of this turn */
-	uint64_t glitch_at_us;
-	unsigned glitches;
-	uint64_t frames_idle;           /* control frames since the last DATA or HEADERS */
+	bool in_block;                  /* HEADERS without END_HEADERS: only CONTINUATION may follow */
+	bool calm;                      /* ended for a flood; counted once */
+	struct h2_bucket glitches, resets;
+	uint64_t frames_idle;           /* frames since the last that moved a message forward */
+	uint64_t written_bytes;         /* of the connection, when last looked at */
 };
 
 static inline struct h2 *h2_of(const struct conn *c)
@@ -83,8 +95,16 @@ void h2_stream_free(struct h2_stream *hs);
 void h2_exchange_check(struct h2_stream *hs);
 struct leg *h2_detach(struct h2_stream *hs);
 void h2_pack_later(struct h2 *h);
-/* False: too many; the connection is being ended. */
-bool h2_glitch(struct h2 *h, const char *reason);
+/* One more frame without use, or exchange given up; too many end the connection. */
+void h2_glitch(struct h2 *h);
+void h2_client_reset(struct h2 *h);
+/* A flood: GOAWAY ENHANCE_YOUR_CALM, then the end (security-model 5.3). */
+void h2_calm(struct h2 *h);
+/* An exchange less: room for another, or the end. */
+void h2_exchange_gone(struct h2 *h);
+/* Server: what the connection waits for decides how long it may. */
+void h2_server_timer(struct h2 *h);
+const char *h2_bad_input(const struct h2 *h);
 void h2_slots(struct h2 *h);
 struct h2_stream *h2_stream_of(struct h2 *h, int32_t id);
 

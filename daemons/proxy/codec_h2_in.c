@@ -3,11 +3,12 @@
 #include "config.h"
 
 #include "base/arena.h"
+#include "http/url.h"
 #include "proxy/codec_h2.h"
 #include "proxy/worker.h"
 
 #define INFO_MAX 16                     /* security-model 5.2 */
-/* Control frames between two frames of messages, beside those that 1 + streams justify (L12). */
+/* Frames that move no message forward, in a row, for 1 + each exchange (L12). */
 #define IDLE_FRAMES_MAX 1000
 
 /* ---- heads: pseudo-header fields and fields into the neutral head ---------------------------------- */
@@ -115,10 +116,12 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
 
 	if (h->dead)
 		return NGHTTP2_ERR_CALLBACK_FAILURE;
-	h->frames_idle = 0;
-	if (!h->server || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
+	if (!h->server)
 		return 0;
-	conn_timer(h->c, 0, NULL);
+	h->in_block = true;
+	h2_server_timer(h);
+	if (frame->headers.cat != NGHTTP2_HCAT_REQUEST)
+		return 0;
 	struct h2_stream *hs = h2_stream_new(h, leg_open(h->c), frame->hd.stream_id);
 
 	(void)nghttp2_session_set_stream_user_data(session, hs->id, hs);
@@ -134,6 +137,16 @@ static void end_of_message(struct h2_stream *hs)
 	l->end_in = true;
 	h2_exchange_check(hs);
 	leg_on_end(l);
+}
+
+/* What nghttp2 does not look at. */
+static bool target_is_valid(const struct head *hd)
+{
+	struct str host;
+	uint16_t port;
+
+	return url_split_authority(hd->authority, &host, &port) &&
+	       (str_ieq(hd->scheme, STR("http")) || str_ieq(hd->scheme, STR("https")) || str_eq(hd->method, STR("CONNECT")));
 }
 
 /* The whole head is here. */
@@ -160,7 +173,7 @@ static void refuse(struct h2_stream *hs, unsigned status, const char *reason)
 	struct h2 *h = hs->h;
 	struct leg *l = hs->leg;
 
-	stats_add_reason(h->c->w->stats, "kvmesh_bad_input_total", h->server ? "http2" : "http2_response", reason);
+	stats_add_reason(h->c->w->stats, "kvmesh_bad_input_total", h2_bad_input(h), reason);
 	l->reason = reason;
 	if (h->server) {
 		l->status = status;
@@ -206,6 +219,8 @@ static void headers_complete(struct h2_stream *hs, const nghttp2_frame *frame)
 
 	hs->header_bytes = 0;
 	hs->fields = 0;
+	if (hs->h->server && !hs->final_in && hs->refuse_status == 0 && !target_is_valid(hs->leg->head))
+		not_acceptable(hs, 400, "bad_target");
 	if (hs->refuse_status != 0)
 		refuse(hs, hs->refuse_status, hs->refuse_reason);
 	else if (hs->final_in)
@@ -216,50 +231,84 @@ static void headers_complete(struct h2_stream *hs, const nghttp2_frame *frame)
 		response_head(hs, end);
 }
 
-/* Frames that move no message forward are counted against what is under way. */
-static int idle_frame(struct h2 *h)
+/* Every frame counts, known or not; on_frame forgives when one was of use. */
+static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *arg)
 {
-	if (++h->frames_idle <= IDLE_FRAMES_MAX * (1 + h->c->active))
-		return 0;
-	h->glitches = H2_GLITCHES;
-	(void)h2_glitch(h, "h2_flood");
+	struct h2 *h = arg;
+
+	(void)session, (void)hd;
+	if (h->dead)
+		return NGHTTP2_ERR_CALLBACK_FAILURE;
+	if (++h->frames_idle > IDLE_FRAMES_MAX * (1 + h->c->active))
+		h2_calm(h);
 	return 0;
+}
+
+static void block_ended(struct h2 *h)
+{
+	if (!h->in_block)
+		return;
+	h->in_block = false;
+	h2_server_timer(h);
+}
+
+static void on_headers(struct h2 *h, const nghttp2_frame *frame)
+{
+	struct h2_stream *hs = h2_stream_of(h, frame->hd.stream_id);
+
+	h->frames_idle = 0;
+	block_ended(h);
+	if (hs && hs->leg)
+		headers_complete(hs, frame);
+}
+
+static void on_data(struct h2 *h, const nghttp2_frame *frame)
+{
+	struct h2_stream *hs = h2_stream_of(h, frame->hd.stream_id);
+	bool end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+
+	if (frame->hd.length == 0 && !end)
+		h2_glitch(h);
+	else
+		h->frames_idle = 0;
+	if (hs && hs->leg && end)
+		end_of_message(hs);
+}
+
+static void on_settings(struct h2 *h)
+{
+	h2_slots(h);
+	if (!h->server && h->c->slots > 0 && h->c->active == 0)
+		h->c->owner->idle(h->c);
 }
 
 static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
 	struct h2 *h = arg;
-	struct h2_stream *hs;
 
 	(void)session;
 	if (h->dead)
 		return NGHTTP2_ERR_CALLBACK_FAILURE;
 	switch (frame->hd.type) {
 	case NGHTTP2_HEADERS:
-		hs = h2_stream_of(h, frame->hd.stream_id);
-		if (hs && hs->leg)
-			headers_complete(hs, frame);
+		on_headers(h, frame);
 		break;
 	case NGHTTP2_DATA:
-		hs = h2_stream_of(h, frame->hd.stream_id);
-		if (frame->hd.length == 0 && !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
-			(void)h2_glitch(h, "h2_flood");
-		else
-			h->frames_idle = 0;
-		if (hs && hs->leg && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
-			end_of_message(hs);
+		on_data(h, frame);
 		break;
 	case NGHTTP2_SETTINGS:
-		h2_slots(h);
-		if (!h->server && h->c->slots > 0 && h->c->active == 0)
-			h->c->owner->idle(h->c);
-		return idle_frame(h);
+		on_settings(h);
+		break;
+	case NGHTTP2_RST_STREAM:
+		if (h->server)
+			h2_client_reset(h);
+		break;
 	case NGHTTP2_GOAWAY:
 		h->goaway = h->goaway || !h->server;
 		h2_slots(h);
 		break;
 	default:
-		return idle_frame(h);
+		break;
 	}
 	return h->dead ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
 }
@@ -303,24 +352,20 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
 	if (!hs || h->dead)
 		return 0;
 	struct leg *l = h2_detach(hs);
+	bool left = hs->left;
 
 	(void)nghttp2_session_set_stream_user_data(h->session, id, NULL);
 	h2_stream_free(hs);
 	if (l) {
-		l->sent = code != NGHTTP2_REFUSED_STREAM;
+		l->sent = left && code != NGHTTP2_REFUSED_STREAM;
 		l->reason = nghttp2_http2_strerror(code);
 		if (!l->up)
 			leg_on_reset(l, FAIL_DOWN_CLOSED);
 		else
 			leg_on_reset(l, code == NGHTTP2_PROTOCOL_ERROR && l->answered ? FAIL_UP_PROTOCOL : FAIL_UP_RESET);
 	}
-	if (!h->dead && !h->server) {
-		h2_slots(h);
-		if (h->c->slots > 0 && l)
-			h->c->owner->idle(h->c);
-	}
-	if (h->goaway)
-		h2_pack_later(h);
+	if (l || h->goaway)
+		h2_exchange_gone(h);
 	return h->dead ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
 }
 
@@ -328,14 +373,19 @@ static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame
 {
 	struct h2 *h = arg;
 
-	(void)session, (void)frame, (void)code;
-	if (!h->dead)
-		(void)h2_glitch(h, "bad_frame");
+	(void)session, (void)code;
+	if (h->dead)
+		return NGHTTP2_ERR_CALLBACK_FAILURE;
+	stats_add_reason(h->c->w->stats, "kvmesh_bad_input_total", h2_bad_input(h), "bad_frame");
+	if (frame->hd.type == NGHTTP2_HEADERS)
+		block_ended(h);
+	h2_glitch(h);
 	return h->dead ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
 }
 
 void h2_callbacks_in(nghttp2_session_callbacks *cb)
 {
+	nghttp2_session_callbacks_set_on_begin_frame_callback(cb, on_begin_frame);
 	nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
 	nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
 	nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame);
@@ -347,9 +397,12 @@ void h2_callbacks_in(nghttp2_session_callbacks *cb)
 /* ---- bytes ------------------------------------------------------------------------------------------- */
 
 /* The session is over: what it has to say leaves, then the connection goes. */
-static void session_failed(struct h2 *h)
+static void session_failed(struct h2 *h, ssize_t code)
 {
-	stats_add_reason(h->c->w->stats, "kvmesh_bad_input_total", h->server ? "http2" : "http2_response", "bad_frame");
+	if (code == NGHTTP2_ERR_FLOODED || code == NGHTTP2_ERR_TOO_MANY_CONTINUATIONS)
+		h2_calm(h);
+	else
+		stats_add_reason(h->c->w->stats, "kvmesh_bad_input_total", h2_bad_input(h), "bad_frame");
 	h->goaway = true;
 	h2_pack(h);
 	if (!h->dead)
@@ -371,7 +424,7 @@ void h2_recv(struct conn *c)
 			break;
 		if (used < 0) {
 			h->in_recv = false;
-			session_failed(h);
+			session_failed(h, used);
 			return;
 		}
 		buf_consume(&c->in, (size_t)used);

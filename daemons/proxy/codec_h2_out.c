@@ -89,6 +89,8 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
 	struct h2_stream *hs = source->ptr;
 
 	(void)session, (void)frame;
+	if (n > 0)
+		h->frames_idle = 0;     /* what the peer said let us go on: many a client opens windows in small steps */
 	buf_append(&h->c->out, head, 9);
 	buf_move_n(&h->c->out, &hs->out, n);
 	return 0;
@@ -107,8 +109,33 @@ static ssize_t data_bytes(nghttp2_session *session, uint8_t type, int32_t id, in
 	return n > (ssize_t)max_frame ? (ssize_t)max_frame : n;
 }
 
+/* An answer is complete before its request is: the rest of that is not wanted (RFC 9113 8.1). */
+static void stop_request(nghttp2_session *session, const nghttp2_frame *frame)
+{
+	bool end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+
+	if (end && nghttp2_session_get_stream_remote_close(session, frame->hd.stream_id) == 0)
+		(void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR);
+}
+
+static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
+{
+	struct h2 *h = arg;
+	struct h2_stream *hs;
+
+	if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
+		return 0;
+	hs = h2_stream_of(h, frame->hd.stream_id);
+	if (hs)
+		hs->left = true;
+	if (h->server && (!hs || !hs->leg))
+		stop_request(session, frame);
+	return 0;
+}
+
 void h2_callbacks_out(nghttp2_session_callbacks *cb)
 {
+	nghttp2_session_callbacks_set_on_frame_send_callback(cb, on_frame_sent);
 	nghttp2_session_callbacks_set_send_data_callback(cb, on_send_data);
 	nghttp2_session_callbacks_set_data_source_read_length_callback(cb, data_bytes);
 }
