@@ -301,7 +301,7 @@ void h2_data(struct leg *l, struct buf *b, bool end)
 	buf_move(&hs->out, b);
 	hs->eof_out = hs->eof_out || end;
 	l->room = hs->out.n < CODEC_HIGH_BYTES ? CODEC_HIGH_BYTES - hs->out.n : 0;
-	hs->full = l->room == 0;
+	hs->full = hs->full || l->room == 0;    /* the source that was stopped waits for leg_on_writable */
 	resume(hs);
 	h2_pack_later(h);
 	h2_exchange_check(hs);
