@@ -80,6 +80,7 @@ struct h2 {
 	bool calm;                      /* ended for a flood; counted once */
 	struct h2_bucket glitches, resets;
 	uint64_t frames_idle;           /* frames since the last that moved a message forward */
+	size_t unknown_bytes;           /* since the last frame of a known type */
 	uint64_t written_bytes;         /* of the connection, when last looked at */
 };
 

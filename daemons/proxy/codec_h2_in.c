@@ -10,6 +10,8 @@
 #define INFO_MAX 16                     /* security-model 5.2 */
 /* Frames that move no message forward, in a row, for 1 + each exchange (L12). */
 #define IDLE_FRAMES_MAX 1000
+/* nghttp2 skips frames of unknown types without a word. */
+#define UNKNOWN_BYTES_MAX (256u << 10)
 
 /* ---- heads: pseudo-header fields and fields into the neutral head ---------------------------------- */
 
@@ -231,7 +233,7 @@ static void headers_complete(struct h2_stream *hs, const nghttp2_frame *frame)
 		response_head(hs, end);
 }
 
-/* Every frame counts, known or not; on_frame forgives when one was of use. */
+/* Every frame of a known type counts; on_frame forgives when one was of use. */
 static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *arg)
 {
 	struct h2 *h = arg;
@@ -239,6 +241,7 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
 	(void)session, (void)hd;
 	if (h->dead)
 		return NGHTTP2_ERR_CALLBACK_FAILURE;
+	h->unknown_bytes = 0;
 	if (++h->frames_idle > IDLE_FRAMES_MAX * (1 + h->c->active))
 		h2_calm(h);
 	return 0;
@@ -428,6 +431,9 @@ void h2_recv(struct conn *c)
 			return;
 		}
 		buf_consume(&c->in, (size_t)used);
+		h->unknown_bytes += (size_t)used;
+		if (h->unknown_bytes > UNKNOWN_BYTES_MAX)
+			h2_calm(h);
 	}
 	h->in_recv = false;
 	if (h->dead)

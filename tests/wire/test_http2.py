@@ -813,7 +813,7 @@ FLOODS = {
     "window update": lambda: frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\1") * 20_000,
     "empty data": lambda: get(flags=4, method="POST", authority="app", path="/echo") + frame(DATA, 0, 1) * 20_000,
     "malformed requests": lambda: b"".join(get(sid=i, extra=[("Upper", "1")]) for i in range(1, 2001, 2)),
-    "unknown frames": lambda: frame(0x42, 0, 0, b"x") * 20_000,
+    "unknown frames": lambda: frame(0x42, 0, 0, b"x") * 60_000,
     "provoked resets": lambda: b"".join(get(sid=i, flags=4, method="POST", authority="app", path="/echo") + frame(WINDOW_UPDATE, 0, i, b"\x7f\xff\xff\xff") for i in range(1, 2001, 2)),
 }
 
