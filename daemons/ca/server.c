@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/arena.h"
 #include "base/clock.h"
@@ -30,6 +31,7 @@ struct server {
 	struct loop_timer tick;
 	bool fresh;                     /* the registry is the router's present word */
 	struct list watchers;           /* struct watcher: calls of Roots */
+	uint64_t started_us;
 };
 
 struct watcher {
@@ -243,6 +245,9 @@ static void on_status(void *arg, struct ipc_call *call, const struct doc *p)
 	int64_t last_us = ledger_high_water_us(ca->ledger);
 
 	(void)p;
+	doc_set_str(a, d, "software", STR(PACKAGE_VERSION));
+	doc_set_int(a, d, "pid", getpid());
+	doc_set_int(a, d, "uptimeSeconds", (int64_t)((clock_mono_us() - s->started_us) / 1000000));
 	if (ca->registry) {
 		doc_set_str(a, d, "trustDomain", ca->registry->trust_domain);
 		doc_set_int(a, registry, "generation", ca->registry->generation);
@@ -393,6 +398,7 @@ struct server *server_new(struct loop *l, const struct daemon_options *o, struct
 	s->loop = l;
 	s->authority = a;
 	s->standalone = o->standalone;
+	s->started_us = clock_mono_us();
 	list_init(&s->watchers);
 	s->ipc = ipc_server_new(l, listen_fd, methods, s);
 	s->router = ipc_client_new(l, router);

@@ -8,6 +8,12 @@
 #include "ctl/live.h"
 #include "ctl/print.h"
 
+static void set_if(struct ctl *c, struct doc *row, const char *key, const struct doc *v)
+{
+	if (v)
+		doc_set(&c->arena, row, key, doc_copy(&c->arena, v));
+}
+
 /* ---- version --------------------------------------------------------------------------------- */
 
 static void add_version(struct ctl *c, struct doc *rows, struct str component, const struct doc *d)
@@ -67,6 +73,8 @@ static const struct print_column status_columns[] = {
 	{ .head = "SINCE", .key = "since" },
 	{ .head = "CONFIG", .key = "config", .right = true },
 	{ .head = "NOTE", .key = "note" },
+	{ .head = "VERSION", .key = "version", .wide = true },
+	{ .head = "PID", .key = "pid", .right = true, .wide = true },
 	{ NULL },
 };
 
@@ -85,6 +93,8 @@ static struct doc *add_status(struct ctl *c, struct doc *rows, struct str compon
 		doc_set_str(a, row, "since",
 			    str_c(clock_rfc3339(clock_real_us() / 1000000 * 1000000 - up * 1000000,
 						since)));
+	set_if(c, row, "version", doc_get(status, STR("software")));
+	set_if(c, row, "pid", doc_get(status, STR("pid")));
 	if (!status && !ctl_is_unanswered(err))
 		doc_set_str(a, row, "note", str_c(err->text));
 	return row;
@@ -119,6 +129,19 @@ static void note_ca(struct ctl *c, struct doc *row, const struct doc *st)
 					 (long long)doc_get_int(st, "issued", 0)));
 }
 
+static void note_metrics(struct ctl *c, struct doc *row, const struct doc *st)
+{
+	struct arena *a = &c->arena;
+	struct str listen = doc_get_str(st, "listen", STR(""));
+	struct str series = arena_printf(a, "%lld series", (long long)doc_get_int(st, "series", 0));
+
+	if (st)
+		doc_set_str(a, row, "note",
+			    listen.n == 0 ? series :
+					    arena_printf(a, "%.*s at http://%.*s/metrics",
+							 STR_ARG(series), STR_ARG(listen)));
+}
+
 static void note_proxy(struct ctl *c, struct doc *row, const struct live_proxy *p)
 {
 	struct arena *a = &c->arena;
@@ -149,7 +172,8 @@ static struct doc *gather_status(struct ctl *c)
 	note_router(c, add_status(c, rows, STR("kvmesh-router"), l.router, &l.router_err),
 		    l.router);
 	note_ca(c, add_status(c, rows, STR("kvmesh-ca"), l.ca, &l.ca_err), l.ca);
-	add_status(c, rows, STR("kvmesh-metrics"), l.metrics, &l.metrics_err);
+	note_metrics(c, add_status(c, rows, STR("kvmesh-metrics"), l.metrics, &l.metrics_err),
+		     l.metrics);
 	for (size_t i = 0; i < l.n_proxies; i++) {
 		const struct live_proxy *p = &l.proxies[i];
 
@@ -238,12 +262,6 @@ static const struct print_column proxy_columns[] = {
 	{ .head = "ERROR", .key = "error", .wide = true },
 	{ NULL },
 };
-
-static void set_if(struct ctl *c, struct doc *row, const char *key, const struct doc *v)
-{
-	if (v)
-		doc_set(&c->arena, row, key, doc_copy(&c->arena, v));
-}
 
 /* node.name as it is in force. */
 static struct str node_name(struct ctl *c, const struct live *l)

@@ -7,7 +7,9 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "io/sd.h"
 #include "ipc/daemon.h"
@@ -33,6 +35,7 @@ struct metrics {
 	struct settings settings;
 	struct loop_timer bind_retry;
 	struct daemon_signals signals;
+	uint64_t started_us;
 	bool ready;
 	int exit_code;
 };
@@ -47,6 +50,9 @@ static void on_status(void *arg, struct ipc_call *call, const struct doc *parame
 	char text[SOCK_ADDR_TEXT_MAX];
 
 	(void)parameters;
+	doc_set_str(a, d, "software", STR(PACKAGE_VERSION));
+	doc_set_int(a, d, "pid", getpid());
+	doc_set_int(a, d, "uptimeSeconds", (int64_t)((clock_mono_us() - m->started_us) / 1000000));
 	if (http_address(m->http))
 		doc_set_str(a, d, "listen", str_c(sock_addr_text(http_address(m->http), text)));
 	scrape_status(m->scrape, a, d);
@@ -205,7 +211,7 @@ static bool take_listen(int *argc, char **argv, const char **ret)
 int main(int argc, char **argv)
 {
 	struct daemon_options o;
-	struct metrics m = { .o = &o };
+	struct metrics m = { .o = &o, .started_us = clock_mono_us() };
 	const char *listen = NULL;
 
 	if (!take_listen(&argc, argv, &listen)) {

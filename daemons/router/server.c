@@ -30,6 +30,7 @@ struct server {
 	struct watchfs *watchfs;        /* NULL: SIGHUP and Reload alone */
 	struct loop_timer keep;         /* write to disk after the pushes have left */
 	struct list waiters;            /* struct waiter */
+	uint64_t started_us;
 };
 
 struct waiter {                         /* a Reload that waits for the proxies */
@@ -267,6 +268,9 @@ static void on_status(void *arg, struct ipc_call *call, const struct doc *p)
 	struct doc *d = doc_new_map(a), *last = doc_new_map(a);
 
 	(void)p;
+	doc_set_str(a, d, "software", STR(PACKAGE_VERSION));
+	doc_set_int(a, d, "pid", getpid());
+	doc_set_int(a, d, "uptimeSeconds", (int64_t)((clock_mono_us() - s->started_us) / 1000000));
 	doc_set_int(a, d, "generation", st->generation);
 	set_time(a, d, "loadedAt", st->loaded_at_us);
 	/*
@@ -373,7 +377,10 @@ struct server *server_new(struct loop *l, const struct daemon_options *o, struct
 	struct server *s = kv_zalloc(sizeof(*s));
 	struct err err = { 0 };
 
-	*s = (struct server){ .loop = l, .state = st, .standalone = o->standalone };
+	*s = (struct server){ .loop = l,
+			      .state = st,
+			      .standalone = o->standalone,
+			      .started_us = clock_mono_us() };
 	list_init(&s->waiters);
 	loop_timer_init(&s->keep, l, on_keep, s);
 	s->push = push_new(st, on_settled, s);

@@ -80,6 +80,21 @@ def test_a_killed_child_is_back(mesh, name):
     assert mesh.text().count("kvmesh: ready") == 1
 
 
+def test_who_runs_since_when_in_which_version(mesh):
+    """Every daemon tells its version, process and age; version and status show them."""
+    mesh.start()
+    own, *daemons = mesh.ctl_json("version")
+    assert {r["component"] for r in daemons} == ALL
+    assert {r["version"] for r in daemons} == {own["version"]}
+    rows = {r["component"]: r for r in mesh.ctl_json("status")}
+    assert {name: r["pid"] for name, r in rows.items()} == children(mesh.process.pid)
+    assert all(r["since"] and r["version"] == own["version"] for r in rows.values())
+    assert "/metrics" in rows["kvmesh-metrics"]["note"]
+    for socket in ("router/router.sock", "ca/ca.sock", "metrics/metrics.sock", "proxy/node.sock"):
+        st = mesh.call(socket, "Status")["parameters"]
+        assert st["uptimeSeconds"] >= 0 and st["pid"] and st["software"] == own["version"], socket
+
+
 def test_nothing_outlives_it(mesh):
     mesh.start()
     pids = children(mesh.process.pid)
