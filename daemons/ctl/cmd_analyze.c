@@ -29,6 +29,18 @@ static const char *label_of(struct analysis *an, const struct err *e)
 	return r ? model_label(r, &an->c->arena).p : NULL;
 }
 
+/* The finding's sentence; who it is about is already said by label_of. */
+static const char *text_of(struct analysis *an, const struct err *e)
+{
+	const char *label = label_of(an, e);
+	struct str text = str_c(e->text);
+
+	if (label && str_has_prefix(text, str_c(label)) &&
+	    str_has_prefix(str_skip(text, strlen(label)), STR(": ")))
+		return e->text + strlen(label) + 2;
+	return e->text;
+}
+
 /* -S CODE=Kind name.namespace, with wildcards; "CODE" alone is every resource. Errors stay. */
 static bool is_suppressed(struct analysis *an, const struct err *e)
 {
@@ -75,7 +87,7 @@ static void print_line(struct analysis *an, const struct err *e)
 		e->file[0] ? e->file : "-");
 	if (e->line > 0)
 		fprintf(c->out, ":%u", e->line);
-	fprintf(c->out, ") %s\n", e->text);
+	fprintf(c->out, ") %s\n", text_of(an, e));
 }
 
 static void add_doc(struct analysis *an, struct doc *list, const struct err *e)
@@ -92,7 +104,7 @@ static void add_doc(struct analysis *an, struct doc *list, const struct err *e)
 	doc_set_str(a, d, "file", str_c(e->file));
 	doc_set_int(a, d, "line", e->line);
 	doc_set_int(a, d, "col", e->col);
-	doc_set_str(a, d, "message", str_c(e->text));
+	doc_set_str(a, d, "message", str_c(text_of(an, e)));
 	if (rule && rule->istio[0])
 		doc_set_str(a, d, "istio", str_c(rule->istio));
 }
@@ -173,19 +185,33 @@ static int verdict(struct analysis *an, const char *what)
 	return CTL_EXIT_OK;
 }
 
+static int is_alone(struct ctl *c, bool *ret)
+{
+	struct str text = str_c(ctl_value(c, "use-kube", "true"));
+
+	*ret = str_eq(text, STR("false"));
+	if (!*ret && !str_eq(text, STR("true")))
+		return ctl_fail(CTL_EXIT_USAGE, "--use-kube %s: true or false is needed", text.p);
+	return 0;
+}
+
 int cmd_analyze(struct ctl *c)
 {
 	struct analysis an = { .c = c };
+	bool alone;
 	int r;
 
 	if (ctl_has(c, "list-analyzers"))
 		return list_rules(c);
 	if ((r = threshold(c, "output-threshold", ERR_LEVEL_INFO, &an.output)) != 0 ||
-	    (r = threshold(c, "failure-threshold", ERR_LEVEL_ERROR, &an.failure)) != 0)
+	    (r = threshold(c, "failure-threshold", ERR_LEVEL_ERROR, &an.failure)) != 0 ||
+	    (r = is_alone(c, &alone)) != 0)
 		return r;
 	err_list_init(&an.errs);
-	if (c->n_words > 0)
+	if (c->n_words > 0 && alone)
 		findings_load_files(c, c->words, c->n_words, true, &an.m, &an.errs);
+	else if (c->n_words > 0)
+		findings_load_over(c, c->words, c->n_words, &an.m, &an.errs);
 	else
 		findings_load_dir(c, true, &an.m, &an.errs);
 	show(&an);

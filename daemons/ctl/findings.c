@@ -61,29 +61,158 @@ int findings_read_stdin(struct ctl *c, struct str *ret, struct err_list *errs)
 	return 0;
 }
 
-int findings_load_files(struct ctl *c, const char *const *paths, size_t n, bool check,
-			struct model **ret, struct err_list *errs)
+static int read_files(struct ctl *c, const char *const *paths, size_t n, struct str text,
+		      const struct model_load_opts *opts, struct err_list *errs)
 {
-	struct model_load_opts opts = load_opts(c, true);
-	struct str text = STR_NULL;
-	int r = 0;
-
-	*ret = NULL;
-	for (size_t i = 0; i < n && r == 0; i++)
-		if (strcmp(paths[i], "-") == 0)
-			r = findings_read_stdin(c, &text, errs);
-	if (r < 0)
-		return r;
 	/* The node's own settings matter (root namespace, domain) when this machine has any. */
 	const char *etc = access(c->etc, R_OK | X_OK) == 0 ? c->etc : NULL;
 
 	kv_assert(!c->model);
-	r = model_load_files(paths, n, text, etc, &opts, ret, errs);
-	c->model = *ret;
+	return model_load_files(paths, n, text, etc, opts, &c->model, errs);
+}
+
+/* The text of "-", when that is among the paths. */
+static int read_dash(struct ctl *c, const char *const *paths, size_t n, struct str *ret,
+		     struct err_list *errs)
+{
+	*ret = STR_NULL;
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(paths[i], "-") == 0)
+			return findings_read_stdin(c, ret, errs);
+	return 0;
+}
+
+static int finish(struct ctl *c, bool check, int r, struct model **ret, struct err_list *errs)
+{
 	if (check && r == 0 && errs->n_errors == 0)
-		r = model_check(*ret, errs);
+		r = model_check(c->model, errs);
 	err_list_sort(errs);
+	*ret = c->model;
 	return r;
+}
+
+int findings_load_files(struct ctl *c, const char *const *paths, size_t n, bool check,
+			struct model **ret, struct err_list *errs)
+{
+	struct model_load_opts opts = load_opts(c, true);
+	struct str text;
+	int r;
+
+	*ret = NULL;
+	r = read_dash(c, paths, n, &text, errs);
+	if (r < 0)
+		return r;
+	return finish(c, check, read_files(c, paths, n, text, &opts, errs), ret, errs);
+}
+
+/* ---- files over what is installed ------------------------------------------------------------ */
+
+#define N_WORDS_MAX   (sizeof(((struct ctl *)NULL)->words) / sizeof(char *))
+#define N_RESOURCE_DIRS 3
+
+struct over {                           /* the files by themselves */
+	const struct model *files;
+	struct arena *arena;
+	int64_t n_young;
+};
+
+static const struct model_resource *find_in_files(const struct over *o, const char *kind,
+						  struct str ns, struct str name)
+{
+	return map_get(&o->files->by_id, arena_printf(o->arena, "%s/%.*s/%.*s", kind, STR_ARG(ns),
+						      STR_ARG(name)));
+}
+
+/* What is not installed yet is younger than all that is. */
+static int64_t age_over(void *arg, const char *kind, struct str ns, struct str name)
+{
+	struct over *o = arg;
+
+	return find_in_files(o, kind, ns, name) ?
+		       MODEL_AGE_UNKNOWN + MODEL_RESOURCES_MAX + o->n_young++ :
+		       0;
+}
+
+/* "KIND NAME.NS is defined a second time" of a resource in the files: the installed one yields. */
+static bool is_replaced(struct over *o, const struct err *e)
+{
+	if (strcmp(e->rule, "KVM0005") != 0)
+		return false;
+	for (int k = 0; k < MODEL_KIND__N; k++)
+		model_for_each(o->files, (enum model_kind)k, r) {
+			struct str label = model_label(r, o->arena), text = str_c(e->text);
+
+			if (str_has_prefix(text, label) &&
+			    str_has_prefix(str_skip(text, label.n), STR(" is defined a second")))
+				return true;
+		}
+	return false;
+}
+
+/* The files first, so that they win. Returns 0 when all was read; errs has the rest. */
+static int read_over(struct ctl *c, struct over *o, const char *const *paths, size_t n,
+		     struct str text, struct err_list *errs)
+{
+	static const char *const dirs[N_RESOURCE_DIRS] = { "mesh.d", "services.d", "workloads.d" };
+	struct model_load_opts opts = load_opts(c, true);
+	const char *all[N_WORDS_MAX + N_RESOURCE_DIRS];
+	struct err_list found;
+	size_t n_all = n;
+
+	kv_assert(n <= N_WORDS_MAX);
+	memcpy(all, paths, n * sizeof(*paths));
+	for (size_t i = 0; i < N_RESOURCE_DIRS; i++) {
+		all[n_all] = arena_printf(&c->arena, "%s/%s", c->etc, dirs[i]).p;
+		n_all += access(all[n_all], F_OK) == 0;
+	}
+	opts.first_seen = age_over;
+	opts.first_seen_arg = o;
+	err_list_init(&found);
+	read_files(c, all, n_all, text, &opts, &found);
+	for (size_t i = 0; i < found.n; i++)
+		if (!is_replaced(o, &found.v[i]))
+			err_list_push(errs, &found.v[i]);
+	err_list_done(&found);
+	return errs->n_errors == 0 ? 0 : KV_ERR_CHECK;
+}
+
+int findings_load_over(struct ctl *c, const char *const *paths, size_t n, struct model **ret,
+		       struct err_list *errs)
+{
+	struct model_load_opts opts = load_opts(c, true);
+	struct err_list over_errs;
+	struct str text;
+	int r;
+
+	*ret = NULL;
+	r = read_dash(c, paths, n, &text, errs);
+	if (r < 0)
+		return r;
+	r = read_files(c, paths, n, text, &opts, errs);
+	if (r < 0 || errs->n_errors > 0 || access(c->etc, F_OK) < 0)
+		return finish(c, true, r, ret, errs);
+
+	struct over o = { .files = c->model, .arena = &c->arena };
+	struct model *alone = c->model, *unused;
+
+	c->model = NULL;
+	err_list_init(&over_errs);
+	r = read_over(c, &o, paths, n, text, &over_errs);
+	if (r < 0) {
+		ctl_note(c, "the configuration in %s cannot be read, see kvmeshctl config test; "
+			    "the files are judged without it", c->etc);
+		unused = c->model;
+		c->model = alone;
+	} else {
+		unused = alone;
+		err_list_done(errs);
+		err_list_init(errs);
+		for (size_t i = 0; i < over_errs.n; i++)
+			err_list_push(errs, &over_errs.v[i]);
+	}
+	model_free(unused);
+	err_list_done(&over_errs);
+	return finish(c, true, 0, ret, errs);
 }
 
 int findings_load_or_fail(struct ctl *c, struct model **ret)

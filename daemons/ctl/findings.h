@@ -18,6 +18,14 @@ int findings_load_dir(struct ctl *c, bool check, struct model **ret, struct err_
 /* The same for files, directories or "-" on the command line. */
 int findings_load_files(struct ctl *c, const char *const *paths, size_t n, bool check,
 			struct model **ret, struct err_list *errs);
+/*
+ * The same, always checked, with the files as they would be once installed: over the resources of
+ * c->etc, of which those of the same kind, namespace and name count as replaced. The files are
+ * judged alone when they have errors themselves, when nothing is installed, and, with a remark,
+ * when what is installed cannot be read.
+ */
+int findings_load_over(struct ctl *c, const char *const *paths, size_t n, struct model **ret,
+		       struct err_list *errs);
 /* All of standard input, at most as long as a file may be. */
 int findings_read_stdin(struct ctl *c, struct str *ret, struct err_list *errs);
 /*

@@ -19,7 +19,7 @@ static const struct ctl_option analyze_options[] = {
 	{ "suppress", 'S', "CODE=WHAT", "leave out CODE for \"Kind name.namespace\" (wildcards)" },
 	{ "list-analyzers", 'L', NULL, "list the rules and their codes" },
 	{ "recursive", 'R', NULL, "no effect: directories are always read whole" },
-	{ "use-kube", 0, "BOOL", "no effect: files are always analysed alone" },
+	{ "use-kube", 0, "BOOL", "false: judge the files alone, without what is installed" },
 	{ NULL },
 };
 

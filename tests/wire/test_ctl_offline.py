@@ -213,6 +213,45 @@ def test_analyze_reads_standard_input_and_directories(ctl):
     assert "app.yaml:5" in ctl("analyze", ctl.dir / "dir", check=79).stdout
 
 
+def test_analyze_names_the_resource_once(ctl):
+    ctl.write("etc/mesh.d/app.yaml", GOOD.replace("subset: v2 }", "subset: v3 }"))
+    line = next(x for x in ctl("analyze", check=79).stdout.splitlines() if "v3" in x)
+    assert line.count("VirtualService my-app-route.default") == 1, line
+    found = next(m for m in ctl.json("analyze", check=79) if "v3" in m["message"])
+    assert "VirtualService my-app-route.default" not in found["message"]
+
+
+def test_files_are_judged_over_what_is_installed(ctl):
+    """A route alone refers to a Service and subsets that this node has."""
+    services, _, article = GOOD.partition(kvmesh.ARTICLE)
+    route = ctl.write("route.yaml", "---".join(kvmesh.ARTICLE.split("---")[2:]))
+    ctl.write("etc/workloads.d/app.yaml", services)
+    assert ctl("analyze", route, check=79), "the subsets are not installed"
+    ctl.write("etc/mesh.d/app.yaml", kvmesh.ARTICLE)
+    assert ctl.json("analyze", route) == ctl.json("analyze")
+    assert ctl("analyze", "-", input=route.read_text(), check=0)
+    assert ctl("analyze", ctl.etc / "mesh.d/app.yaml", check=0), "an installed file itself"
+    assert ctl("analyze", "--use-kube=false", route, check=79)
+    assert ctl("analyze", "--use-kube=maybe", route, check=64)
+
+
+def test_a_file_replaces_what_is_installed(ctl):
+    """A new version of an installed resource is no second definition, and is the one that is judged."""
+    ctl.write("etc/mesh.d/app.yaml", GOOD)
+    new = ctl.write("new.yaml", kvmesh.ARTICLE.replace("subset: v2 }", "subset: v3 }"))
+    found = ctl.json("analyze", new, check=79)
+    assert all("KVM0005" != m["code"] for m in found)
+    assert [m["file"] for m in found if "v3" in m["message"]] == [str(new)]
+    twice = ctl.write("twice.yaml", kvmesh.ARTICLE + "---\n" + kvmesh.ARTICLE)
+    assert "KVM0005" in [m["code"] for m in ctl.json("analyze", twice, check=79)]
+
+
+def test_a_broken_installation_is_remarked_and_left_out(ctl):
+    ctl.write("etc/mesh.d/broken.yaml", UNKNOWN_FIELD)
+    r = ctl("analyze", ctl.write("good.yaml", GOOD), check=0)
+    assert "judged without" in r.stderr and "hostz" not in r.stdout
+
+
 def test_thresholds_and_suppression(ctl):
     # a DestinationRule for a host that is not in the registry is worth a warning
     path = ctl.write("dr.yaml", """\
@@ -306,6 +345,42 @@ def test_config_dump_tells_where_values_are_from(ctl):
     assert rows["mesh.clusterName"]["origin"].endswith("10-more.conf:1")
     assert rows["node.meshPort"] == {"key": "node.meshPort", "value": 15443, "origin": "default"}
     assert re.search(r'^mesh\.trustDomain +"example\.mesh" +.*kvmesh\.conf:1$', ctl("config", "dump", check=0).stdout, re.M)
+
+
+def commented_settings(text):
+    """The file with its examples in force: '  # NAME = VALUE;   # remark' becomes '  NAME = VALUE;'."""
+    return re.sub(r"^  # (\w+ = .*;)(?= |$)", r"  \1", text, flags=re.M)
+
+
+def test_the_shipped_kvmesh_conf_says_the_defaults(ctl):
+    """Every key named in its comments exists, and the value beside it is the default."""
+    shipped = (kvmesh.TOP / "etc" / "kvmesh.conf").read_text()
+    ctl.write("etc/kvmesh.conf", "")
+    defaults = {r["key"]: r["value"] for r in ctl.json("config", "dump")}
+    ctl.write("etc/kvmesh.conf", shipped)
+    assert {r["key"]: r["value"] for r in ctl.json("config", "dump")} == defaults
+    text = commented_settings(shipped)
+    ctl.write("etc/kvmesh.conf", text)
+    ctl("config", "test", check=0)
+    rows = [r for r in ctl.json("config", "dump") if r["origin"] != "default"]
+    assert {"mesh.trustDomain", "node.meshPort", "metrics.listen"} <= {r["key"] for r in rows}
+    assert len(rows) >= len(re.findall(r"^  # \w+ = ", shipped, re.M))
+    for r in rows:
+        assert r["key"] == "node.name" or defaults[r["key"]] == r["value"], r
+
+
+PROFILES = kvmesh.TOP / "etc" / "profiles"
+
+
+@pytest.mark.parametrize("profile", sorted(p.name for p in PROFILES.iterdir()))
+def test_profiles_load_as_drop_ins(ctl, profile):
+    ctl.write("etc/kvmesh.conf", (kvmesh.TOP / "etc" / "kvmesh.conf").read_text())
+    ctl.write("etc/conf.d/00-profile.conf", (PROFILES / profile).read_text())
+    r = subprocess.run([kvmesh.tool("kvmesh-router"), "-t", "--etc", ctl.etc, "--run", ctl.dir / "run", "--state",
+                        ctl.dir / "state"], capture_output=True, text=True, timeout=kvmesh.DEADLINE)
+    assert r.returncode == 0, r.stdout + r.stderr
+    from_profile = [x for x in ctl.json("config", "dump") if "00-profile" in x["origin"]]
+    assert bool(from_profile) == (profile != "empty.conf")
 
 
 # ---- get --------------------------------------------------------------------------------------------------------
