@@ -187,19 +187,30 @@ static void block_push(struct arena *a)
 		a->block_bytes *= 2;
 }
 
-void *arena_alloc(struct arena *a, size_t n)
+static size_t padded(size_t n)
+{
+	return (n + ALIGN - 1) / ALIGN * ALIGN + RED_ZONE;
+}
+
+/* What the current block has no room for. */
+static __attribute__((noinline)) void *alloc_block(struct arena *a, size_t n)
 {
 	if (n > SIZE_MAX / 2)
 		oom();
-	size_t need = (n + ALIGN - 1) / ALIGN * ALIGN + RED_ZONE;
+	if (padded(n) > a->block_bytes / 4)
+		return alloc_whole(a, n);
+	block_push(a);
+	return arena_alloc(a, n);
+}
 
-	if (need > (size_t)(a->end - a->pos)) {
-		if (need > a->block_bytes / 4)
-			return alloc_whole(a, n);
-		block_push(a);
-	}
+void *arena_alloc(struct arena *a, size_t n)
+{
+	size_t room = (size_t)(a->end - a->pos);
+
+	if (n > room || padded(n) > room)
+		return alloc_block(a, n);
 	void *p = a->pos;
-	a->pos += need;
+	a->pos += padded(n);
 	unpoison(p, n);
 	return p;
 }

@@ -157,6 +157,19 @@ bool str_to_u64(struct str s, uint64_t *ret)
 	return true;
 }
 
+size_t str_put_u64(char out[static STR_U64_MAX], uint64_t v)
+{
+	char digits[STR_U64_MAX], *p = digits + sizeof(digits);
+
+	do
+		*--p = (char)('0' + v % 10);
+	while ((v /= 10) > 0);
+	size_t n = (size_t)(digits + sizeof(digits) - p);
+
+	memcpy(out, p, n);
+	return n;
+}
+
 bool str_to_i64(struct str s, int64_t *ret)
 {
 	bool minus = s.n > 0 && s.p[0] == '-';

@@ -74,6 +74,10 @@ bool str_to_i64(struct str s, int64_t *ret); /* one leading '-' allowed */
 bool str_hex_to_u64(struct str s, uint64_t *ret);
 bool str_to_double(struct str s, double *ret); /* JSON number form, finite */
 
+/* The decimal digits of v, no NUL behind them; returns how many. */
+#define STR_U64_MAX 20
+size_t str_put_u64(char out[static STR_U64_MAX], uint64_t v);
+
 /*
  * Go duration ("300ms", "1m30s", "1.5h", "0s"; units ns us ms s m h) to microseconds, or false.
  * A leading '-' is accepted and gives a negative value: ranges are the caller's business.

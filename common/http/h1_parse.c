@@ -364,10 +364,12 @@ static bool has_no_body(const struct head *h, struct str method)
 /* A length that describes what is not there: HEAD and 304 may carry it on. */
 static void keep_described_length(const struct h1_wire *w, struct head *h, struct str method)
 {
+	char digits[STR_U64_MAX];
+
 	if (w->n_cl == 0 || h->status < 200 || h->status == 204 || str_eq(method, STR("CONNECT")))
 		return;
 	head_add_id(h, HEAD_ID_CONTENT_LENGTH,
-		    arena_printf(h->arena, "%llu", (unsigned long long)h->content_length));
+		    arena_str(h->arena, str_from(digits, str_put_u64(digits, h->content_length))));
 }
 
 static bool frame_response(const struct h1_wire *w, struct head *h, struct str method)

@@ -9,7 +9,6 @@
 #include "base/err.h"
 #include "http/h1_priv.h"
 
-#define NUMBER_MAX 20                   /* decimal digits of a uint64_t */
 /*
  * "content-length: N", "expect: 100-continue", "te: trailers", "connection: close, te, upgrade" …
  */
@@ -143,15 +142,7 @@ static char *put_field(char *out, struct str name, struct str value)
 
 static char *put_number(char *out, uint64_t v)
 {
-	char digits[NUMBER_MAX];
-	size_t n = 0;
-
-	do
-		digits[n++] = (char)('0' + v % 10);
-	while ((v /= 10) != 0);
-	while (n > 0)
-		*out++ = digits[--n];
-	return out;
+	return out + str_put_u64(out, v);
 }
 
 static char *put_length(char *out, uint64_t v)

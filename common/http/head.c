@@ -172,7 +172,8 @@ struct str head_joined(const struct head *h, struct str lower_name)
 static void add(struct head *h, enum head_id id, struct str name, struct str value)
 {
 	*vec_push_arena(h->arena, h->fields, h->n, h->cap) =
-		(struct head_field){ .name = name, .value = value, .id = id };
+		(struct head_field){ .name = id == HEAD_ID_OTHER ? name : id_names[id],
+				     .value = value, .id = id };
 }
 
 void head_add(struct head *h, struct str lower_name, struct str value)

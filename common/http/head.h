@@ -33,7 +33,7 @@ enum head_id head_id_of(struct str lower_name);         /* HEAD_ID_OTHER when no
 struct str head_id_name(enum head_id id);
 
 struct head_field {
-	struct str name, value;
+	struct str name, value;         /* the name of a known id is constant: never freed, a token */
 	enum head_id id;
 };
 

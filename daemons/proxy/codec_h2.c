@@ -35,6 +35,8 @@ struct h2_stream *h2_stream_new(struct h2 *h, struct leg *l, int32_t id)
 
 void h2_stream_free(struct h2_stream *hs)
 {
+	if (hs->h->block == hs)
+		hs->h->block = NULL;
 	list_del(&hs->node);
 	buf_done(&hs->out);
 	free(hs->trailers);

@@ -76,6 +76,7 @@ struct h2 {
 	bool broken;                    /* a request could not be submitted: to be killed, not from within a call */
 	struct list streams;
 	struct loop_later pack;         /* frames of this turn */
+	struct h2_stream *block;        /* whose header fields come now, NULL nobody's */
 	bool in_block;                  /* HEADERS without END_HEADERS: only CONTINUATION may follow */
 	bool calm;                      /* ended for a flood; counted once */
 	struct h2_bucket glitches, resets;

@@ -46,11 +46,21 @@ static void not_acceptable(struct h2_stream *hs, unsigned status, const char *re
 	hs->refuse_reason = reason;
 }
 
+/* The name of a known field is constant, others are copied. */
+static void add_field(struct head *hd, enum head_id id, struct str name, struct str value)
+{
+	if (id == HEAD_ID_OTHER)
+		head_add(hd, arena_str(hd->arena, name), value);
+	else
+		head_add_id(hd, id, value);
+}
+
 static void field(struct h2_stream *hs, struct head *hd, struct str name, struct str value)
 {
+	enum head_id id = head_id_of(name);
 	uint64_t length;
 
-	switch ((int)head_id_of(name)) {
+	switch ((int)id) {
 	case HEAD_ID_CONTENT_LENGTH:
 		if (str_to_u64(value, &length)) {
 			hd->body = HEAD_BODY_LENGTH;
@@ -73,7 +83,7 @@ static void field(struct h2_stream *hs, struct head *hd, struct str name, struct
 		cookie(hs, hd, value);
 		return;
 	default:
-		head_add(hd, name, value);
+		add_field(hd, id, name, value);
 	}
 }
 
@@ -88,9 +98,9 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
 		     const uint8_t *value, size_t n_value, uint8_t flags, void *arg)
 {
 	struct h2 *h = arg;
-	struct h2_stream *hs = h2_stream_of(h, frame->hd.stream_id);
+	struct h2_stream *hs = h->block;
 
-	(void)session, (void)flags;
+	(void)session, (void)frame, (void)flags;
 	if (h->dead)
 		return NGHTTP2_ERR_CALLBACK_FAILURE;
 	if (!hs || !hs->leg || hs->refuse_status != 0)
@@ -100,13 +110,13 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
 		return 0;
 	}
 	struct head *hd = hs->final_in ? hs->leg->trailers : hs->leg->head;
-	struct str k = arena_str(hd->arena, str_from((const char *)name, n_name));
+	struct str k = str_from((const char *)name, n_name);
 	struct str v = arena_str(hd->arena, str_from((const char *)value, n_value));
 
 	if (k.n > 0 && k.p[0] == ':')
 		pseudo(hd, k, v);
 	else if (hs->final_in)
-		head_add(hd, k, v);
+		add_field(hd, head_id_of(k), k, v);
 	else
 		field(hs, hd, k, v);
 	return 0;
@@ -118,6 +128,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
 
 	if (h->dead)
 		return NGHTTP2_ERR_CALLBACK_FAILURE;
+	h->block = h2_stream_of(h, frame->hd.stream_id);
 	if (!h->server)
 		return 0;
 	h->in_block = true;
@@ -127,6 +138,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
 	struct h2_stream *hs = h2_stream_new(h, leg_open(h->c), frame->hd.stream_id);
 
 	(void)nghttp2_session_set_stream_user_data(session, hs->id, hs);
+	h->block = hs;
 	return 0;
 }
 
@@ -257,9 +269,10 @@ static void block_ended(struct h2 *h)
 
 static void on_headers(struct h2 *h, const nghttp2_frame *frame)
 {
-	struct h2_stream *hs = h2_stream_of(h, frame->hd.stream_id);
+	struct h2_stream *hs = h->block;
 
 	h->frames_idle = 0;
+	h->block = NULL;
 	block_ended(h);
 	if (hs && hs->leg)
 		headers_complete(hs, frame);

@@ -145,12 +145,19 @@ void h2_callbacks_out(nghttp2_session_callbacks *cb)
 struct nv_list {
 	nghttp2_nv v[NV_INLINE], *p;
 	size_t n;
+	char length[STR_U64_MAX];
 };
 
-static void nv_add(struct nv_list *l, struct str name, struct str value)
+static void nv_add(struct nv_list *l, struct str name, struct str value, unsigned flags)
 {
 	l->p[l->n++] = (nghttp2_nv){ .name = (uint8_t *)(uintptr_t)name.p, .namelen = name.n,
-				     .value = (uint8_t *)(uintptr_t)value.p, .valuelen = value.n };
+				     .value = (uint8_t *)(uintptr_t)value.p, .valuelen = value.n,
+				     .flags = (uint8_t)flags };
+}
+
+static void nv_own(struct nv_list *l, struct str constant_name, struct str value)
+{
+	nv_add(l, constant_name, value, NGHTTP2_NV_FLAG_NO_COPY_NAME);
 }
 
 static void nv_begin(struct nv_list *l, const struct head *hd)
@@ -165,30 +172,51 @@ static void nv_end(struct nv_list *l)
 		free(l->p);
 }
 
+/*
+ * A value that never comes again must not go into the table of the peer and ours: it would push out those that do,
+ * and each search for that name would walk past all its old values.
+ */
+static unsigned flags_of(const struct head_field *f)
+{
+	switch ((int)f->id) {
+	case HEAD_ID_OTHER:
+		return NGHTTP2_NV_FLAG_NONE;
+	case HEAD_ID_X_REQUEST_ID:
+	case HEAD_ID_TRACEPARENT:
+	case HEAD_ID_B3:
+		return NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_INDEX;
+	default:
+		return NGHTTP2_NV_FLAG_NO_COPY_NAME;
+	}
+}
+
 static void nv_fields(struct nv_list *l, const struct head *hd)
 {
-	for (size_t i = 0; i < hd->n; i++)
-		if (hd->fields[i].id != HEAD_ID_HOST)
-			nv_add(l, hd->fields[i].name, hd->fields[i].value);
+	for (size_t i = 0; i < hd->n; i++) {
+		const struct head_field *f = &hd->fields[i];
+
+		if (f->id != HEAD_ID_HOST)
+			nv_add(l, f->name, f->value, flags_of(f));
+	}
 }
 
 static void nv_length(struct nv_list *l, const struct head *hd)
 {
 	if (hd->body == HEAD_BODY_LENGTH)
-		nv_add(l, STR("content-length"), arena_printf(hd->arena, "%llu", (unsigned long long)hd->content_length));
+		nv_own(l, STR("content-length"), str_from(l->length, str_put_u64(l->length, hd->content_length)));
 }
 
 static void nv_request(struct nv_list *l, const struct head *hd)
 {
-	nv_add(l, STR(":method"), hd->method);
-	nv_add(l, STR(":scheme"), hd->scheme.n > 0 ? hd->scheme : STR("http"));
-	nv_add(l, STR(":authority"), hd->authority);
-	nv_add(l, STR(":path"), hd->path.n > 0 ? hd->path : STR("/"));
+	nv_own(l, STR(":method"), hd->method);
+	nv_own(l, STR(":scheme"), hd->scheme.n > 0 ? hd->scheme : STR("http"));
+	nv_own(l, STR(":authority"), hd->authority);
+	nv_own(l, STR(":path"), hd->path.n > 0 ? hd->path : STR("/"));
 	nv_length(l, hd);
 	if (hd->te_trailers)
-		nv_add(l, STR("te"), STR("trailers"));
+		nv_own(l, STR("te"), STR("trailers"));
 	if (hd->expect_continue)
-		nv_add(l, STR("expect"), STR("100-continue"));
+		nv_own(l, STR("expect"), STR("100-continue"));
 	nv_fields(l, hd);
 }
 
@@ -217,7 +245,7 @@ static void put_response(struct h2_stream *hs, struct nv_list *nv, const struct 
 			   (char)('0' + hd->status % 10), '\0' };
 	nghttp2_data_provider p = provider(hs);
 
-	nv_add(nv, STR(":status"), str_from(status, 3));
+	nv_own(nv, STR(":status"), str_from(status, 3));
 	if (hd->status >= 200)
 		nv_length(nv, hd);
 	nv_fields(nv, hd);

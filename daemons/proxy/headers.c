@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "core/rewrite.h"
+#include "proxy/asked.h"
 #include "proxy/conn.h"
 #include "proxy/headers.h"
 
@@ -45,13 +46,17 @@ static bool goes_no_further(const struct head_field *f, bool from_peer)
 	       f->id == HEAD_ID_X_ENVOY_PEER_METADATA || f->id == HEAD_ID_X_ENVOY_PEER_METADATA_ID;
 }
 
-static void strip(struct head *h, bool from_peer)
+static void strip(struct stream *s, bool from_peer)
 {
+	struct head *h = &s->req;
 	size_t kept = 0;
 
-	for (size_t i = 0; i < h->n; i++)
+	for (size_t i = 0; i < h->n; i++) {
 		if (!goes_no_further(&h->fields[i], from_peer))
 			h->fields[kept++] = h->fields[i];
+		else if (h->fields[i].id == HEAD_ID_OTHER)
+			asked_note(s, &h->fields[i]);
+	}
 	h->n = kept;
 }
 
@@ -86,7 +91,7 @@ static void note_request(struct stream *s)
 	r->user_agent = head_value(&s->req, HEAD_ID_USER_AGENT);
 	r->forwarded_for = head_value(&s->req, HEAD_ID_X_FORWARDED_FOR);
 	r->request_id = head_value(&s->req, HEAD_ID_X_REQUEST_ID);
-	if (str_has_prefix(head_value(&s->req, HEAD_ID_CONTENT_TYPE), STR("application/grpc")))
+	if (grpc_is_content_type(head_value(&s->req, HEAD_ID_CONTENT_TYPE)))
 		r->protocol = RECORD_GRPC;
 }
 
@@ -101,7 +106,7 @@ void headers_from_client(struct stream *s)
 		s->rec.source = entry_source(c->owner_data, c, s->lease,
 					     named ? named->value : STR_NULL);
 	}
-	strip(&s->req, from_peer);
+	strip(s, from_peer);
 	if (!head_find(&s->req, HEAD_ID_X_REQUEST_ID))
 		head_add_id(&s->req, HEAD_ID_X_REQUEST_ID, make_request_id(s));
 	if (!head_find(&s->req, HEAD_ID_X_FORWARDED_PROTO))
@@ -175,18 +180,14 @@ void headers_route_ops(struct stream *s, struct head *h, bool request)
 
 static struct str number(struct stream *s, uint64_t v)
 {
-	char buf[24], *p = buf + sizeof(buf);
+	char digits[STR_U64_MAX];
 
-	do
-		*--p = (char)('0' + v % 10);
-	while ((v /= 10) > 0);
-	return arena_str(&s->arena, str_from(p, (size_t)(buf + sizeof(buf) - p)));
+	return arena_str(&s->arena, str_from(digits, str_put_u64(digits, v)));
 }
 
 static void set_expected_timeout(struct stream *s)
 {
-	const struct snap_route *r = s->hit.route;
-	int64_t us = r->timeout_us, per_try = r->retry ? r->retry->per_try_us : 0;
+	int64_t us = s->timeout_us, per_try = s->per_try_us;
 
 	if (per_try > 0 && (us == 0 || per_try < us))
 		us = per_try;
@@ -251,8 +252,7 @@ void headers_to_service(struct stream *s)
 		return;
 	}
 	head_set_id(&s->req, HEAD_ID_X_ENVOY_ATTEMPT_COUNT, number(s, s->rec.tries));
-	if (s->hit.route)
-		set_expected_timeout(s);
+	set_expected_timeout(s);
 	set_peer_name(s);
 }
 

@@ -118,6 +118,19 @@ START_TEST(integers)
 }
 END_TEST
 
+START_TEST(integers_are_written)
+{
+	static const struct { uint64_t v; const char *text; } rows[] = {
+		{ 0, "0" }, { 7, "7" }, { 10, "10" }, { 999, "999" },
+		{ UINT64_MAX, "18446744073709551615" },
+	};
+	char out[STR_U64_MAX];
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		unit_str_eq(str_from(out, str_put_u64(out, rows[i].v)), rows[i].text);
+}
+END_TEST
+
 START_TEST(reals)
 {
 	static const char *const bad[] = {
@@ -199,4 +212,4 @@ START_TEST(distances)
 }
 END_TEST
 
-UNIT_MAIN("base_str", compares, cuts, splits, decodes_utf8, integers, reals, durations, distances)
+UNIT_MAIN("base_str", compares, cuts, splits, decodes_utf8, integers, integers_are_written, reals, durations, distances)

@@ -48,6 +48,19 @@ START_TEST(fields_keep_their_order)
 }
 END_TEST
 
+/* Whoever gave it may be gone: codecs hand such names on without a copy. */
+START_TEST(known_names_are_constant)
+{
+	char name[] = "server";
+
+	start();
+	head_add(&head, str_c(name), STR("1"));
+	head_set(&head, str_c(name), STR("2"));
+	ck_assert_ptr_eq(head.fields[0].name.p, head_id_name(HEAD_ID_SERVER).p);
+	arena_done(&arena);
+}
+END_TEST
+
 START_TEST(set_replaces_all_and_keeps_the_place)
 {
 	start();
@@ -151,5 +164,5 @@ START_TEST(control_bytes_are_found_anywhere)
 END_TEST
 
 UNIT_MAIN("head", every_known_name_is_found, fields_keep_their_order,
-	  set_replaces_all_and_keeps_the_place, joined_values, many_fields, tokens_and_values,
+	  known_names_are_constant, set_replaces_all_and_keeps_the_place, joined_values, many_fields, tokens_and_values,
 	  control_bytes_are_found_anywhere)
