@@ -8,32 +8,6 @@
 	(SNAP_RETRY_CONNECT_FAILURE | SNAP_RETRY_REFUSED_STREAM | SNAP_RETRY_GRPC_UNAVAILABLE |    \
 	 SNAP_RETRY_GRPC_CANCELLED | SNAP_RETRY_STATUS_CODES)
 
-static int64_t condition(struct str word)
-{
-	static const struct { const char *word; int64_t bit; } words[] = {
-		{ "5xx", SNAP_RETRY_5XX },
-		{ "gateway-error", SNAP_RETRY_GATEWAY_ERROR },
-		{ "reset", SNAP_RETRY_RESET },
-		{ "reset-before-request", SNAP_RETRY_RESET_BEFORE_REQUEST },
-		{ "connect-failure", SNAP_RETRY_CONNECT_FAILURE },
-		{ "retriable-4xx", SNAP_RETRY_RETRIABLE_4XX },
-		{ "refused-stream", SNAP_RETRY_REFUSED_STREAM },
-		{ "retriable-status-codes", SNAP_RETRY_STATUS_CODES },
-		{ "retriable-headers", SNAP_RETRY_RETRIABLE_HEADERS },
-		{ "envoy-ratelimited", SNAP_RETRY_ENVOY_RATELIMITED },
-		{ "cancelled", SNAP_RETRY_GRPC_CANCELLED },
-		{ "deadline-exceeded", SNAP_RETRY_GRPC_DEADLINE_EXCEEDED },
-		{ "internal", SNAP_RETRY_GRPC_INTERNAL },
-		{ "resource-exhausted", SNAP_RETRY_GRPC_RESOURCE_EXHAUSTED },
-		{ "unavailable", SNAP_RETRY_GRPC_UNAVAILABLE },
-	};
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-		if (str_eq(word, str_c(words[i].word)))
-			return words[i].bit;
-	}
-	return 0;       /* http3-post-connect-failure: no HTTP/3 here */
-}
-
 static void put_conditions(struct compile *c, struct str list, struct snap_retry *ret)
 {
 	size_t cap = 0;
@@ -44,7 +18,7 @@ static void put_conditions(struct compile *c, struct str list, struct snap_retry
 			*compile_push(c, ret->codes, cap) = (int64_t)code;
 			ret->on |= SNAP_RETRY_STATUS_CODES;
 		} else {
-			ret->on |= condition(word);
+			ret->on |= snap_retry_condition(word);
 		}
 	}
 }

@@ -4,5 +4,6 @@ libkvsnap_a_SOURCES = \
 	%D%/re2.c %D%/re2.h \
 	%D%/snap.c %D%/snap.h \
 	%D%/snap_check.c \
-	%D%/snap_fields.c
+	%D%/snap_fields.c \
+	%D%/snap_retry.c
 KV_SNAP_LDADD = libkvsnap.a $(KV_DOC_LDADD)

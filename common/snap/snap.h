@@ -111,6 +111,8 @@ struct snap_retry {
 	int64_t backoff_us;             /* base, default 25 ms */
 	bool ignore_previous_hosts;
 };
+/* The bit of a word of retryOn ("5xx"); 0: none of them, http3-post-connect-failure too. */
+int64_t snap_retry_condition(struct str word);
 
 struct snap_fault {
 	int64_t delay_us, delay_ppm;    /* parts per million of requests */

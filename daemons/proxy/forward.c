@@ -78,6 +78,8 @@ static bool request_is_too_large(const struct stream *s)
 static void request_data(struct stream *s, struct buf *b)
 {
 	s->rec.bytes_received += b->n;
+	if (s->rec.protocol == RECORD_GRPC)
+		grpc_count(&s->req_messages, b);
 	if (request_is_too_large(s)) {
 		s->down.status = 413;
 		s->down.reason = "too_large";
@@ -95,6 +97,8 @@ static void request_data(struct stream *s, struct buf *b)
 static void response_data(struct stream *s, struct buf *b)
 {
 	s->rec.bytes_sent += b->n;
+	if (s->rec.protocol == RECORD_GRPC)
+		grpc_count(&s->res_messages, b);
 	if (s->down.conn && s->down.head_out)
 		pass(&s->up, &s->down, b);
 	buf_consume(b, b->n);
@@ -182,9 +186,7 @@ static bool head_is_all(const struct stream *s)
 /* Could it be sent again, and will it fit? Else it need not be kept. */
 static bool is_worth_keeping(const struct stream *s)
 {
-	const struct snap_route *r = s->hit.route;
-
-	if (!s->replay || (!s->idempotent && !(r && r->retry)))
+	if (!s->replay || (!s->idempotent && !s->retry))
 		return false;
 	return s->req.body != HEAD_BODY_LENGTH || s->req.content_length <= retry_body_bytes(s);
 }

@@ -4,6 +4,7 @@ noinst_LIBRARIES += libkvproxy.a
 libkvproxy_a_SOURCES = \
 	%D%/access_format.c %D%/access_format.h \
 	%D%/access_log.c %D%/access_log.h \
+	%D%/asked.c %D%/asked.h \
 	%D%/attach.c %D%/attach.h %D%/attach_state.c %D%/attach_state.h \
 	%D%/cgroup.c %D%/cgroup.h \
 	%D%/codec.h \
@@ -17,6 +18,7 @@ libkvproxy_a_SOURCES = \
 	%D%/fail.c %D%/fail.h \
 	%D%/families.c %D%/families.h \
 	%D%/forward.c %D%/forward.h \
+	%D%/grpc.c %D%/grpc.h \
 	%D%/headers.c %D%/headers.h \
 	%D%/listener.c %D%/listener.h \
 	%D%/record.c %D%/record.h \

@@ -5,41 +5,24 @@
 #include "proxy/headers.h"
 #include "proxy/reply.h"
 
-/* Istio 2.16: HTTP status of a local answer → gRPC status. */
-static unsigned grpc_status_of(unsigned status)
+/* Who waited longer than he wanted has that told, whoever's clock it was. */
+static unsigned grpc_code(const struct stream *s, unsigned status)
 {
-	switch (status) {
-	case 200:
-		return 0;
-	case 400:
-		return 13;
-	case 401:
-		return 16;
-	case 403:
-		return 7;
-	case 404:
-		return 12;
-	case 429:
-	case 502:
-	case 503:
-	case 504:
-		return 14;
-	default:
-		return 2;
-	}
+	bool late = s->fail == FAIL_TIMEOUT || s->fail == FAIL_PER_TRY_TIMEOUT;
+
+	return late ? GRPC_DEADLINE_EXCEEDED : grpc_status_of(status);
 }
 
-/* Percent-encoded as the gRPC protocol wants it; what is sent here is plain text already. */
 static void become_grpc(struct stream *s, struct head *h, unsigned status, struct str body)
 {
-	unsigned code = grpc_status_of(status);
+	unsigned code = grpc_code(s, status);
 
 	h->status = 200;
 	h->content_length = 0;
 	head_set_id(h, HEAD_ID_CONTENT_TYPE, STR("application/grpc"));
 	head_add_id(h, HEAD_ID_GRPC_STATUS, arena_printf(&s->arena, "%u", code));
 	if (body.n > 0)
-		head_add(h, STR("grpc-message"), body);
+		head_add(h, STR("grpc-message"), grpc_message(body, &s->arena));
 	s->rec.grpc_status = (int)code;
 }
 

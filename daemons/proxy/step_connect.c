@@ -201,13 +201,12 @@ static enum next make_target(struct stream *s)
 
 static void begin_try(struct stream *s)
 {
-	const struct snap_retry *p = s->hit.route ? s->hit.route->retry : NULL;
 	struct endpoint_state *st = s->target.endpoint;
 
 	s->rec.tries++;
 	stream_request_complete(s);
-	if (p && p->per_try_us > 0) {
-		s->try_at_us = stream_now(s) + (uint64_t)p->per_try_us;
+	if (s->per_try_us > 0) {
+		s->try_at_us = stream_now(s) + (uint64_t)s->per_try_us;
 		stream_arm(s);
 	}
 	if (!st)

@@ -7,6 +7,7 @@
 
 #include "core/rewrite.h"
 #include "http/url.h"
+#include "proxy/asked.h"
 #include "proxy/conn.h"
 #include "proxy/headers.h"
 #include "proxy/listener.h"
@@ -200,7 +201,9 @@ static enum next match_inbound(struct stream *s)
 
 enum next step_match(struct stream *s)
 {
-	if (s->entry.inbound)
-		return match_inbound(s);
-	return s->http ? match_http(s) : match_opaque(s);
+	enum next n = s->entry.inbound ? match_inbound(s) : s->http ? match_http(s) : match_opaque(s);
+
+	if (n == NEXT_STEP && s->http)
+		asked_apply(s);
+	return n;
 }

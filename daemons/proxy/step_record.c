@@ -33,6 +33,8 @@ enum next step_record(struct stream *s)
 	s->holds_request = false;
 	leg_reset(&s->down, s->fail);
 	note_trailers(s);
+	r->request_messages = s->req_messages.n;
+	r->response_messages = s->res_messages.n;
 	r->fail = s->fail;
 	r->end_us = stream_now(s);
 	if (s->http ? is_traffic(s) : true)

@@ -140,11 +140,10 @@ void stream_touch(struct stream *s)
 
 void stream_request_complete(struct stream *s)
 {
-	const struct snap_route *r = s->hit.route;
-
-	if (!r || r->timeout_us <= 0 || s->route_at_us > 0 || !s->down.end_in || s->opaque)
+	if (s->timeout_us <= 0 || s->route_timed || !s->down.end_in || s->opaque)
 		return;
-	s->route_at_us = stream_now(s) + (uint64_t)r->timeout_us;
+	s->route_timed = true;
+	s->route_at_us = earlier(s->route_at_us, stream_now(s) + (uint64_t)s->timeout_us);
 	stream_arm(s);
 }
 
@@ -262,6 +261,7 @@ struct leg *leg_open(struct conn *c)
 	loop_deadline_init(&s->idle, w->loop, on_idle, s);
 	s->rec.start_us = stream_now(s);
 	s->rec.start_real_us = clock_real_us();
+	s->rec.serial = s->lease->serial;
 	s->rec.grpc_status = -1;
 	s->rec.down_remote = conn_addr_full(&c->remote);
 	s->rec.down_local = e->original_dst ? *e->original_dst : conn_addr_full(&c->local);

@@ -27,6 +27,7 @@
 #include "io/loop.h"
 #include "proxy/codec.h"
 #include "proxy/entry.h"
+#include "proxy/grpc.h"
 #include "proxy/record.h"
 #include "proxy/upstream.h"
 #include "proxy/worker.h"
@@ -62,6 +63,9 @@ struct stream {
 	int64_t port;
 	struct match_hit hit;           /* route NULL: none (inbound, opaque) */
 	const struct snap_weighted *dest;
+	struct asked *asked;            /* what the caller asked for; NULL nothing (asked.h) */
+	const struct snap_retry *retry; /* in force; NULL: never again */
+	int64_t timeout_us, per_try_us; /* 0 none */
 	/* PICK */
 	const struct snap_cluster *cluster;     /* NULL: a local application */
 	size_t cluster_index;
@@ -82,6 +86,7 @@ struct stream {
 	bool replay;                    /* held is all of the body so far */
 	bool body_sent;                 /* some of it has gone to a service */
 	bool tcp_open;                  /* RECORD_TCP_OPEN was emitted */
+	struct grpc_messages req_messages, res_messages;
 
 	/* events noted for the step */
 	enum fail down_fail, up_fail;   /* a leg was reset, a connection not made */
@@ -91,6 +96,7 @@ struct stream {
 	/* deadlines; the timer runs to the earliest */
 	struct loop_timer timer;
 	uint64_t route_at_us, try_at_us, retry_at_us, report_at_us;
+	bool route_timed;               /* the route's timeout runs */
 	struct loop_deadline idle;
 	uint64_t idle_us;               /* 0: none */
 

@@ -61,7 +61,7 @@ static bool take_retry(struct stream *s)
 
 static void try_again(struct stream *s)
 {
-	const struct snap_retry *p = s->hit.route->retry;
+	const struct snap_retry *p = s->retry;
 
 	s->retries++;
 	stats_add(s->w->stats, STATS_RETRIES, 1);
@@ -79,9 +79,9 @@ static void try_again(struct stream *s)
 
 static bool retry(struct stream *s, const struct retry_outcome *o)
 {
-	if (!s->endpoint || !s->hit.route)
+	if (!s->endpoint)
 		return false;
-	switch (retry_judge(s->hit.route->retry, s->retries, o)) {
+	switch (retry_judge(s->retry, s->retries, o)) {
 	case RETRY_YES:
 		if (!take_retry(s))
 			return false;
@@ -117,7 +117,7 @@ static int grpc_status_in(const struct head *h)
 
 bool stream_retry_response(struct stream *s)
 {
-	if (!s->hit.route || !s->hit.route->retry || s->opaque)
+	if (!s->retry || s->opaque)
 		return false;
 	struct retry_outcome o = {
 		.status = s->res.status,

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HTTP/2 and gRPC through two proxies with real clients and applications, and with frames written by hand.
+"""HTTP/2 through two proxies with real clients and applications, and with frames written by hand.
 
 A client speaks HTTP/2 with prior knowledge to the proxy's port; between the two proxies it is HTTP/2 over mTLS;
-the application speaks HTTP/1.1 (nginx, Echo) or HTTP/2 (nghttpd, python3-h2, gRPC).
+the application speaks HTTP/1.1 (nginx, Echo) or HTTP/2 (nghttpd, python3-h2). gRPC: test_grpc.py.
 """
 
-import concurrent.futures
 import contextlib
 import os
 import re
@@ -15,7 +14,6 @@ import struct
 import subprocess
 import threading
 
-import grpc
 import h2.config
 import h2.connection
 import h2.events
@@ -48,8 +46,9 @@ class App(threading.Thread):
     /big/N         N bytes
     """
 
-    def __init__(self):
+    def __init__(self, connection=None):
         super().__init__(daemon=True)
+        self.connection = connection or AppConnection
         self.sock = socket.create_server(("127.0.0.1", 0))
         self.port = self.sock.getsockname()[1]
         self.resets = []                # (path, code) of what clients gave up
@@ -67,7 +66,7 @@ class App(threading.Thread):
 
     def serve(self, c):
         with c, contextlib.suppress(OSError, h2.exceptions.ProtocolError):
-            AppConnection(self, c).run()
+            self.connection(self, c).run()
 
     def release(self):
         while self.held:
@@ -183,45 +182,6 @@ class Nghttpd(kvmesh.Process):
         wait_for("nghttpd", lambda: kvmesh.port_open(self.port))
 
 
-class Grpc:
-    """A gRPC service without generated code: messages are bytes."""
-
-    def __init__(self):
-        self.cancelled = threading.Event()
-        self.server = grpc.server(concurrent.futures.ThreadPoolExecutor(8))
-        handlers = {
-            "Echo": grpc.unary_unary_rpc_method_handler(lambda r, c: r),
-            "Fail": grpc.unary_unary_rpc_method_handler(self.fail),
-            "Count": grpc.unary_stream_rpc_method_handler(self.count),
-            "Sum": grpc.stream_unary_rpc_method_handler(lambda it, c: str(sum(len(m) for m in it)).encode()),
-            "Chat": grpc.stream_stream_rpc_method_handler(self.chat),
-            "Forever": grpc.unary_stream_rpc_method_handler(self.forever),
-        }
-        self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Test", handlers),))
-        self.port = self.server.add_insecure_port("127.0.0.1:0")
-        self.server.start()
-
-    def fail(self, request, context):
-        context.abort(grpc.StatusCode.FAILED_PRECONDITION, "not today")
-
-    def count(self, request, context):
-        for i in range(int(request)):
-            yield b"%d" % i
-
-    def chat(self, messages, context):
-        for m in messages:
-            yield m.upper()
-
-    def forever(self, request, context):
-        context.add_callback(self.cancelled.set)
-        while not self.cancelled.wait(0.05):
-            yield b"tick"
-
-    def stop(self):
-        self.cancelled.set()
-        self.server.stop(0).wait()
-
-
 class World:
     pass
 
@@ -231,10 +191,9 @@ def world(tmp_path_factory):
     w = World()
     with contextlib.ExitStack() as stack:
         top = tmp_path_factory.mktemp("h2")
-        w.echo, w.app, w.grpc = Echo(), App(), Grpc()
+        w.echo, w.app = Echo(), App()
         stack.callback(w.echo.sock.close)
         stack.callback(w.app.stop)
-        stack.callback(w.grpc.stop)
         w.nginx = kvmesh.Nginx(top, "web")
         stack.callback(w.nginx.stop)
         (top / "nghttpd").mkdir()
@@ -243,8 +202,7 @@ def world(tmp_path_factory):
         w.mesh = kvmesh.Mesh(top / "mesh")
         stack.callback(w.mesh.stop)
         for name, port, protocol in (("echo", w.echo.port, "HTTP"), ("web", w.nginx.port, "HTTP"),
-                                     ("app", w.app.port, "HTTP2"), ("ngh", w.nghttpd.port, "HTTP2"),
-                                     ("rpc", w.grpc.port, "GRPC")):
+                                     ("app", w.app.port, "HTTP2"), ("ngh", w.nghttpd.port, "HTTP2")):
             w.mesh.workload(name, port, protocol=protocol)
             w.mesh.service(name, 80, protocol.lower(), protocol=protocol)
         w.mesh.start()
@@ -535,75 +493,6 @@ def test_an_early_answer_arrives_whole_and_the_upload_is_stopped(world):
         assert c.head[sid][":status"] == "405"
         c.until(lambda: sid in c.reset)
         assert c.reset[sid] == 0
-
-
-# ---- gRPC ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def channel(world):
-    with grpc.insecure_channel(f"127.0.0.1:{world.mesh.http_port}",
-                               options=[("grpc.default_authority", "rpc"), ("grpc.enable_http_proxy", 0)]) as c:
-        yield c
-
-
-def test_grpc_unary(channel):
-    call = channel.unary_unary("/test.Test/Echo")
-    for n in (0, 1, 100_000, 3_000_000):
-        data = os.urandom(n)
-        assert call(data, timeout=kvmesh.DEADLINE) == data
-
-
-def test_grpc_streams_in_all_directions(channel):
-    got = list(channel.unary_stream("/test.Test/Count")(b"1000", timeout=kvmesh.DEADLINE))
-    assert got == [b"%d" % i for i in range(1000)]
-    assert channel.stream_unary("/test.Test/Sum")(iter([b"x" * 1000] * 500), timeout=kvmesh.DEADLINE) == b"500000"
-    assert list(channel.stream_stream("/test.Test/Chat")(iter([b"a", b"b", b"c"]), timeout=kvmesh.DEADLINE)) == [b"A", b"B", b"C"]
-
-
-def test_grpc_messages_are_answered_while_the_stream_stays_open(channel):
-    go = threading.Semaphore(0)
-
-    def messages():
-        for m in (b"one", b"two", b"three"):
-            yield m
-            go.acquire()
-    answers = channel.stream_stream("/test.Test/Chat")(messages(), timeout=kvmesh.DEADLINE)
-    for want in (b"ONE", b"TWO", b"THREE"):
-        assert next(answers) == want
-        go.release()
-
-
-def test_grpc_errors_reach_the_client_and_the_metrics(world, channel):
-    with pytest.raises(grpc.RpcError) as e:
-        channel.unary_unary("/test.Test/Fail")(b"", timeout=kvmesh.DEADLINE)
-    assert (e.value.code(), e.value.details()) == (grpc.StatusCode.FAILED_PRECONDITION, "not today")
-    channel.unary_unary("/test.Test/Echo")(b"", timeout=kvmesh.DEADLINE)
-
-    def rows():
-        return [r for r in world.mesh.metrics().splitlines()
-                if r.startswith("istio_requests_total") and 'request_protocol="grpc"' in r]
-
-    def seen(reporter, code):
-        return any(f'reporter="{reporter}"' in r and f'grpc_response_status="{code}"' in r for r in rows())
-    for reporter in ("source", "destination"):
-        for code in (0, 9):
-            wait_for(f"{reporter} {code}", lambda: seen(reporter, code))
-
-
-def test_grpc_gets_a_status_when_there_is_no_such_service(world):
-    with grpc.insecure_channel(f"127.0.0.1:{world.mesh.http_port}",
-                               options=[("grpc.default_authority", "nothing"), ("grpc.enable_http_proxy", 0)]) as c:
-        with pytest.raises(grpc.RpcError) as e:
-            c.unary_unary("/test.Test/Echo")(b"", timeout=kvmesh.DEADLINE)
-    assert e.value.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNIMPLEMENTED)
-
-
-def test_grpc_cancel_reaches_the_server(world, channel):
-    answers = channel.unary_stream("/test.Test/Forever")(b"", timeout=kvmesh.DEADLINE)
-    assert next(answers) == b"tick"
-    answers.cancel()
-    assert world.grpc.cancelled.wait(kvmesh.DEADLINE)
 
 
 # ---- frames by hand ----------------------------------------------------------------------------------------------------
