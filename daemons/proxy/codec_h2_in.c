@@ -294,7 +294,7 @@ static void on_data(struct h2 *h, const nghttp2_frame *frame)
 static void on_settings(struct h2 *h)
 {
 	h2_slots(h);
-	if (!h->server && h->c->slots > 0 && h->c->active == 0)
+	if (!h->server && h->c->slots > 0)
 		h->c->owner->idle(h->c);
 }
 

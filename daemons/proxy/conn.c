@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -569,6 +570,13 @@ bool conn_is_stale(struct conn *c)
 	 */
 	return c->eof || recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 ||
 	       (errno != EAGAIN && errno != EINTR);
+}
+
+bool conn_has_hung_up(struct conn *c)
+{
+	struct pollfd p = { .fd = c->fd, .events = POLLRDHUP };
+
+	return c->eof || (poll(&p, 1, 0) > 0 && p.revents != 0);
 }
 
 const struct tls_facts *conn_tls(const struct conn *c)

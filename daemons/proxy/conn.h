@@ -138,6 +138,8 @@ void conn_timer(struct conn *c, uint64_t after_us, void (*fn)(struct conn *c));
  * yet.
  */
 bool conn_is_stale(struct conn *c);
+/* The same where bytes may wait: the peer sends nothing more, or there was an error. */
+bool conn_has_hung_up(struct conn *c);
 
 /* NULL: plain, or the handshake is not done. */
 const struct tls_facts *conn_tls(const struct conn *c);

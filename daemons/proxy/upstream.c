@@ -468,12 +468,25 @@ static void pool_check(struct pool *p)
 
 /* ---- the request path ---------------------------------------------------------------------- */
 
+/* Bytes that wait on an idle connection are wrong, but for HTTP/2: there a peer may always say something. */
+static bool is_dead(struct conn *c)
+{
+	if (c->active > 0)
+		return false;
+	return c->ops == &codec_h2 ? conn_has_hung_up(c) : conn_is_stale(c);
+}
+
 static struct conn *first_ready(struct pool *p, bool only_alive)
 {
 	while (!list_is_empty(&p->ready)) {
 		struct conn *c = list_entry(p->ready.next, struct conn, node);
 
-		if (!only_alive || c->slots != 1 || !conn_is_stale(c))
+		if (c->slots == 0) {            /* its peer has taken back what it allowed */
+			list_del(&c->node);
+			list_push_back(&p->busy, &c->node);
+			continue;
+		}
+		if (!only_alive || !is_dead(c))
 			return c;
 		conn_kill(c);
 	}
