@@ -22,8 +22,9 @@
 #define PAYLOAD (BUF_BLOCK_BYTES - HEADROOM)
 #define SPARE_MAX 64u                   /* 1 MiB per thread */
 #define IOV_MAX_ONE 16                  /* pieces of one sendmsg */
-#define READ_BLOCKS_FIRST 2             /* fresh blocks offered to the first read of a call */
-#define READ_BLOCKS 4                   /* and to the ones after a read that was filled */
+#define READ_ROOM 4096u                 /* what the last block must have left to be read into alone */
+#define READ_PIECE (PAYLOAD - 9)        /* with an HTTP/2 frame's head in front it fills one TLS record */
+#define READ_BLOCKS 16                  /* fresh blocks offered after a read that was filled */
 #define COPY_BELOW 2048u                /* moving: fewer bytes than this are copied, not chained */
 
 struct buf_block {
@@ -289,9 +290,33 @@ void buf_move_n(struct buf *to, struct buf *from, size_t n)
 	}
 }
 
+bool buf_take_tail(struct buf *to, struct buf *from, const char *p, size_t n)
+{
+	struct buf_block *k = from->head;
+
+	if (n <= COPY_BELOW || !k || p < k->data + k->off || p + n != block_end(k))
+		return false;
+	struct buf one = { .head = k, .tail = k, .n = n };
+
+	from->n -= k->len;
+	from->head = k->next;
+	if (!from->head)
+		from->tail = NULL;
+	k->next = NULL;
+	k->off = (uint32_t)(p - k->data);
+	k->len = (uint32_t)n;
+	buf_move(to, &one);
+	return true;
+}
+
 struct str buf_peek(const struct buf *b)
 {
 	return b->n > 0 ? str_from(b->head->data + b->head->off, b->head->len) : STR_NULL;
+}
+
+size_t buf_tail(const struct buf *b)
+{
+	return b->tail ? b->tail->len : 0;
 }
 
 struct str buf_pullup(struct buf *b, size_t max)
@@ -364,7 +389,7 @@ static void plan_read(struct read_plan *p, struct buf *b, size_t max, int blocks
 {
 	p->n_iov = p->n_fresh = 0;
 	p->asked = p->in_tail = 0;
-	if (b->tail && block_room(b->tail) > 0) {
+	if (b->tail && block_room(b->tail) >= READ_ROOM) {
 		plan_add(p, block_end(b->tail), block_room(b->tail), max);
 		p->in_tail = p->asked;
 	}
@@ -372,7 +397,7 @@ static void plan_read(struct read_plan *p, struct buf *b, size_t max, int blocks
 		struct buf_block *k = block_get();
 
 		p->fresh[p->n_fresh++] = k;
-		plan_add(p, block_end(k), block_room(k), max);
+		plan_add(p, block_end(k), READ_PIECE, max);
 	}
 }
 
@@ -389,7 +414,7 @@ static void plan_end(struct read_plan *p, struct buf *b, ssize_t r)
 	for (; left > 0; used++) {
 		struct buf_block *k = p->fresh[used];
 
-		now = left < block_room(k) ? left : block_room(k);
+		now = left < READ_PIECE ? left : READ_PIECE;
 		chain(b, k);
 		buf_commit(b, now);
 		left -= now;
@@ -398,19 +423,32 @@ static void plan_end(struct read_plan *p, struct buf *b, ssize_t r)
 		block_put(p->fresh[--p->n_fresh]);
 }
 
+/* recv is the cheapest call for one piece, and most reads need no more. */
+static ssize_t read_some(int fd, const struct read_plan *p)
+{
+	ssize_t r;
+
+	do {
+		r = p->n_iov == 1 ? recv(fd, p->iov[0].iov_base, p->iov[0].iov_len, 0) : -1;
+		if (p->n_iov > 1 || (r < 0 && errno == ENOTSOCK))
+			r = readv(fd, p->iov, p->n_iov);
+	} while (r < 0 && errno == EINTR);
+	return r;
+}
+
 ssize_t buf_read_fd(struct buf *b, int fd, size_t max)
 {
 	size_t total = 0;
-	int blocks = READ_BLOCKS_FIRST;
+	int blocks = b->tail && block_room(b->tail) >= READ_ROOM ? 0 : 1;
+
+	if (max > BUF_READ_BYTES)
+		blocks = READ_BLOCKS;
 
 	while (total < max) {
 		struct read_plan p;
-		ssize_t r;
 
 		plan_read(&p, b, max - total, blocks);
-		do
-			r = readv(fd, p.iov, p.n_iov);
-		while (r < 0 && errno == EINTR);
+		ssize_t r = read_some(fd, &p);
 		int failed = r < 0 ? errno : 0;
 
 		plan_end(&p, b, r);
@@ -432,7 +470,8 @@ static ssize_t write_some(int fd, struct iovec *iov, int n)
 	ssize_t r;
 
 	do {
-		r = sendmsg(fd, &msg, MSG_NOSIGNAL);
+		r = n == 1 ? send(fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL) :
+			     sendmsg(fd, &msg, MSG_NOSIGNAL);
 		if (r < 0 && errno == ENOTSOCK)
 			r = writev(fd, iov, n);
 	} while (r < 0 && errno == EINTR);

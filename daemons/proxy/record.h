@@ -21,6 +21,7 @@ enum record_protocol { RECORD_HTTP, RECORD_GRPC, RECORD_TCP };
 struct record {
 	enum record_reporter reporter;
 	enum record_protocol protocol;
+	uint64_t serial;                /* of the lease whose snapshot is pointed to; 0: none */
 	/* who */
 	const struct snap_peer *source, *destination;   /* NULL: unknown */
 	struct str source_principal,

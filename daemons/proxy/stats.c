@@ -3,7 +3,8 @@
  * stats: the owner's side of one worker's counters. Layer proxy.
  * A request that was seen before costs one key (about 300 bytes copied), one hash, one compare and
  * a few stores; memory is taken only when a series is new. The key holds values, not pointers into
- * snapshots: those come and go, and a reused address must not mean another workload.
+ * snapshots: those come and go, and a reused address must not mean another workload. A request like
+ * one shortly before it is found without its key, see struct memo.
  */
 #include "config.h"
 
@@ -37,10 +38,28 @@ struct scratch {
 	char text[SERIES__N * STATS_VALUE_MAX];
 };
 
+/*
+ * A row that was found lately, and the record it was found for: of what belongs to the snapshot the
+ * addresses, which mean the same as long as its serial does; what belongs to a connection or a
+ * request is compared byte by byte with the row's own key.
+ */
+#define MEMOS 32
+enum { MEMO_SERVICE, MEMO_SOURCE, MEMO_DESTINATION, MEMO__N };
+struct memo {
+	uint64_t serial;                /* 0: none */
+	struct series_facts facts;
+	const struct snap_peer *source, *destination;
+	struct str service_name, service_ns;
+	const char *tls_version, *tls_cipher;
+	struct str by_value[MEMO__N];   /* in the row's key */
+	struct series *row;
+};
+
 struct stats_own {
 	struct stats pub;
 	struct scratch scratch;
 	uint64_t seed;                  /* label values may come from strangers */
+	struct memo memos[MEMOS];
 };
 
 static struct stats_own *own(struct stats *s)
@@ -347,10 +366,50 @@ static size_t put_overflow_key(struct scratch *sc, const struct series_facts *f)
 		       v);
 }
 
-static struct series *series_of(struct stats_own *o, const struct record *r)
+static struct memo *memo_slot(struct stats_own *o, const struct record *r)
+{
+	uint64_t h = (uintptr_t)r->source * 3 + (uintptr_t)r->destination +
+		     (uintptr_t)r->service_name.p * 5 + 977 * r->status + (uint64_t)r->reporter;
+
+	return &o->memos[h * UINT64_C(0x9e3779b97f4a7c15) >> 59];
+}
+
+static bool is_same_str(struct str a, struct str b)
+{
+	return a.p == b.p && a.n == b.n;
+}
+
+static bool memo_fits(const struct memo *m, const struct record *r, const struct series_facts *f)
+{
+	return m->serial == r->serial && m->serial != 0 &&
+	       memcmp(&m->facts, f, offsetof(struct series_facts, len)) == 0 &&
+	       m->source == r->source && m->destination == r->destination &&
+	       is_same_str(m->service_name, r->service_name) &&
+	       is_same_str(m->service_ns, r->service_ns) && m->tls_version == r->tls_version &&
+	       m->tls_cipher == r->tls_cipher && str_eq(m->by_value[MEMO_SERVICE], r->service) &&
+	       str_eq(m->by_value[MEMO_SOURCE], r->source_principal) &&
+	       str_eq(m->by_value[MEMO_DESTINATION], r->destination_principal);
+}
+
+static void memo_fill(struct memo *m, const struct record *r, const struct series_facts *f,
+		      struct series *row)
+{
+	struct str v[SERIES__N];
+
+	series_values(&row->node, v);
+	*m = (struct memo){
+		.serial = r->serial, .facts = *f, .source = r->source,
+		.destination = r->destination, .service_name = r->service_name,
+		.service_ns = r->service_ns, .tls_version = r->tls_version,
+		.tls_cipher = r->tls_cipher, .row = row,
+		.by_value = { v[SERIES_SERVICE], v[SERIES_SRC_PRINCIPAL], v[SERIES_DST_PRINCIPAL] },
+	};
+}
+
+static struct series *find_or_add(struct stats_own *o, const struct record *r,
+				  struct series_facts facts)
 {
 	struct stats *s = &o->pub;
-	struct series_facts facts = facts_of(r);
 	struct str v[SERIES__N];
 	uint64_t hash;
 
@@ -375,6 +434,16 @@ static struct series *series_of(struct stats_own *o, const struct record *r)
 		s->n_unnamed += unnamed;
 	}
 	return list_entry(e, struct series, node);
+}
+
+static struct series *series_of(struct stats_own *o, const struct record *r)
+{
+	struct series_facts facts = facts_of(r);
+	struct memo *m = memo_slot(o, r);
+
+	if (!memo_fits(m, r, &facts))
+		memo_fill(m, r, &facts, find_or_add(o, r, facts));
+	return m->row;
 }
 
 static void add_edge(struct series *row, const struct record *r, int phase)

@@ -401,6 +401,38 @@ START_TEST(a_new_snapshot_continues_the_same_series)
 }
 END_TEST
 
+/* Addresses come back with other contents: within a snapshot those of requests, later all of them. */
+START_TEST(a_reused_address_is_another_series)
+{
+	setup();
+	struct stats *s = stats_new();
+	struct snap_peer peer = caller;
+	struct record r = request();
+	char host[] = "one.example", principal[] = "spiffe://cluster.local/ns/web/sa/aaaa";
+
+	r.serial = 1;
+	r.service = str_c(host);
+	r.source_principal = str_c(principal);
+	r.source = &peer;
+	for (int i = 0; i < 2; i++)
+		stats_record(s, &r, RECORD_END);
+	memcpy(host, "two", 3);
+	stats_record(s, &r, RECORD_END);
+	memcpy(principal + sizeof(principal) - 5, "bbbb", 4);
+	stats_record(s, &r, RECORD_END);
+	r.serial = 2;
+	peer.name = STR("shop2");
+	stats_record(s, &r, RECORD_END);
+	r.status = 503;
+	stats_record(s, &r, RECORD_END);
+	struct doc *all = families(&s, 1), *rows = rows_of(all, "istio_requests_total");
+
+	ck_assert_uint_eq(rows->n, 5);
+	ck_assert_int_eq(sum_of(all, "istio_requests_total"), 6);
+	stats_free(s);
+}
+END_TEST
+
 START_TEST(words_are_counted_by_family)
 {
 	setup();
@@ -727,7 +759,7 @@ UNIT_MAIN("stats", a_request_has_istios_labels, what_is_not_known_is_unknown,
 	  both_reporters_tell_the_truth_about_encryption,
 	  durations_and_sizes_fall_into_the_right_buckets, tcp_counts_what_is_new,
 	  grpc_messages_are_summed_over_statuses, flags_are_joined, workers_are_summed,
-	  a_new_snapshot_continues_the_same_series, words_are_counted_by_family,
+	  a_new_snapshot_continues_the_same_series, a_reused_address_is_another_series, words_are_counted_by_family,
 	  plaintext_is_listed_and_what_was_refused_is_not, edges_tell_what_was_observed,
 	  hosts_that_callers_invent_have_a_small_cap, series_are_capped_and_nothing_is_lost,
 	  no_counter_goes_back, overlong_and_strange_values_stay_valid_json,
