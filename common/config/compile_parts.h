@@ -126,6 +126,10 @@ struct compile_weighted {
 struct compile_weighted compile_weighted(struct compile *c, struct compile_client *client,
 					 const struct compile_targets *t, int64_t listener_port);
 struct compile_weighted compile_sole(struct compile *c, int64_t cluster);
+/* Cluster and name of one destination, -1 where there is none. */
+void compile_destination(struct compile *c, struct compile_client *client,
+			 const struct model_destination *d, int64_t listener_port,
+			 struct snap_weighted *ret);
 /* The static predicates of a match block (2.3.2). */
 bool compile_is_source(const struct compile_client *client, const struct str_list *gateways,
 		       const struct labels *labels, struct str ns);
@@ -138,6 +142,11 @@ bool compile_routes(struct compile *c, struct compile_client *client,
 		    const struct model_virtual_service *vs, struct snap_vhost *vhost);
 void compile_sole_route(struct compile *c, const char *name, int64_t cluster,
 			struct snap_retry *retry, struct snap_vhost *vhost);
+/* compile_action.c; NULL: no effect. */
+struct snap_fault *compile_fault(struct compile *c, const struct model_http_fault *f);
+struct snap_cors *compile_cors(struct compile *c, const struct model_cors_policy *p);
+void compile_mirrors(struct compile *c, struct compile_client *client,
+		     const struct model_http_route *r, int64_t port, struct snap_route *to);
 void compile_match(struct compile *c, const struct model_http_match *m, struct snap_match *ret);
 bool compile_is_catch_all(const struct snap_match *m);
 struct str compile_lower(struct compile *c, struct str s);

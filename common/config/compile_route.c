@@ -4,6 +4,7 @@
  * Layer config.
  */
 #include "config/compile_parts.h"
+#include "config/delegate.h"
 
 /* ---- what a route does ---------------------------------------------------------------------- */
 static struct snap_redirect *redirect(struct compile *c, const struct model_http_redirect *r)
@@ -80,11 +81,23 @@ static void put_destinations(struct compile *c, struct compile_client *client,
 	}
 }
 
-/* The route without its matches; false: it does nothing yet (delegate). */
+/* Before a fault no time runs out, and what it answers is not tried again (2.4.8). */
+static void put_patience(struct compile *c, const struct model_http_route *r,
+			 struct snap_route *to)
+{
+	to->fault = compile_fault(c, r->fault);
+	if (to->fault)
+		return;
+	to->timeout_us = r->timeout;
+	to->retry = compile_retry(c, r->retries);
+}
+
+/* The route without its matches; false: it does nothing. */
 static bool put_action(struct compile *c, struct compile_client *client,
 		       const struct model_http_route *r, int64_t port, struct snap_route *to)
 {
 	compile_headers(c, r->headers, &to->headers);
+	to->cors = compile_cors(c, r->corsPolicy);
 	if (r->redirect) {
 		to->action = SNAP_ACTION_REDIRECT;
 		to->redirect = redirect(c, r->redirect);
@@ -98,9 +111,9 @@ static bool put_action(struct compile *c, struct compile_client *client,
 	if (r->route.n == 0)
 		return false;
 	to->rewrite = rewrite(c, r->rewrite);
-	to->timeout_us = r->timeout;
-	to->retry = compile_retry(c, r->retries);
+	put_patience(c, r, to);
 	put_destinations(c, client, r, port, to);
+	compile_mirrors(c, client, r, port, to);
 	return to->destinations.n > 0;
 }
 
@@ -168,11 +181,11 @@ bool compile_routes(struct compile *c, struct compile_client *client,
 		    const struct model_virtual_service *vs, struct snap_vhost *vhost)
 {
 	struct routes to = { .vhost = vhost };
-	struct str source = model_label(&vs->r, c->a);
-	for (size_t i = 0; i < vs->http.n && !to.closed; i++) {
-		const struct model_http_route *r = &vs->http.v[i];
+	struct delegate_routes l = delegate_expand(c->m, vs, c->a);
+	for (size_t i = 0; i < l.n && !to.closed; i++) {
+		const struct model_http_route *r = l.v[i].route;
 		struct snap_route one = { .name = r->name,
-					  .source = source,
+					  .source = model_label(&l.v[i].by->r, c->a),
 					  .file = str_c(r->at.file),
 					  .line = r->at.line };
 		if (!put_matches(c, client, r, vhost->port, &one) ||

@@ -18,9 +18,9 @@ bool compile_is_source(const struct compile_client *client, const struct str_lis
 	return gateways->n == 0 && labels_is_subset(labels, &client->labels);
 }
 
-static void put_cluster(struct compile *c, struct compile_client *client,
-			const struct model_destination *d, int64_t listener_port,
-			struct snap_weighted *ret)
+void compile_destination(struct compile *c, struct compile_client *client,
+			 const struct model_destination *d, int64_t listener_port,
+			 struct snap_weighted *ret)
 {
 	int64_t number = d->port ? d->port->number : 0;
 	const struct compile_service *s = compile_service_find(c, client, d->fqdn);
@@ -51,7 +51,7 @@ struct compile_weighted compile_weighted(struct compile *c, struct compile_clien
 		struct snap_weighted *w = &ret.v[ret.n++];
 		w->weight = weight;
 		ret.total += weight;
-		put_cluster(c, client, t->v[i], listener_port, w);
+		compile_destination(c, client, t->v[i], listener_port, w);
 		if (t->headers)
 			compile_headers(c, t->headers[i], &w->headers);
 	}

@@ -19,6 +19,8 @@ libkvconfig_a_SOURCES = \
 	%D%/check_workloads.c \
 	%D%/convert.c %D%/convert.h \
 	%D%/compile.c %D%/compile.h \
+	%D%/compile_action.c \
+	%D%/compile_authz.c \
 	%D%/compile_cluster.c \
 	%D%/compile_headers.c \
 	%D%/compile_inbound.c \
@@ -32,6 +34,7 @@ libkvconfig_a_SOURCES = \
 	%D%/compile_service.c \
 	%D%/compile_target.c \
 	%D%/compile_view.c \
+	%D%/delegate.c %D%/delegate.h \
 	%D%/load.c %D%/load.h \
 	%D%/load_canon.c \
 	%D%/load_files.c \

@@ -40,7 +40,6 @@ static const struct field http_route_fields[] = {
 	{ F_PTR(T, directResponse, model_http_direct_response_table), P2, SINCE("1.15"),
 	  .help = "Answer with a fixed status and body" },
 	{ F_PTR(T, delegate, model_delegate_table), P3, SINCE("1.8"),
-	  NOT_YET("sub-routes of another VirtualService are not joined yet"),
 	  .help = "VirtualService that holds the sub-routes" },
 	{ F_PTR(T, rewrite, model_http_rewrite_table), P1, SINCE("1.8"),
 	  .help = "Change path or authority before forwarding" },

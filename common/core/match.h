@@ -16,6 +16,7 @@
 #include "http/head.h"
 #include "snap/snap.h"
 
+struct cors;
 struct match;
 
 /* Fails when a pattern of the snapshot does not compile; the sentence names it. */
@@ -47,6 +48,7 @@ struct match_hit {
 	const struct snap_route *route;
 	const struct snap_match *match; /* the block that fitted; NULL: the route has none */
 	const struct regex *rewrite;    /* of route->rewrite->regex, or NULL */
+	const struct cors *cors;        /* of route->cors, or NULL */
 };
 /*
  * First route with a block that fits (Istio 2.3.1). False: none, 404 NR. *ret_limits (may be NULL)

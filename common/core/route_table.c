@@ -10,6 +10,7 @@
 #include "core/route_table.h"
 
 #include "base/vec.h"
+#include "core/cors.h"
 #include "http/url.h"
 
 #define INDEX_FROM 12                   /* fewer rules are tried one by one */
@@ -29,6 +30,7 @@ struct rule {
 	const struct snap_route *route;
 	const struct snap_match *block; /* NULL: fits everything */
 	const struct regex *rewrite;
+	const struct cors *cors;
 	struct text_pred uri, scheme, method, authority;
 	struct field_pred *headers, *query;
 };
@@ -91,6 +93,12 @@ static int cached_regex(struct map *m, struct str pattern,
 	return 0;
 }
 
+int regex_cache_whole(struct regex_cache *c, struct str pattern, const struct regex **ret,
+		      struct err *err)
+{
+	return cached_regex(&c->whole, pattern, regex_new, ret, err);
+}
+
 /* ---- preparing rules ------------------------------------------------------------------------ */
 static int prepare_text(const struct snap_string *s, struct regex_cache *c, struct text_pred *p,
 			struct err *err)
@@ -98,7 +106,7 @@ static int prepare_text(const struct snap_string *s, struct regex_cache *c, stru
 	p->s = s;
 	if (!s || s->kind != SNAP_MATCH_REGEX)
 		return 0;
-	return cached_regex(&c->whole, s->value, regex_new, &p->re, err);
+	return regex_cache_whole(c, s->value, &p->re, err);
 }
 
 static unsigned slot_of_name(struct route_table *t, struct str name)
@@ -121,7 +129,7 @@ static int prepare_fields(struct route_table *t, const struct snap_field_match *
 		ret[i].slot = t ? slot_of_name(t, v[i].name) : SLOTS_MAX;
 		if (v[i].kind != SNAP_MATCH_REGEX)
 			continue;
-		int r = cached_regex(&c->whole, v[i].value, regex_new, &ret[i].re, err);
+		int r = regex_cache_whole(c, v[i].value, &ret[i].re, err);
 		if (r < 0)
 			return r;
 	}
@@ -151,18 +159,20 @@ static int prepare_block(struct route_table *t, struct rule *rule, const struct 
 static int prepare_route(struct route_table *t, const struct snap_route *route,
 			 struct regex_cache *c, struct arena *a, struct err *err)
 {
-	const struct regex *rewrite = NULL;
+	struct rule common = { .route = route };
 	int r = 0;
 	if (route->rewrite && route->rewrite->regex.p)
-		r = cached_regex(&c->search, route->rewrite->regex, regex_new_search, &rewrite,
-				 err);
+		r = cached_regex(&c->search, route->rewrite->regex, regex_new_search,
+				 &common.rewrite, err);
+	if (route->cors && r == 0)
+		r = cors_new(route->cors, c, a, &common.cors, err);
 	for (size_t i = 0; i < route->matches.n && r == 0; i++) {
 		struct rule *rule = &t->rules[t->n_rules++];
-		*rule = (struct rule){ .route = route, .rewrite = rewrite };
+		*rule = common;
 		r = prepare_block(t, rule, &route->matches.v[i], c, a, err);
 	}
 	if (route->matches.n == 0)
-		t->rules[t->n_rules++] = (struct rule){ .route = route, .rewrite = rewrite };
+		t->rules[t->n_rules++] = common;
 	return r;
 }
 
@@ -460,6 +470,8 @@ bool match_route(const struct match_vhost *vh, const struct match_facts *f, stru
 		*ret_limits += j.limits;
 	if (!r)
 		return false;
-	*ret = (struct match_hit){ .route = r->route, .match = r->block, .rewrite = r->rewrite };
+	*ret = (struct match_hit){
+		.route = r->route, .match = r->block, .rewrite = r->rewrite, .cors = r->cors
+	};
 	return true;
 }

@@ -14,6 +14,9 @@ struct regex_cache {
 };
 void regex_cache_init(struct regex_cache *c);
 void regex_cache_done(struct regex_cache *c);
+/* The compiled pattern for whole strings; it is the cache's. */
+int regex_cache_whole(struct regex_cache *c, struct str pattern, const struct regex **ret,
+		      struct err *err);
 
 struct route_table;
 /* In the arena; borrows vhost and the cache's patterns. */

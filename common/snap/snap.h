@@ -123,6 +123,12 @@ struct snap_mirror {
 	int64_t ppm;
 };
 
+struct snap_cors {
+	SNAP_LIST(struct snap_string) origins;          /* OR; "*" alone as EXACT: any */
+	struct str methods, headers, expose, max_age;   /* values of the fields, "" none is sent */
+	bool credentials;
+	bool answer_unmatched;          /* preflights of other origins: 200 here, else forwarded */
+};
 enum snap_action { SNAP_ACTION_ROUTE, SNAP_ACTION_REDIRECT, SNAP_ACTION_DIRECT, SNAP_ACTION__N };
 
 struct snap_route {
@@ -142,6 +148,7 @@ struct snap_route {
 	struct snap_fault *fault;
 	SNAP_LIST(struct snap_mirror) mirrors;
 	int64_t timeout_us;             /* whole request with retries; 0 none */
+	struct snap_cors *cors;         /* NULL: none */
 };
 
 /* Domains are lower case: exact names, "*.suffix", or "*". Looked up by (port, host): exact, then the

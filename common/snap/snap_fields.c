@@ -160,6 +160,18 @@ static const struct field mirror_fields[] = {
 };
 TABLE(mirror_table, struct snap_mirror, "Mirror", mirror_fields);
 
+static const struct field cors_fields[] = {
+	{ F_LIST(struct snap_cors, origins, string_table) },
+	{ F_STR(struct snap_cors, methods) },
+	{ F_STR(struct snap_cors, headers) },
+	{ F_STR(struct snap_cors, expose) },
+	{ F_STR(struct snap_cors, max_age) },
+	{ F_BOOL(struct snap_cors, credentials) },
+	{ F_BOOL(struct snap_cors, answer_unmatched) },
+	F_END
+};
+TABLE(cors_table, struct snap_cors, "Cors", cors_fields);
+
 static const struct field route_fields[] = {
 	{ F_STR(struct snap_route, name) },
 	{ F_STR(struct snap_route, source) },
@@ -176,6 +188,7 @@ static const struct field route_fields[] = {
 	{ F_PTR(struct snap_route, retry, retry_table) },
 	{ F_PTR(struct snap_route, fault, fault_table) },
 	{ F_LIST(struct snap_route, mirrors, mirror_table) },
+	{ F_PTR(struct snap_route, cors, cors_table) },
 	{ F_US(struct snap_route, timeout_us) },
 	F_END
 };
