@@ -93,9 +93,13 @@ bool h1_read_fields(struct head *h, char *p, char *end, size_t at_most)
 		char *cr = memchr(name_end, '\r', (size_t)(end - name_end));
 		struct str name = str_from(p, (size_t)(name_end - p));
 		struct str value = str_trim(str_from(name_end + 1, (size_t)(cr - name_end - 1)));
+		enum head_id id = head_id_of(name);
 
-		h->fields[h->n++] = (struct head_field){ .name = name, .value = value,
-							 .id = head_id_of(name) };
+		h->fields[h->n++] = (struct head_field){
+			.name = id == HEAD_ID_OTHER ? name : head_id_name(id),
+			.value = value,
+			.id = id,
+		};
 		p = cr + 2;
 	}
 	return true;

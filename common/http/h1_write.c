@@ -35,9 +35,14 @@ static bool is_visible(struct str s)
 	return true;
 }
 
+static bool is_blank(char c)
+{
+	return c == ' ' || c == '\t';
+}
+
 static bool is_trimmed_value(struct str s)
 {
-	return head_is_value(s) && str_trim(s).n == s.n;
+	return s.n == 0 || (!is_blank(s.p[0]) && !is_blank(s.p[s.n - 1]) && head_is_value(s));
 }
 
 /* Fields that the writer makes itself, or that end with this connection. */
@@ -60,9 +65,10 @@ static bool is_ours(const struct head_field *f)
 	}
 }
 
+/* The constant names of known fields need no look. */
 static bool is_field(const struct head_field *f)
 {
-	return is_lower_token(f->name) && is_trimmed_value(f->value);
+	return (head_is_constant_name(f) || is_lower_token(f->name)) && is_trimmed_value(f->value);
 }
 
 static bool are_fields(const struct head *h)

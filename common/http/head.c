@@ -264,26 +264,72 @@ static bool is_ctl(uint8_t c)
 	return (c < ' ' && c != '\t') || c == 0x7f;
 }
 
+#ifdef __SSE2__
+/* One bit for each byte that is a CTL. */
+static unsigned ctl_bits(__m128i x)
+{
+	__m128i low = _mm_cmpeq_epi8(_mm_min_epu8(x, _mm_set1_epi8(0x1f)), x);
+	__m128i ctl = _mm_andnot_si128(_mm_cmpeq_epi8(x, _mm_set1_epi8('\t')), low);
+
+	return (unsigned)_mm_movemask_epi8(
+		_mm_or_si128(ctl, _mm_cmpeq_epi8(x, _mm_set1_epi8(0x7f))));
+}
+
+static unsigned ctl_bits_16(const char *p)
+{
+	return ctl_bits(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+
+static unsigned ctl_bits_8(const char *p)
+{
+	return ctl_bits(_mm_loadl_epi64((const __m128i *)(const void *)p)) & 0xff;
+}
+
+static unsigned ctl_bits_4(const char *p)
+{
+	int x;
+
+	memcpy(&x, p, sizeof(x));
+	return ctl_bits(_mm_cvtsi32_si128(x)) & 0xf;
+}
+
+/* n < 16 bytes by two loads that overlap. */
+static unsigned ctl_bits_short(const char *p, size_t n)
+{
+	unsigned bits = 0;
+
+	if (n >= 8)
+		return ctl_bits_8(p) | ctl_bits_8(p + n - 8) << (n - 8);
+	if (n >= 4)
+		return ctl_bits_4(p) | ctl_bits_4(p + n - 4) << (n - 4);
+	for (size_t i = 0; i < n; i++)
+		bits |= (unsigned)is_ctl((uint8_t)p[i]) << i;
+	return bits;
+}
+
 const char *head_find_ctl(const char *p, const char *end)
 {
-#ifdef __SSE2__
-	const __m128i low = _mm_set1_epi8(0x1f), del = _mm_set1_epi8(0x7f);
-	const __m128i tab = _mm_set1_epi8('\t');
+	bool is_long = end - p >= 16;
+	unsigned bits;
 
 	for (; end - p >= 16; p += 16) {
-		__m128i x = _mm_loadu_si128((const __m128i *)(const void *)p);
-		__m128i ctl = _mm_andnot_si128(_mm_cmpeq_epi8(x, tab),
-					       _mm_cmpeq_epi8(_mm_min_epu8(x, low), x));
-		int mask = _mm_movemask_epi8(_mm_or_si128(ctl, _mm_cmpeq_epi8(x, del)));
-
-		if (mask != 0)
-			return p + __builtin_ctz((unsigned)mask);
+		bits = ctl_bits_16(p);
+		if (bits != 0)
+			return p + __builtin_ctz(bits);
 	}
-#endif
+	size_t n = (size_t)(end - p);
+
+	bits = is_long ? ctl_bits_16(end - 16) >> (16 - n) : ctl_bits_short(p, n);
+	return bits != 0 ? p + __builtin_ctz(bits) : end;
+}
+#else
+const char *head_find_ctl(const char *p, const char *end)
+{
 	while (p < end && !is_ctl((uint8_t)*p))
 		p++;
 	return p;
 }
+#endif
 
 bool head_is_value(struct str s)
 {

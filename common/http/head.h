@@ -64,6 +64,12 @@ struct head {
 	bool te_trailers;
 };
 
+/* Is its name the one of its id, not merely equal to it? */
+static inline bool head_is_constant_name(const struct head_field *f)
+{
+	return f->id != HEAD_ID_OTHER && f->name.p == head_id_name(f->id).p;
+}
+
 void head_init(struct head *h, struct arena *a);
 /* First field of that id or name (lower case), or NULL. */
 struct head_field *head_find(const struct head *h, enum head_id id);

@@ -164,5 +164,6 @@ START_TEST(control_bytes_are_found_anywhere)
 END_TEST
 
 UNIT_MAIN("head", every_known_name_is_found, fields_keep_their_order,
-	  known_names_are_constant, set_replaces_all_and_keeps_the_place, joined_values, many_fields, tokens_and_values,
+	  known_names_are_constant, set_replaces_all_and_keeps_the_place, joined_values,
+	  many_fields, tokens_and_values,
 	  control_bytes_are_found_anywhere)
