@@ -2,6 +2,7 @@
 noinst_LIBRARIES += libkvbase.a
 libkvbase_a_SOURCES = \
 	%D%/arena.c %D%/arena.h \
+	%D%/cidr.c %D%/cidr.h \
 	%D%/clock.c %D%/clock.h \
 	%D%/err.c %D%/err.h \
 	%D%/fs.c %D%/fs.h \

@@ -252,6 +252,7 @@ int snap_compile(const struct model *m, struct str proxy, const struct compile_e
 		add_listeners(&c);
 		compile_inbounds(&c);
 	}
+	compile_authz(&c);
 	compile_views(&c);
 	int r = hand_out(&c, ret);
 	compile_done(&c);

@@ -167,6 +167,9 @@ void compile_l4(struct compile *c, struct compile_client *client, struct snap_vi
 /* compile_inbound.c: the local workloads' own ports */
 void compile_inbounds(struct compile *c);
 
+/* compile_authz.c: policies for them */
+void compile_authz(struct compile *c);
+
 /* A finding of the compiler; nothing is handed out then. */
 void compile_error(struct compile *c, struct origin at, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));

@@ -81,8 +81,6 @@ static const struct model_kind_info kinds[MODEL_KIND__N] = {
 					      .group = "security.istio.io",
 					      .versions = "v1 v1beta1",
 					      .table = &model_authorization_policy_table,
-					      .status = FIELD_NOT_YET,
-					      .note = "no request is refused by it yet",
 					      .help = "Who may call what" },
 	[MODEL_KIND_TELEMETRY] = { KIND(MODEL_KIND_TELEMETRY, model_telemetry, 0),
 				   .name = "Telemetry", .plural = "telemetries",

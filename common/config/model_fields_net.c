@@ -198,7 +198,6 @@ static const struct field workload_fields[] = {
 	  .help = "region/zone/subzone (default: node.locality)" },
 	{ F_INT(T, weight, 0, UINT32_MAX), OURS, .help = "Share among the endpoints (default 1)" },
 	{ F_ENUM(T, pathAmbiguity, model_path_ambiguity_names), OURS,
-	  NOT_YET("there are no path rules yet"),
 	  .help = "What becomes of ambiguous paths under path rules: refuse or allow (default"
 		  " refuse)" },
 	{ F_STR(T, node), OURS, NOT_YET("every workload is on this node"),

@@ -4,8 +4,7 @@
  */
 #include "core/match.h"
 
-#include <arpa/inet.h>
-
+#include "base/cidr.h"
 #include "base/hash.h"
 #include "base/vec.h"
 #include "core/route_table.h"
@@ -18,10 +17,6 @@ struct domain {
 	int64_t port;
 	bool suffix;
 	const struct match_vhost *vhost;        /* NULL: free */
-};
-struct cidr {
-	uint8_t addr[16];
-	unsigned bits;
 };
 struct l4 {
 	int64_t port;
@@ -129,40 +124,6 @@ static int build_vhosts(struct match *m, struct view *v, const struct snap_view 
 }
 
 /* ---- L4 ------------------------------------------------------------------------------------- */
-static bool parse_cidr(struct str s, struct cidr *ret)
-{
-	char text[INET6_ADDRSTRLEN];
-	ptrdiff_t slash = str_find(s, '/');
-	struct str host = slash < 0 ? s : str_take(s, (size_t)slash);
-	uint64_t bits;
-	if (host.n >= sizeof(text))
-		return false;
-	memcpy(text, host.p, host.n);
-	text[host.n] = '\0';
-	bool v4 = inet_pton(AF_INET, text, ret->addr + 12) == 1;
-	if (v4) {
-		memset(ret->addr, 0, 10);
-		memset(ret->addr + 10, 0xff, 2);
-	} else if (inet_pton(AF_INET6, text, ret->addr) != 1) {
-		return false;
-	}
-	unsigned width = v4 ? 32 : 128;
-	if (slash < 0)
-		bits = width;
-	else if (!str_to_u64(str_skip(s, (size_t)slash + 1), &bits) || bits > width)
-		return false;
-	ret->bits = (unsigned)bits + 128 - width;
-	return true;
-}
-
-static bool cidr_has(const struct cidr *c, const uint8_t addr[16])
-{
-	unsigned bytes = c->bits / 8, rest = c->bits % 8;
-	if (memcmp(c->addr, addr, bytes) != 0)
-		return false;
-	return rest == 0 || ((c->addr[bytes] ^ addr[bytes]) >> (8 - rest)) == 0;
-}
-
 static int build_l4(struct match *m, struct view *v, const struct snap_view *sv, struct err *err)
 {
 	v->n_l4 = sv->l4.n;
@@ -172,7 +133,7 @@ static int build_l4(struct match *m, struct view *v, const struct snap_view *sv,
 		v->l4[i] = (struct l4){ .port = row->port, .row = row };
 		v->l4[i].cidrs = arena_new_n(&m->arena, struct cidr, row->addresses.n);
 		for (size_t k = 0; k < row->addresses.n; k++) {
-			if (!parse_cidr(row->addresses.v[k], &v->l4[i].cidrs[k]))
+			if (!cidr_parse(row->addresses.v[k], &v->l4[i].cidrs[k]))
 				return err_set(err, KV_ERR_SCHEMA,
 					       "snapshot: '%.*s' of %.*s is no address",
 					       STR_ARG(row->addresses.v[k]), STR_ARG(row->name));

@@ -256,3 +256,38 @@ bool url_normalize(struct str target, enum url_normalize how, struct arena *a, s
 	*ret = str_from(out, n);
 	return true;
 }
+
+/* In place: segments without what follows a ";". */
+static size_t drop_parameters(char *p, size_t n)
+{
+	size_t out = 0;
+	bool dropping = false;
+
+	for (size_t i = 0; i < n; i++) {
+		dropping = p[i] != '/' && (dropping || p[i] == ';');
+		if (!dropping)
+			p[out++] = p[i];
+	}
+	return out;
+}
+
+bool url_worst_path(struct str path, struct arena *a, struct str *ret)
+{
+	bool plain;
+
+	*ret = path;
+	if (path.n == 0 || path.p[0] != '/')
+		return true;
+	if (!check_path(path, &plain))
+		return false;
+	if (plain && str_find(path, ';') < 0)
+		return true;
+	char *out = arena_alloc(a, path.n);
+	size_t n = decode(path, URL_NORMALIZE_DECODE_AND_MERGE_SLASHES, out);
+
+	n = merge_slashes(out, drop_parameters(out, n));
+	if (!remove_dots(out, &n))
+		return false;
+	*ret = str_from(out, n);
+	return true;
+}

@@ -26,3 +26,9 @@ enum url_normalize {
  * something changes. False: refused (bad %, %00, control bytes, climbs above the root).
  */
 bool url_normalize(struct str target, enum url_normalize how, struct arena *a, struct str *ret);
+/*
+ * How the most generous reader behind us may understand a path without query: %2F and %5C and "\"
+ * are "/", ";parameters" are dropped, "//" is "/", then dot segments (security-model §5.1). The path
+ * itself when it has but one reading. False: it climbs above the root.
+ */
+bool url_worst_path(struct str path, struct arena *a, struct str *ret);

@@ -5,5 +5,6 @@ libkvsnap_a_SOURCES = \
 	%D%/snap.c %D%/snap.h \
 	%D%/snap_check.c \
 	%D%/snap_fields.c \
+	%D%/snap_policy.c %D%/snap_policy.h \
 	%D%/snap_retry.c
 KV_SNAP_LDADD = libkvsnap.a $(KV_DOC_LDADD)

@@ -19,6 +19,7 @@
 #include "base/label.h"
 #include "doc/bind.h"
 #include "doc/doc.h"
+#include "snap/snap_policy.h"
 
 /* { type *v; size_t n; }, the layout of struct bind_list. Enum members are int for FIELD_ENUM. */
 #define SNAP_LIST(type) struct { type *v; size_t n; }
@@ -122,13 +123,13 @@ struct snap_mirror {
 	int64_t cluster;                /* -1: unknown, nothing is mirrored */
 	int64_t ppm;
 };
-
 struct snap_cors {
 	SNAP_LIST(struct snap_string) origins;          /* OR; "*" alone as EXACT: any */
 	struct str methods, headers, expose, max_age;   /* values of the fields, "" none is sent */
 	bool credentials;
 	bool answer_unmatched;          /* preflights of other origins: 200 here, else forwarded */
 };
+
 enum snap_action { SNAP_ACTION_ROUTE, SNAP_ACTION_REDIRECT, SNAP_ACTION_DIRECT, SNAP_ACTION__N };
 
 struct snap_route {
@@ -147,8 +148,8 @@ struct snap_route {
 	struct snap_retry *retry;       /* NULL: no retries */
 	struct snap_fault *fault;
 	SNAP_LIST(struct snap_mirror) mirrors;
-	int64_t timeout_us;             /* whole request with retries; 0 none */
 	struct snap_cors *cors;         /* NULL: none */
+	int64_t timeout_us;             /* whole request with retries; 0 none */
 };
 
 /* Domains are lower case: exact names, "*.suffix", or "*". Looked up by (port, host): exact, then the
@@ -312,6 +313,8 @@ struct snap_workload {
 	int64_t identity;               /* index into snap.identities */
 	int64_t view;                   /* index into snap.views */
 	struct str unit, user;          /* how the kernel proves it: cgroup of the unit, else uid */
+	struct int_list policies;       /* indexes into snap.policies that are for this workload */
+	bool ambiguous_paths;           /* allowed although path rules are in force */
 };
 
 /* ---- listeners ------------------------------------------------------------------------------------ */
@@ -366,6 +369,7 @@ struct snap {
 	SNAP_LIST(struct snap_cluster) clusters;
 	SNAP_LIST(struct snap_inbound) inbounds;
 	SNAP_LIST(struct snap_sni) snis;
+	SNAP_LIST(struct snap_policy) policies;
 	/* not in the message */
 	struct arena arena;
 	unsigned refs;                  /* atomic */

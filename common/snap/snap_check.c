@@ -175,6 +175,8 @@ static int check_workload(struct check *c, const struct at *at, const struct sna
 {
 	TRY(check_index(c, at, "peer", w->peer, 0, c->s->peers.n));
 	TRY(check_index(c, at, "identity", w->identity, 0, c->s->identities.n));
+	for (size_t i = 0; i < w->policies.n; i++)
+		TRY(check_index(c, at, "policies", w->policies.v[i], 0, c->s->policies.n));
 	return check_index(c, at, "view", w->view, 0, c->s->views.n);
 }
 

@@ -361,6 +361,8 @@ static const struct field workload_fields[] = {
 	{ F_INDEX(struct snap_workload, view) },
 	{ F_STR(struct snap_workload, unit) },
 	{ F_STR(struct snap_workload, user) },
+	{ F_INT_LIST(struct snap_workload, policies, 0, INDEX_MAX) },
+	{ F_BOOL(struct snap_workload, ambiguous_paths) },
 	F_END
 };
 TABLE(workload_table, struct snap_workload, "Workload", workload_fields);
@@ -412,6 +414,7 @@ static const struct field snap_fields[] = {
 	{ F_LIST(struct snap, clusters, cluster_table) },
 	{ F_LIST(struct snap, inbounds, inbound_table) },
 	{ F_LIST(struct snap, snis, sni_table) },
+	{ F_LIST(struct snap, policies, snap_policy_table) },
 	F_END
 };
 const struct bind_table snap_table = {

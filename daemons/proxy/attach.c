@@ -16,6 +16,7 @@ struct attached_share {
 	atomic_uint refs;
 	struct snap *snap;
 	struct match *match;
+	struct authz *authz;
 };
 
 /* Cgroups looked for and found to be no workload's: asked once, not for each connection. */
@@ -27,15 +28,21 @@ struct attached_strangers {
 static int share_new(struct snap *snap, struct attached_share **ret, struct err *err)
 {
 	struct match *m = NULL;
-	int r = match_new(snap, &m, err);
+	struct authz *z = NULL;
+	int r = authz_new(snap, &z, err);
 
-	if (r < 0)
+	if (r == 0)
+		r = match_new(snap, &m, err);
+	if (r < 0) {
+		authz_free(z);
 		return r;
+	}
 	struct attached_share *s = kv_zalloc(sizeof(*s));
 
 	atomic_init(&s->refs, 1);
 	s->snap = snap_ref(snap);
 	s->match = m;
+	s->authz = z;
 	*ret = s;
 	return 0;
 }
@@ -45,6 +52,7 @@ static void share_unref(struct attached_share *s)
 	if (atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	match_free(s->match);
+	authz_free(s->authz);
 	snap_unref(s->snap);
 	free(s);
 }
@@ -274,6 +282,7 @@ int attach_new(struct attach_state *st, struct snap *snap, const struct map *ide
 	at->share = share;
 	at->snap = snap;                /* kept by the share */
 	at->match = share->match;
+	at->authz = share->authz;
 	map_init(&at->snis);
 	map_init(&at->peers_by_name);
 	map_init(&at->peers_by_principal);

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "base/map.h"
+#include "core/authz.h"
 #include "core/match.h"
 #include "io/sock.h"
 #include "io/tls.h"
@@ -57,6 +58,7 @@ struct attached {
 	atomic_uint refs;
 	struct snap *snap;
 	struct match *match;                    /* shared with other attachments of the same snap */
+	struct authz *authz;                    /* the same */
 	struct attached_share *share;           /* … which this counts */
 	struct attached_cluster *clusters;      /* parallel to snap.clusters */
 	struct tls_identity **identities;       /* parallel to snap.identities; NULL: none yet */

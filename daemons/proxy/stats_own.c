@@ -74,6 +74,10 @@ static const struct reason_family {
 	{ "kvmesh_plaintext_refused_total",
 	  "Connections in plain text closed on a port that wants mutual TLS.", "workload" },
 	{ "kvmesh_authz_denied_total", "Requests and connections denied by a policy.", "policy" },
+	{ "kvmesh_authz_dry_run_denied_total",
+	  "Requests and connections that a dry-run policy would have denied.", "policy" },
+	{ "kvmesh_authz_audited_total", "Requests and connections that an AUDIT policy is about.",
+	  "policy" },
 };
 
 static const struct reason_family *reason_family(struct str name)

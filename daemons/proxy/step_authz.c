@@ -2,10 +2,13 @@
 /*
  * step_authz: may this caller. What PeerAuthentication asks of a connection was enforced when it
  * came in; a connection that outlives a snapshot is held against the new one here, request by
- * request (promise P7). Layer proxy.
+ * request (promise P7). AuthorizationPolicies are core/authz's: here are their facts, and what is
+ * told of a verdict. Layer proxy.
  */
 #include "config.h"
 
+#include "core/authz.h"
+#include "http/url.h"
 #include "proxy/conn.h"
 #include "proxy/listener.h"
 #include "proxy/stream.h"
@@ -16,6 +19,140 @@ static enum next fail(struct stream *s, enum fail why)
 	return NEXT_FAIL;
 }
 
+/* ---- facts ----------------------------------------------------------------------------------- */
+
+struct facts {
+	struct authz_facts f;
+	uint8_t source[16], remote[16], destination[16];
+};
+
+static struct str last_forwarded(const struct head *h)
+{
+	struct str v = STR_NULL;
+
+	for (size_t i = 0; i < h->n; i++)
+		if (h->fields[i].id == HEAD_ID_X_FORWARDED_FOR)
+			v = h->fields[i].value;
+	ptrdiff_t comma = str_rfind(v, ',');
+
+	return str_trim(comma < 0 ? v : str_skip(v, (size_t)comma + 1));
+}
+
+/* Behind a gateway it is what the gateway saw; only who proves to be of the mesh is believed. */
+static const uint8_t *remote_ip(const struct stream *s, struct facts *x)
+{
+	struct str v = s->http && s->rec.mutual ? last_forwarded(&s->req) : STR_NULL;
+	struct sock_addr a;
+
+	if (v.n > 0)
+		return sock_addr_parse(v, 1, &a) && entry_addr_bytes(&a, x->remote) ? x->remote : NULL;
+	return x->f.source;
+}
+
+static void connection_facts(const struct stream *s, struct facts *x)
+{
+	static const size_t scheme = sizeof("spiffe://") - 1;
+
+	if (s->rec.mutual)
+		x->f.principal = str_skip(s->rec.source_principal, scheme);
+	if (entry_addr_bytes(&s->rec.down_remote, x->source))
+		x->f.source = x->source;
+	if (entry_addr_bytes(&s->rec.down_local, x->destination))
+		x->f.destination = x->destination;
+	x->f.remote = remote_ip(s, x);
+	x->f.port = s->entry.inbound ? s->entry.target->port : sock_addr_port(&s->rec.down_local);
+	x->f.sni = s->rec.sni;
+}
+
+static void request_facts(const struct stream *s, struct facts *x)
+{
+	struct str query;
+
+	if (!s->http)
+		return;
+	x->f.http = true;
+	x->f.method = s->req.method;
+	x->f.host = s->req.authority;
+	x->f.head = &s->req;
+	url_split_query(s->req.path, &x->f.path, &query);
+}
+
+/* ---- the verdict ----------------------------------------------------------------------------- */
+
+static void count(struct stream *s, const char *family, const struct snap_policy *p)
+{
+	struct str word = p ? arena_printf(&s->arena, "%.*s.%.*s", STR_ARG(p->name), STR_ARG(p->ns)) :
+			      STR("no ALLOW policy fits");
+
+	stats_add_reason(s->w->stats, family, NULL, word.p);
+}
+
+/* Envoy's words, and where the rule is written. */
+static const char *explain(struct stream *s, const struct authz_verdict *v)
+{
+	const struct snap_policy *p = v->policy;
+
+	if (!p)
+		return "rbac_access_denied_matched_policy[none]";
+	return arena_printf(&s->arena,
+			    "rbac_access_denied_matched_policy[ns[%.*s]-policy[%.*s]-rule[%zu]]{%.*s:%lld}",
+			    STR_ARG(p->ns), STR_ARG(p->name), v->rule, STR_ARG(p->file),
+			    (long long)p->rules.v[v->rule].line).p;
+}
+
+static enum next deny(struct stream *s, const struct snap_policy *p, const char *why)
+{
+	count(s, "kvmesh_authz_denied_total", p);
+	s->down.reason = why;
+	return fail(s, FAIL_DENIED);
+}
+
+/*
+ * A path that others may read otherwise must be allowed in that reading too: nobody gets round a
+ * rule by spelling (security-model §5.1).
+ */
+static bool is_ambiguous(struct stream *s, size_t workload, const struct authz *a,
+			 struct authz_facts *f)
+{
+	struct authz_verdict v;
+	struct str worst;
+
+	if (!f->http || stream_snap(s)->workloads.v[workload].ambiguous_paths ||
+	    !authz_looks_at_paths(a, workload))
+		return false;
+	if (!url_worst_path(f->path, &s->arena, &worst))
+		return true;
+	if (str_eq(worst, f->path))
+		return false;
+	f->path = worst;
+	authz_judge(a, workload, f, &v);
+	return !v.allowed;
+}
+
+static enum next judge(struct stream *s, size_t workload)
+{
+	const struct authz *a = s->lease->at->authz;
+	struct authz_verdict v;
+	struct facts x = { 0 };
+
+	if (!authz_has_policies(a, workload))
+		return NEXT_STEP;
+	connection_facts(s, &x);
+	request_facts(s, &x);
+	authz_judge(a, workload, &x.f, &v);
+	if (v.audit)
+		count(s, "kvmesh_authz_audited_total", v.audit);
+	if (v.shadow_denied)
+		count(s, "kvmesh_authz_dry_run_denied_total", v.shadow);
+	if (!v.allowed)
+		return deny(s, v.policy, explain(s, &v));
+	if (is_ambiguous(s, workload, a, &x.f))
+		return deny(s, NULL, "ambiguous_path");
+	return NEXT_STEP;
+}
+
+/* ---- both sides ------------------------------------------------------------------------------ */
+
 static enum next inbound(struct stream *s)
 {
 	const struct snap_inbound *to = s->entry.target;
@@ -24,12 +161,16 @@ static enum next inbound(struct stream *s)
 		return fail(s, FAIL_NO_ROUTE);
 	if (to->mtls == SNAP_MTLS_STRICT && !s->rec.mutual)
 		return fail(s, FAIL_PLAINTEXT);
-	return NEXT_STEP;
+	return judge(s, (size_t)to->workload);
 }
 
-/* node.unregisteredCallers = "refuse". A gateway's callers are outside anyway. */
+/* node.unregisteredCallers = "refuse". A gateway's callers are outside: its own policies count. */
 static enum next outbound(struct stream *s)
 {
+	const struct entry *e = s->down.conn->owner_data;
+
+	if (e->listener->kind == SNAP_LISTENER_GATEWAY)
+		return judge(s, 0);
 	return s->entry.view >= 0 ? NEXT_STEP : fail(s, FAIL_DENIED);
 }
 

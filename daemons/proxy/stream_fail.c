@@ -180,7 +180,7 @@ static void answer(struct stream *s)
 	if (s->http && s->down.conn && status > 0)
 		reply_failure(s, status);
 	else
-		s->rec.details = NULL;
+		s->rec.details = stream_details(s);
 }
 
 /* The answer had begun. */
