@@ -37,6 +37,7 @@ struct leg {
 	bool head_in, end_in;           /* what the peer has sent: final head, end of message */
 	bool head_out, end_out;         /* what was given to the codec */
 	bool paused;                    /* window(l, 0) was the last word */
+	bool last;                      /* down: no exchange follows, the answer says so where it can */
 	/* about the connection under it; kept when it is detached */
 	bool reused;                    /* it had carried exchanges before */
 	bool sent;                      /* bytes of this exchange have left */

@@ -209,6 +209,8 @@ static bool read_head(struct h1 *h)
 		break;
 	}
 	buf_consume(&c->in, used);
+	if (h->parser.fragment)
+		h1_count_bad(h, "fragment");
 	h1_parser_init(&h->parser);
 	if (h->server) {
 		request_head(h, l->head);

@@ -115,7 +115,8 @@ static void choose_framing(struct h1 *h, struct head *hd, bool end)
 static void put_response(struct h1 *h, struct head *hd, bool end)
 {
 	/* A client that still waits for 100 may or may not send the body now: nobody could tell. */
-	if (!h->keep_alive || h->last || h->c->eof || (h->awaits_100 && h->in != H1_IN_DONE))
+	if (!h->keep_alive || h->last || h->leg->last || h->c->eof ||
+	    (h->awaits_100 && h->in != H1_IN_DONE))
 		h->close = true;
 	choose_framing(h, hd, end);
 	put_head(h, &(struct head_out){ .hd = hd, .close = h->close, .http10 = h->http10 });

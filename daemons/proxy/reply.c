@@ -49,8 +49,11 @@ static void send_reply(struct stream *s, struct head *h, struct str body, const 
 		body = STR_NULL;
 	}
 	headers_of_reply(s, h);
+	if (s->cross_origin.n > 0)
+		cross_origin_put(s, h);
 	s->rec.status = h->status;
 	s->rec.details = details;
+	s->down.last = !s->down.end_in; /* what comes of the request is not read */
 	leg_head(&s->down, h, body.n == 0);
 	if (body.n == 0)
 		return;

@@ -121,6 +121,26 @@ static enum next answer_ready(struct stream *s)
 	return NEXT_END;
 }
 
+/*
+ * How far an OPTIONS may still go (RFC 9110 7.6.2): each proxy counts down, and at 0 it ends here.
+ */
+static enum next count_forward(struct stream *s)
+{
+	struct head_field *f = head_find_name(&s->req, STR("max-forwards"));
+	uint64_t left;
+
+	if (!f)
+		return NEXT_STEP;
+	if (!str_to_u64(f->value, &left))
+		return refuse(s, 400, "bad_field");
+	if (left > 0) {
+		f->value = arena_printf(&s->arena, "%llu", (unsigned long long)left - 1);
+		return NEXT_STEP;
+	}
+	reply_status(s, 200, STR_NULL, "max_forwards");
+	return NEXT_END;
+}
+
 static enum next http_head(struct stream *s)
 {
 	const struct snap_settings *set = stream_settings(s);
@@ -138,7 +158,7 @@ static enum next http_head(struct stream *s)
 	allow_upgrade(s);
 	split_authority(s);
 	headers_from_client(s);
-	return NEXT_STEP;
+	return str_eq(s->req.method, STR("OPTIONS")) ? count_forward(s) : NEXT_STEP;
 }
 
 enum next step_head(struct stream *s)

@@ -163,13 +163,35 @@ static bool resend_after_race(struct stream *s)
 
 /* ---- the answer ------------------------------------------------------------------------------ */
 
+/* It has not said all and nobody keeps it from going on. */
+static bool client_stalls(const struct stream *s)
+{
+	return s->http && !s->down.end_in && !s->down.paused;
+}
+
+/* Of a gRPC status that was asked for, the HTTP status that means the same. */
+static unsigned fault_status(const struct snap_fault *f)
+{
+	return f->abort_grpc >= 0 ? grpc_http_status((unsigned)f->abort_grpc) :
+				    (unsigned)f->abort_status;
+}
+
 static unsigned status_of(const struct stream *s)
 {
+	if (s->fail == FAIL_FAULT)
+		return fault_status(s->hit.route->fault);
 	if (s->fail == FAIL_DOWN_PROTOCOL && s->down.status > 0)
 		return s->down.status;
-	if (s->fail == FAIL_IDLE && s->up.head_out)
+	if (s->fail == FAIL_IDLE && s->up.head_out && !client_stalls(s))
 		return 504;
 	return fail_rows[s->fail].status;
+}
+
+static void count_stall(struct stream *s)
+{
+	if (s->fail == FAIL_IDLE && client_stalls(s))
+		stats_add_reason(s->w->stats, "kvmesh_bad_input_total", "http",
+				 s->down.head_in ? "slow_body" : "slow_header");
 }
 
 /* Nothing has gone down yet: say what is wrong, unless silence is the answer. */
@@ -177,6 +199,7 @@ static void answer(struct stream *s)
 {
 	unsigned status = status_of(s);
 
+	count_stall(s);
 	if (s->http && s->down.conn && status > 0)
 		reply_failure(s, status);
 	else
