@@ -386,7 +386,7 @@ static struct str string_of(const struct op *op, const struct access_line *l, st
 	case OP_PROTOCOL:
 		return tcp ? STR_NULL : str_c(versions[l->version]);
 	case OP_FLAGS:
-		return str_c(record_flags(l->fail, l->retry_limit, buf->text));
+		return str_c(record_flags(l->fail, l->more, buf->text));
 	case OP_DETAILS:
 		return tcp ? STR_NULL : details(l);
 	case OP_TERMINATION:

@@ -44,7 +44,7 @@ struct access_line {
 	enum record_protocol protocol;
 	enum head_version version;
 	enum fail fail;
-	bool retry_limit;
+	unsigned more;                  /* RECORD_RETRY_LIMIT, RECORD_DELAYED */
 	unsigned status;
 	int grpc_status;                /* -1: none */
 	struct str v[ACCESS__N];

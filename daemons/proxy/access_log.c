@@ -100,7 +100,7 @@ static void line_of(const struct record *r, struct access_line *l)
 	l->protocol = r->protocol;
 	l->version = r->version;
 	l->fail = r->fail;
-	l->retry_limit = r->retry_limit;
+	l->more = record_more(r);
 	l->status = r->status;
 	l->grpc_status = r->grpc_status;
 }

@@ -46,5 +46,6 @@ const struct fail_row fail_rows[FAIL__N] = {
 	[FAIL_BLOCKED] = { "blocked", "", 502, "direct_response", "" },
 	[FAIL_PLAINTEXT] = { "plaintext", "", 0, "plaintext_refused", "" },
 	[FAIL_TLS] = { "tls", "", 0, "tls_handshake_failed", "" },
+	[FAIL_FAULT] = { "fault", "FI", 503, "fault_filter_abort", "fault filter abort" },
 	[FAIL_LOCAL] = { "local_reset", "LR", 503, "local_reset", RESET("local reset") },
 };

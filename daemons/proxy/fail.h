@@ -29,6 +29,7 @@ enum fail {
 	FAIL_BLOCKED,                   /* - 502 REGISTRY_ONLY, unknown host */
 	FAIL_PLAINTEXT,                 /* plain text on a STRICT port: closed, never answered */
 	FAIL_TLS,                       /* downstream handshake failed */
+	FAIL_FAULT,                     /* FI, the route's status: an abort was injected */
 	FAIL_LOCAL,                     /* LR 503 our own shutdown or drain deadline */
 	FAIL__N
 };

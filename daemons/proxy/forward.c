@@ -5,6 +5,7 @@
 #include "proxy/conn.h"
 #include "proxy/forward.h"
 #include "proxy/headers.h"
+#include "proxy/mirror.h"
 
 #define RETRY_BODY_BYTES (64u << 10)
 #define REPORT_US (5u * 1000 * 1000)            /* Istio 4.2.6 */
@@ -29,14 +30,14 @@ static void pass(struct leg *from, struct leg *to, struct buf *b)
 		stop_source(from);
 }
 
-static size_t retry_body_bytes(const struct stream *s)
+size_t forward_kept_bytes(const struct stream *s)
 {
 	int64_t n = stream_settings(s)->retry_body_bytes;
 
 	return n > 0 ? (size_t)n : RETRY_BODY_BYTES;
 }
 
-static void copy(struct buf *to, const struct buf *from)
+void forward_copy(struct buf *to, const struct buf *from)
 {
 	struct iovec iov[32];
 	int n = buf_iov(from, iov, 32);
@@ -50,8 +51,8 @@ static void keep(struct stream *s, const struct buf *b)
 {
 	if (!s->replay)
 		return;
-	if (s->held.n + b->n <= retry_body_bytes(s)) {
-		copy(&s->held, b);
+	if (s->held.n + b->n <= forward_kept_bytes(s)) {
+		forward_copy(&s->held, b);
 		return;
 	}
 	s->replay = false;
@@ -62,7 +63,7 @@ static void keep(struct stream *s, const struct buf *b)
 static void hold(struct stream *s, struct buf *b)
 {
 	buf_move(&s->held, b);
-	if (s->held.n > retry_body_bytes(s))
+	if (s->held.n > forward_kept_bytes(s))
 		s->replay = false;
 	if (s->held.n >= CODEC_HIGH_BYTES)
 		stop_source(&s->down);
@@ -80,6 +81,8 @@ static void request_data(struct stream *s, struct buf *b)
 	s->rec.bytes_received += b->n;
 	if (s->rec.protocol == RECORD_GRPC)
 		grpc_count(&s->req_messages, b);
+	if (s->mirror)
+		mirror_data(s, b);
 	if (request_is_too_large(s)) {
 		s->down.status = 413;
 		s->down.reason = "too_large";
@@ -129,8 +132,11 @@ void forward_end(struct stream *s, struct leg *from)
 
 	if (to->conn && to->head_out && !to->end_out)
 		pass_end(from, to);
-	if (!from->up)
-		stream_request_complete(s);
+	if (from->up)
+		return;
+	stream_request_complete(s);
+	if (s->mirror)
+		mirror_end(s);
 }
 
 void forward_writable(struct stream *s, struct leg *to)
@@ -168,7 +174,7 @@ static void send_held(struct stream *s)
 		return;
 	s->body_sent = true;
 	if (s->replay)
-		copy(&b, &s->held);
+		forward_copy(&b, &s->held);
 	else
 		buf_move(&b, &s->held);
 	leg_data(&s->up, &b, false);
@@ -188,7 +194,7 @@ static bool is_worth_keeping(const struct stream *s)
 {
 	if (!s->replay || (!s->idempotent && !s->retry))
 		return false;
-	return s->req.body != HEAD_BODY_LENGTH || s->req.content_length <= retry_body_bytes(s);
+	return s->req.body != HEAD_BODY_LENGTH || s->req.content_length <= forward_kept_bytes(s);
 }
 
 static void request_begins(struct stream *s)
@@ -261,6 +267,8 @@ static void response_begins(struct stream *s)
 
 static bool is_over(const struct stream *s)
 {
+	if (s->shadow)
+		return s->up.end_in;
 	return s->opaque ? s->down.end_out && s->up.end_out : s->down.end_out;
 }
 

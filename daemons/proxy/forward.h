@@ -15,6 +15,9 @@ void forward_end(struct stream *s, struct leg *from);
 void forward_writable(struct stream *s, struct leg *to);
 /* The request can be sent again from its first byte. */
 bool forward_can_replay(const struct stream *s);
+/* So many bytes of a request's body are kept at most, for another try or for mirrors. */
+size_t forward_kept_bytes(const struct stream *s);
+void forward_copy(struct buf *to, const struct buf *from);
 /* A try ended: the next one begins with the head again. */
 void forward_rewind(struct stream *s);
 /* Progress of a long opaque exchange. */

@@ -88,6 +88,14 @@ void grpc_count(struct grpc_messages *m, const struct buf *b)
 		count_run(m, iov[i].iov_base, iov[i].iov_len);
 }
 
+unsigned grpc_http_status(unsigned grpc_status)
+{
+	static const unsigned of[] = { 200, 499, 500, 400, 504, 404, 409, 403, 429,
+				       400, 409, 400, 501, 500, 503, 500, 401 };
+
+	return grpc_status < sizeof(of) / sizeof(of[0]) ? of[grpc_status] : 500;
+}
+
 unsigned grpc_status_of(unsigned http_status)
 {
 	switch (http_status) {

@@ -30,5 +30,7 @@ void grpc_count(struct grpc_messages *m, const struct buf *b);
 
 /* Istio 2.16: HTTP status of a local answer to gRPC status. */
 unsigned grpc_status_of(unsigned http_status);
+/* The other way, for callers that speak plain HTTP. */
+unsigned grpc_http_status(unsigned grpc_status);
 /* grpc-message: printable ASCII but %, the rest percent-encoded. */
 struct str grpc_message(struct str text, struct arena *a);

@@ -8,6 +8,7 @@
 #include "core/rewrite.h"
 #include "proxy/asked.h"
 #include "proxy/conn.h"
+#include "proxy/cross_origin.h"
 #include "proxy/headers.h"
 
 #define PEER_HEADER STR("x-kvmesh-peer")
@@ -295,6 +296,8 @@ void headers_to_client(struct stream *s)
 	strip_response(h);
 	head_set_id(h, HEAD_ID_X_ENVOY_UPSTREAM_SERVICE_TIME, number(s, us / 1000));
 	headers_route_ops(s, h, false);
+	if (s->cross_origin.n > 0)
+		cross_origin_put(s, h);
 	head_set_id(h, HEAD_ID_SERVER, server_name(s));
 }
 

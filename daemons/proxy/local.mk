@@ -13,6 +13,7 @@ libkvproxy_a_SOURCES = \
 	%D%/codec_tcp.c \
 	%D%/conn.c %D%/conn.h \
 	%D%/control.c %D%/control.h %D%/control_api.c %D%/control_int.h %D%/control_stats.c \
+	%D%/cross_origin.c %D%/cross_origin.h \
 	%D%/cpus.c %D%/cpus.h \
 	%D%/entry.c %D%/entry.h \
 	%D%/fail.c %D%/fail.h \
@@ -21,13 +22,15 @@ libkvproxy_a_SOURCES = \
 	%D%/grpc.c %D%/grpc.h \
 	%D%/headers.c %D%/headers.h \
 	%D%/listener.c %D%/listener.h \
+	%D%/mirror.c %D%/mirror.h \
 	%D%/record.c %D%/record.h \
 	%D%/reply.c %D%/reply.h \
 	%D%/secrets.c %D%/secrets.h \
 	%D%/sniff.c \
 	%D%/stats.c %D%/stats.def %D%/stats.h %D%/stats_export.c %D%/stats_own.c \
 	%D%/stats_rows.c %D%/stats_rows.h %D%/stats_table.h \
-	%D%/step_authz.c %D%/step_connect.c %D%/step_head.c %D%/step_match.c \
+	%D%/step_authz.c %D%/step_connect.c %D%/step_fault.c %D%/step_head.c \
+	%D%/step_match.c \
 	%D%/step_pick.c %D%/step_record.c \
 	%D%/stream.c %D%/stream.h %D%/stream_fail.c \
 	%D%/text.c %D%/text.h \

@@ -10,15 +10,35 @@
 #include "proxy/stats.h"
 #include "proxy/worker.h"
 
-const char *record_flags(enum fail fail, bool retry_limit, char buf[static RECORD_FLAGS_MAX])
+static void add_flag(const char *flag, char buf[static RECORD_FLAGS_MAX])
+{
+	size_t n = strlen(buf);
+
+	if (*flag)
+		snprintf(buf + n, RECORD_FLAGS_MAX - n, "%s%s", n > 0 ? "," : "", flag);
+}
+
+/* Envoy writes those of the service first, then DI, FI and the client's. */
+static bool is_behind_delay(enum fail fail)
+{
+	return fail == FAIL_FAULT || fail == FAIL_DOWN_CLOSED || fail == FAIL_DOWN_PROTOCOL ||
+	       fail == FAIL_IDLE;
+}
+
+const char *record_flags(enum fail fail, unsigned more, char buf[static RECORD_FLAGS_MAX])
 {
 	kv_assert(fail >= FAIL_NONE && fail < FAIL__N);
 	const char *flag = fail_rows[fail].flag ? fail_rows[fail].flag : "";
+	const char *delayed = more & RECORD_DELAYED ? "DI" : "";
+	bool behind = is_behind_delay(fail);
 
-	if (retry_limit && strcmp(flag, "URX") != 0)
-		snprintf(buf, RECORD_FLAGS_MAX, "%s%sURX", flag, *flag ? "," : "");
-	else
-		snprintf(buf, RECORD_FLAGS_MAX, "%s", *flag ? flag : "-");
+	buf[0] = '\0';
+	add_flag(behind ? delayed : flag, buf);
+	add_flag(behind ? flag : delayed, buf);
+	if (more & RECORD_RETRY_LIMIT && strcmp(flag, "URX") != 0)
+		add_flag("URX", buf);
+	if (buf[0] == '\0')
+		add_flag("-", buf);
 	return buf;
 }
 

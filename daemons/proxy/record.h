@@ -46,6 +46,7 @@ struct record {
 	int grpc_status;                                /* -1: none */
 	enum fail fail;
 	bool retry_limit;                               /* adds URX */
+	bool delayed;                                   /* adds DI */
 	const char *details; /* NULL: via_upstream or fail_rows[fail].details */
 	struct str transport_failure;                   /* TLS error text, empty none */
 	/* amounts */
@@ -71,6 +72,13 @@ enum record_phase { RECORD_END, RECORD_TCP_OPEN, RECORD_TCP_PROGRESS };
  * told_*, and the caller then sets told_* = bytes_*. Worker's thread.
  */
 void record_emit(struct worker *w, const struct record *r, enum record_phase phase);
+/* What adds to the flag of a failure. */
+#define RECORD_RETRY_LIMIT 1u           /* URX */
+#define RECORD_DELAYED 2u               /* DI */
+static inline unsigned record_more(const struct record *r)
+{
+	return (r->retry_limit ? RECORD_RETRY_LIMIT : 0) | (r->delayed ? RECORD_DELAYED : 0);
+}
 /* "UF,URX" or "-": into buf. */
 #define RECORD_FLAGS_MAX 32
-const char *record_flags(enum fail fail, bool retry_limit, char buf[static RECORD_FLAGS_MAX]);
+const char *record_flags(enum fail fail, unsigned more, char buf[static RECORD_FLAGS_MAX]);

@@ -2,6 +2,8 @@
 /* reply: answers that are made here, see reply.h. Layer proxy. */
 #include "config.h"
 
+#include "core/cors.h"
+#include "proxy/cross_origin.h"
 #include "proxy/headers.h"
 #include "proxy/reply.h"
 
@@ -10,6 +12,8 @@ static unsigned grpc_code(const struct stream *s, unsigned status)
 {
 	bool late = s->fail == FAIL_TIMEOUT || s->fail == FAIL_PER_TRY_TIMEOUT;
 
+	if (s->fail == FAIL_FAULT && s->hit.route->fault->abort_grpc >= 0)
+		return (unsigned)s->hit.route->fault->abort_grpc;
 	return late ? GRPC_DEADLINE_EXCEEDED : grpc_status_of(status);
 }
 
@@ -79,7 +83,15 @@ void reply_failure(struct stream *s, unsigned status)
 
 	if (s->fail == FAIL_OVERFLOW)
 		head_add_id(h, HEAD_ID_X_ENVOY_OVERLOADED, STR("true"));
-	send_reply(s, h, body, s->fail == FAIL_DOWN_PROTOCOL ? s->down.reason : NULL);
+}
+
+void reply_preflight(struct stream *s, bool allowed)
+{
+	struct head *h = begin(s, 200, STR_NULL);
+
+	if (allowed)
+		cors_put_preflight(s->hit.cors, head_joined(&s->req, STR("origin")), h);
+	send_reply(s, h, STR_NULL, "cors_response");
 }
 
 void reply_redirect(struct stream *s, unsigned status, struct str location)

@@ -11,4 +11,6 @@
 void reply_status(struct stream *s, unsigned status, struct str body, const char *details);
 /* The answer of fail_rows[s->fail]. */
 void reply_failure(struct stream *s, unsigned status);
+/* 200 to a CORS preflight; allowed: with what the policy allows. */
+void reply_preflight(struct stream *s, bool allowed);
 void reply_redirect(struct stream *s, unsigned status, struct str location);

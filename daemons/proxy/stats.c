@@ -317,7 +317,7 @@ static struct series_facts facts_of(const struct record *r)
 		.protocol = (uint8_t)r->protocol,
 		.policy = (uint8_t)policy_of(r),
 		.fail = (uint8_t)r->fail,
-		.retry_limit = r->retry_limit,
+		.more = (uint8_t)record_more(r),
 		.status = http && r->status < 1000 ? (uint16_t)r->status : 0,
 		.grpc_status =
 			r->protocol == RECORD_GRPC && r->grpc_status >= 0 && r->grpc_status < 1000

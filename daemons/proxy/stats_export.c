@@ -98,7 +98,7 @@ static void label_values(const struct stats_node *e, bool folded, struct labels_
 		buf->grpc[0] = '\0';
 	v[20] = str_c(protocols[f->protocol]);
 	v[21] = is_other ? other
-			 : str_c(record_flags((enum fail)f->fail, f->retry_limit, buf->flags));
+			 : str_c(record_flags((enum fail)f->fail, f->more, buf->flags));
 	v[22] = str_c(policies[f->policy]);
 	v[23] = is_other ? other : str_c(buf->status);
 	v[24] = is_other ? other : str_c(buf->grpc);

@@ -71,7 +71,7 @@ enum series_policy { SERIES_POLICY_UNKNOWN, SERIES_POLICY_NONE, SERIES_POLICY_MU
 struct series_facts {
 	uint8_t reporter, protocol;     /* of record.h */
 	uint8_t policy;                 /* enum series_policy */
-	uint8_t fail, retry_limit;
+	uint8_t fail, more;             /* more: of record_more */
 	uint8_t overflow;               /* the row for what had no room: every value is "other" */
 	uint16_t status;
 	int16_t grpc_status;

@@ -9,6 +9,7 @@
 #include "http/url.h"
 #include "proxy/asked.h"
 #include "proxy/conn.h"
+#include "proxy/cross_origin.h"
 #include "proxy/headers.h"
 #include "proxy/listener.h"
 #include "proxy/reply.h"
@@ -127,6 +128,8 @@ static enum next take_route(struct stream *s)
 	const struct snap_route *r = s->hit.route;
 
 	s->rec.route_name = r->name;
+	if (s->hit.cors && cross_origin_answers(s))
+		return NEXT_END;
 	switch ((enum snap_action)r->action) {
 	case SNAP_ACTION_REDIRECT:
 		return redirect(s);

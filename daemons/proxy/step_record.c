@@ -37,7 +37,9 @@ enum next step_record(struct stream *s)
 	r->response_messages = s->res_messages.n;
 	r->fail = s->fail;
 	r->end_us = stream_now(s);
-	if (s->http ? is_traffic(s) : true)
+	if (s->shadow)
+		stats_add(s->w->stats, STATS_MIRROR_FAILED, s->fail != FAIL_NONE);
+	else if (s->http ? is_traffic(s) : true)
 		stream_emit_end(s);
 	return NEXT_STEP;
 }

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "proxy/conn.h"
 #include "proxy/forward.h"
+#include "proxy/mirror.h"
 #include "proxy/stream.h"
 
 /*
@@ -153,6 +154,7 @@ static enum next (*const steps[])(struct stream *s) = {
 	[STEP_HEAD] = step_head,
 	[STEP_AUTHZ] = step_authz,
 	[STEP_MATCH] = step_match,
+	[STEP_FAULT] = step_fault,
 	[STEP_PICK] = step_pick,
 	[STEP_CONNECT] = step_connect,
 	[STEP_FORWARD] = step_forward,
@@ -189,6 +191,9 @@ void stream_emit_end(struct stream *s)
 static void stream_end(struct stream *s)
 {
 	list_del(&s->node);
+	if (s->mirror)
+		mirror_drop(s);
+	s->w->n_shadows -= s->shadow;
 	loop_timer_done(&s->timer);
 	loop_deadline_done(&s->idle);
 	buf_done(&s->held);
@@ -245,10 +250,8 @@ static void leg_init(struct leg *l, struct stream *s, bool up)
 	head_init(l->trailers, &s->arena);
 }
 
-struct leg *leg_open(struct conn *c)
+static struct stream *stream_begin(struct worker *w, struct lease *lease)
 {
-	struct worker *w = c->w;
-	struct entry *e = c->owner_data;
 	struct stream *s = stream_alloc(w->cache);
 
 	s->w = w;
@@ -263,12 +266,34 @@ struct leg *leg_open(struct conn *c)
 	s->rec.start_real_us = clock_real_us();
 	s->rec.serial = s->lease->serial;
 	s->rec.grpc_status = -1;
+	list_push_back(&w->streams, &s->node);
+	stats_add(w->stats, STATS_STREAMS, 1);
+	return s;
+}
+
+struct leg *leg_open(struct conn *c)
+{
+	struct worker *w = c->w;
+	struct entry *e = c->owner_data;
+	struct stream *s = stream_begin(w, w->lease);
+
+	s->http = s->replay = c->ops->http;
 	s->rec.down_remote = conn_addr_full(&c->remote);
 	s->rec.down_local = e->original_dst ? *e->original_dst : conn_addr_full(&c->local);
 	entry_resolve(e, c, s->lease, &w->rng, &s->entry);
-	list_push_back(&w->streams, &s->node);
-	stats_add(w->stats, STATS_STREAMS, 1);
 	return &s->down;
+}
+
+struct stream *stream_shadow(const struct stream *of)
+{
+	struct stream *s = stream_begin(of->w, of->lease);
+
+	s->http = s->shadow = true;
+	s->entry = of->entry;
+	s->down.head_in = s->down.end_in = s->down.head_out = true;
+	s->step = STEP_PICK;
+	s->w->n_shadows++;
+	return s;
 }
 
 void leg_on_head(struct leg *l, bool end)

@@ -5,6 +5,7 @@
  *     HEAD     step_head.c     facts, limits, normal form, edge headers
  *     AUTHZ    step_authz.c    may this caller
  *     MATCH    step_match.c    virtual host, route; redirect, direct answer, rewrite, headers
+ *     FAULT    step_fault.c    delays, aborts; copies for mirrors begin
  *     PICK     step_pick.c     destination by weight, endpoint, breakers
  *     CONNECT  step_connect.c  a connection of that identity
  *     FORWARD  forward.c       heads and bodies between the legs, with back-pressure
@@ -33,7 +34,7 @@
 #include "proxy/worker.h"
 
 enum step {
-	STEP_HEAD, STEP_AUTHZ, STEP_MATCH, STEP_PICK, STEP_CONNECT, STEP_FORWARD, STEP_RECORD,
+	STEP_HEAD, STEP_AUTHZ, STEP_MATCH, STEP_FAULT, STEP_PICK, STEP_CONNECT, STEP_FORWARD, STEP_RECORD,
 	STEP_DONE,
 };
 
@@ -66,6 +67,11 @@ struct stream {
 	struct asked *asked;            /* what the caller asked for; NULL nothing (asked.h) */
 	const struct snap_retry *retry; /* in force; NULL: never again */
 	int64_t timeout_us, per_try_us; /* 0 none */
+	struct str cross_origin;        /* Origin that may read the answer, by hit.cors; empty none */
+	/* FAULT */
+	bool fault_begun;
+	struct mirror *mirror;          /* being copied; NULL: no copy is wanted (mirror.h) */
+	bool shadow;                    /* it is such a copy: no client, no record */
 	/* PICK */
 	const struct snap_cluster *cluster;     /* NULL: a local application */
 	size_t cluster_index;
@@ -95,7 +101,8 @@ struct stream {
 
 	/* deadlines; the timer runs to the earliest */
 	struct loop_timer timer;
-	uint64_t route_at_us, try_at_us, retry_at_us, report_at_us;
+	uint64_t route_at_us, try_at_us, report_at_us;
+	uint64_t retry_at_us;           /* a pause before the next try, or a fault's delay */
 	bool route_timed;               /* the route's timeout runs */
 	struct loop_deadline idle;
 	uint64_t idle_us;               /* 0: none */
@@ -106,6 +113,11 @@ struct stream {
 
 /* ---- stream.c ---- */
 void stream_run(struct stream *s);
+/*
+ * A copy of a request: an exchange with the same caller and snapshot, whose request is complete and
+ * whose answer goes nowhere. The caller fills in head, body and cluster, and runs it.
+ */
+struct stream *stream_shadow(const struct stream *of);
 /* Traffic: the idle deadline moves. */
 void stream_touch(struct stream *s);
 /* Arm the timer for the earliest of the deadlines. */
@@ -134,6 +146,7 @@ void stream_end_try(struct stream *s, enum fail why);
 enum next step_head(struct stream *s);
 enum next step_authz(struct stream *s);
 enum next step_match(struct stream *s);
+enum next step_fault(struct stream *s);
 enum next step_pick(struct stream *s);
 enum next step_connect(struct stream *s);
 enum next step_forward(struct stream *s);

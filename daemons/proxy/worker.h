@@ -64,6 +64,7 @@ struct worker {
 	struct pool_hint pool_hints[WORKER_POOL_HINTS];
 	uint64_t n_leases;              /* made so far */
 	size_t n_down;                  /* open downstream connections */
+	size_t n_shadows;               /* copies of requests under way (mirror.h) */
 	size_t n_handshakes;            /* of them, how many have not finished their handshake */
 	int reserve_fd;                 /* given up when descriptors run out; -1 gone */
 	bool draining, stopping;
