@@ -83,6 +83,7 @@ void reply_failure(struct stream *s, unsigned status)
 
 	if (s->fail == FAIL_OVERFLOW)
 		head_add_id(h, HEAD_ID_X_ENVOY_OVERLOADED, STR("true"));
+	send_reply(s, h, body, stream_details(s));
 }
 
 void reply_preflight(struct stream *s, bool allowed)

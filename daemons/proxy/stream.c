@@ -255,8 +255,7 @@ static struct stream *stream_begin(struct worker *w, struct lease *lease)
 	struct stream *s = stream_alloc(w->cache);
 
 	s->w = w;
-	s->lease = lease_ref(w->lease);
-	s->http = s->replay = c->ops->http;
+	s->lease = lease_ref(lease);
 	leg_init(&s->down, s, false);
 	leg_init(&s->up, s, true);
 	list_init(&s->wait.node);
