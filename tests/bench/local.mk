@@ -1,1 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
+# Load generators and microbenchmarks: bench.py makes them when it needs them.
+EXTRA_PROGRAMS += %D%/openload %D%/tcpload
+CLEANFILES += %D%/openload %D%/tcpload
+%C%_openload_SOURCES = %D%/openload.c
+%C%_tcpload_SOURCES = %D%/tcpload.c
+
+EXTRA_DIST += %D%/README.md %D%/bench.py %D%/drivers.py %D%/idle.py %D%/proc.py %D%/suite.py \
+	%D%/stack.py %D%/stack_envoy.py %D%/stack_haproxy.py %D%/stack_kvmesh.py %D%/stack_nghttpx.py %D%/stack_nginx.py
