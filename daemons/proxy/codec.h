@@ -42,6 +42,8 @@ struct leg {
 	bool reused;                    /* it had carried exchanges before */
 	bool sent;                      /* bytes of this exchange have left */
 	bool answered;                  /* a byte of the peer's message has come */
+	bool refused;                   /* up: the peer says that it did nothing with it */
+	bool no_upgrade;                /* up: the peer's protocol cannot switch; HTTP/1.1 could */
 	struct str upgrade;             /* up: protocol asked for in the request, empty none */
 	size_t room;                    /* bytes until it is full; 0: wait for leg_on_writable */
 	struct head *head;              /* where the codec puts the head that comes in */

@@ -166,13 +166,14 @@ static void h1_window(struct leg *l, size_t room)
 
 /*
  * Given up in the middle. A client connection is of no use any more; on a server connection what
- * was sent must not look complete: a length or a chunk tells it, otherwise RST does.
+ * was sent must not look complete: a length or a chunk tells it, otherwise RST does. So does it
+ * where protocols were switched, both ways.
  */
 static void h1_reset(struct leg *l, enum fail why)
 {
 	struct conn *c = l->conn;
 	struct h1 *h = h1_of(c);
-	bool undelimited = h->out == H1_OUT_RAW && !h->tunnel;
+	bool undelimited = h->out == H1_OUT_RAW || h->tunnel;
 	const struct linger now = { .l_onoff = 1, .l_linger = 0 };
 
 	(void)why;
@@ -181,7 +182,7 @@ static void h1_reset(struct leg *l, enum fail why)
 		conn_close(c);
 		return;
 	}
-	if (h->server)
+	if (h->server || h->tunnel)
 		(void)setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 	conn_kill(c);
 }

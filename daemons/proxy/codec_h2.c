@@ -23,6 +23,7 @@ struct h2_stream *h2_stream_new(struct h2 *h, struct leg *l, int32_t id)
 	hs->leg = l;
 	hs->id = id;
 	buf_init(&hs->out);
+	buf_init(&hs->early);
 	list_push_back(&h->streams, &hs->node);
 	l->conn = h->c;
 	l->exchange = hs;
@@ -38,7 +39,9 @@ void h2_stream_free(struct h2_stream *hs)
 	if (hs->h->block == hs)
 		hs->h->block = NULL;
 	list_del(&hs->node);
+	hs->h->n_waits -= hs->waits != NULL;
 	buf_done(&hs->out);
+	buf_done(&hs->early);
 	free(hs->trailers);
 	free(hs);
 }
@@ -53,6 +56,10 @@ void h2_slots(struct h2 *h)
 	max = nghttp2_session_get_remote_settings(h->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
 	if (max > H2_STREAMS_MAX)
 		max = H2_STREAMS_MAX;
+	if (h->introduced)
+		h->c->peer_slots = max + 1;
+	else if (h->c->peer_slots > 0)
+		max = h->c->peer_slots - 1;
 	h->c->slots = h->goaway || h->c->active >= max || !nghttp2_session_check_request_allowed(h->session) ?
 			      0 : max - h->c->active;
 }
@@ -234,13 +241,19 @@ static void introduce(struct h2 *h)
 		{ NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, H2_STREAMS_MAX },
 		{ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, H2_STREAM_WINDOW },
 		{ NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, H2_HEADER_LIST_MAX },
-		{ NGHTTP2_SETTINGS_ENABLE_PUSH, 0 },    /* the client's to say */
+		h->server ? (nghttp2_settings_entry){ NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1 } :
+			    (nghttp2_settings_entry){ NGHTTP2_SETTINGS_ENABLE_PUSH, 0 },
 	};
-	size_t n = sizeof(mine) / sizeof(mine[0]) - h->server;
+	size_t n = sizeof(mine) / sizeof(mine[0]);
 
 	(void)nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, mine, n);
 	(void)nghttp2_session_set_local_window_size(h->session, NGHTTP2_FLAG_NONE, 0, H2_CONN_WINDOW);
 	h2_pack_later(h);
+}
+
+static void on_final(void *arg)
+{
+	h2_final_goaway(arg);
 }
 
 static void h2_open(struct conn *c, bool server)
@@ -251,6 +264,7 @@ static void h2_open(struct conn *c, bool server)
 	h->server = server;
 	list_init(&h->streams);
 	loop_later_init(&h->pack, on_pack, h);
+	loop_deadline_init(&h->final, c->w->loop, on_final, h);
 	c->codec = h;
 	make_session(h);
 	introduce(h);
@@ -303,6 +317,7 @@ static void h2_close(struct conn *c)
 	h->dead = true;
 	c->codec = NULL;
 	loop_later_done(&h->pack);
+	loop_deadline_done(&h->final);
 	loop_defer_free(c->w->loop, free_h2, h);
 	list_for_each(it, &h->streams) {
 		struct h2_stream *hs = list_entry(it, struct h2_stream, node);
@@ -330,12 +345,18 @@ static void h2_window(struct leg *l, size_t room)
 	h2_pack_later(h);
 }
 
-static uint32_t error_code(enum fail why)
+/*
+ * To a service: not wanted any more, whatever the reason here is. A tunnel that breaks is one that its other end
+ * has reset (RFC 8441 5.2).
+ */
+static uint32_t error_code(const struct h2 *h, const struct h2_stream *hs, enum fail why)
 {
+	if (why == FAIL_UP_PROTOCOL || (h->server && why == FAIL_DOWN_PROTOCOL))
+		return NGHTTP2_PROTOCOL_ERROR;
+	if (!h->server || hs->switched)
+		return NGHTTP2_CANCEL;
 	if (why == FAIL_NONE || why == FAIL_DOWN_CLOSED || why == FAIL_TIMEOUT || why == FAIL_PER_TRY_TIMEOUT)
 		return NGHTTP2_CANCEL;
-	if (why == FAIL_DOWN_PROTOCOL || why == FAIL_UP_PROTOCOL)
-		return NGHTTP2_PROTOCOL_ERROR;
 	return why == FAIL_OVERFLOW ? NGHTTP2_REFUSED_STREAM : NGHTTP2_INTERNAL_ERROR;
 }
 
@@ -351,9 +372,36 @@ static void h2_reset(struct leg *l, enum fail why)
 	if (hs->id <= 0)
 		h2_stream_free(hs);
 	else if (!answered)             /* else on_frame_sent stops the request */
-		(void)nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, hs->id, error_code(why));
+		(void)nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, hs->id, error_code(h, hs, why));
 	h2_pack_later(h);
 	h2_exchange_gone(h);
+}
+
+/* ---- the end of a connection --------------------------------------------------------------------------- */
+
+void h2_final_goaway(struct h2 *h)
+{
+	if (h->goaway)
+		return;
+	h->goaway = true;
+	(void)nghttp2_submit_goaway(h->session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(h->session),
+				    NGHTTP2_NO_ERROR, NULL, 0);
+	h2_pack_later(h);
+}
+
+/*
+ * What a client has sent before it learns of the end is still served: a first GOAWAY refuses nothing, the final one
+ * follows when the client must have read it (RFC 9113 6.8).
+ */
+static void last_call(struct h2 *h)
+{
+	if (h->last_call)
+		return;
+	h->last_call = true;
+	(void)nghttp2_submit_shutdown_notice(h->session);
+	(void)nghttp2_submit_ping(h->session, NGHTTP2_FLAG_NONE, NULL);
+	loop_deadline_set(&h->final, loop_now_us(h->c->w->loop) + H2_LAST_CALL_US);
+	h2_pack_later(h);
 }
 
 /* A client that begins nothing more need not say so: GOAWAY before a request that waits would keep it from leaving. */
@@ -361,14 +409,43 @@ static void h2_drain(struct conn *c)
 {
 	struct h2 *h = h2_of(c);
 
+	c->slots = 0;
 	if (h->goaway)
 		return;
+	if (h->server) {
+		last_call(h);
+		return;
+	}
 	h->goaway = true;
-	c->slots = 0;
-	if (h->server)
-		(void)nghttp2_submit_goaway(h->session, NGHTTP2_FLAG_NONE,
-					    nghttp2_session_get_last_proc_stream_id(h->session), NGHTTP2_NO_ERROR, NULL, 0);
 	h2_pack_later(h);
+}
+
+static struct h2_stream *first_unsent(struct h2 *h)
+{
+	list_for_each(it, &h->streams) {
+		struct h2_stream *hs = list_entry(it, struct h2_stream, node);
+
+		if (hs->leg && !hs->left)
+			return hs;
+	}
+	return NULL;
+}
+
+void h2_unsent_refused(struct h2 *h)
+{
+	struct h2_stream *hs;
+
+	while (!h->dead && (hs = first_unsent(h)) != NULL) {
+		struct leg *l = h2_detach(hs);
+
+		if (hs->id <= 0)
+			h2_stream_free(hs);
+		else
+			(void)nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, hs->id, NGHTTP2_CANCEL);
+		l->sent = false;
+		l->refused = true;
+		leg_on_reset(l, FAIL_UP_RESET);
+	}
 }
 
 const struct codec_ops codec_h2 = {

@@ -2,7 +2,7 @@
 /*
  * codec_h2: HTTP/2 on a connection, both sides, over libnghttp2 (RFC 9113). codec_h2.c holds the life of a
  * connection and its exchanges, codec_h2_in.c turns frames into leg events, codec_h2_out.c turns leg calls into
- * frames. Layer proxy; this header is for these three alone.
+ * frames, codec_h2_tunnel.c carries switched protocols (RFC 8441). Layer proxy; this header is for these alone.
  *
  * Frames are packed once per loop turn, so that all exchanges of a turn share one send (dataplane 3.7).
  * An h2_stream lives from its first frame until nghttp2 closes it; its leg is detached as soon as both
@@ -33,6 +33,9 @@
 #define H2_RESETS 1000
 #define H2_RESETS_PER_SECOND 33
 
+/* How long a client may take to learn that no new exchange is wanted. */
+#define H2_LAST_CALL_US (1000u * 1000)
+
 /* Copied: the exchange may be over before they leave. */
 struct h2_trailers {
 	size_t n;
@@ -57,6 +60,11 @@ struct h2_stream {
 	bool final_out;                 /* our final head was submitted */
 	bool final_in;                  /* the final head has come */
 	bool left;                      /* our HEADERS frame was packed */
+	/* a protocol asked for by extended CONNECT; head and stream see an HTTP/1.1 upgrade */
+	bool tunnel, switched;          /* asked for; granted: bytes both ways */
+	bool early_end;
+	struct buf early;               /* server: bytes that came before the answer */
+	const struct head *waits;       /* client: for the peer's SETTINGS, which say whether it can */
 	unsigned refuse_status;         /* the head is not acceptable: what to answer; 0 fine */
 	const char *refuse_reason;
 	struct h2_trailers *trailers;   /* ours, until the last DATA frame is packed */
@@ -72,7 +80,11 @@ struct h2 {
 	bool server;
 	bool dead;                      /* closed; callbacks still on the stack must stop */
 	bool in_recv;
+	bool introduced;                /* the peer's SETTINGS have come */
+	bool last_call;                 /* server: told that it goes, still taking what is on its way */
 	bool goaway;                    /* no further exchange */
+	unsigned n_waits;               /* streams with waits set */
+	struct loop_deadline final;     /* of the last call */
 	bool broken;                    /* a request could not be submitted: to be killed, not from within a call */
 	struct list streams;
 	struct loop_later pack;         /* frames of this turn */
@@ -110,7 +122,13 @@ const char *h2_bad_input(const struct h2 *h);
 void h2_slots(struct h2 *h);
 struct h2_stream *h2_stream_of(struct h2 *h, int32_t id);
 
+/* Server: what is on its way has had its time; GOAWAY with the last exchange taken (RFC 9113 6.8). */
+void h2_final_goaway(struct h2 *h);
+/* Client: the peer goes and has not seen these; others may have them. */
+void h2_unsent_refused(struct h2 *h);
+
 /* codec_h2_in.c */
+void h2_end_of_message(struct h2_stream *hs);
 void h2_callbacks_in(nghttp2_session_callbacks *cb);
 void h2_recv(struct conn *c);
 
@@ -119,3 +137,20 @@ void h2_callbacks_out(nghttp2_session_callbacks *cb);
 void h2_pack(struct h2 *h);
 void h2_head(struct leg *l, struct head *hd, bool end);
 void h2_data(struct leg *l, struct buf *b, bool end);
+/* The head of a request, on a session that may take it. */
+void h2_submit(struct h2_stream *hs, const struct head *hd, bool end);
+void h2_resume(struct h2_stream *hs);
+
+/* codec_h2_tunnel.c */
+/* A request that came by extended CONNECT becomes an upgrade. 0: fine, else the status it gets. */
+unsigned h2_tunnel_request(struct h2_stream *hs, struct head *hd, bool end);
+/* The answer to ours. True: switched, and hd says so as HTTP/1.1 does. */
+bool h2_tunnel_answer(struct h2_stream *hs, struct head *hd);
+/* Bytes that come before a tunnel is granted wait. True: they were taken. */
+bool h2_tunnel_keeps(struct h2_stream *hs, const uint8_t *data, size_t n);
+void h2_tunnel_granted(struct h2_stream *hs);
+/* Answered with success but not switched, which HTTP/2 has no word for. */
+void h2_tunnel_declined(struct h2_stream *hs);
+/* From h2_pack: what waited goes on. */
+void h2_tunnel_early(struct h2_stream *hs);
+void h2_tunnels_check(struct h2 *h);

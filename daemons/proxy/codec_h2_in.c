@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include "base/arena.h"
+#include "http/h1.h"
 #include "http/url.h"
 #include "proxy/codec_h2.h"
 #include "proxy/worker.h"
@@ -78,6 +79,8 @@ static void field(struct h2_stream *hs, struct head *hd, struct str name, struct
 		return;
 	case HEAD_ID_EXPECT:
 		hd->expect_continue = str_ieq(value, STR("100-continue"));
+		if (!hd->expect_continue)
+			not_acceptable(hs, 417, "expect");
 		return;
 	case HEAD_ID_COOKIE:
 		cookie(hs, hd, value);
@@ -144,23 +147,42 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
 
 /* ---- frames ------------------------------------------------------------------------------------------ */
 
-static void end_of_message(struct h2_stream *hs)
+void h2_end_of_message(struct h2_stream *hs)
 {
 	struct leg *l = hs->leg;
 
+	if (hs->tunnel) {
+		head_init(l->trailers, l->trailers->arena);     /* it has none (RFC 9113 8.5) */
+		if (!hs->switched) {
+			hs->early_end = true;
+			return;
+		}
+	}
 	l->end_in = true;
 	h2_exchange_check(hs);
 	leg_on_end(l);
 }
 
-/* What nghttp2 does not look at. */
-static bool target_is_valid(const struct head *hd)
+/*
+ * What nghttp2 does not look at, with the strictness that HTTP/1.1 is read with: it may become that.
+ * 0: acceptable.
+ */
+static unsigned judge_request(struct h2_stream *hs, struct head *hd, bool end)
 {
 	struct str host;
 	uint16_t port;
 
-	return url_split_authority(hd->authority, &host, &port) &&
-	       (str_ieq(hd->scheme, STR("http")) || str_ieq(hd->scheme, STR("https")) || str_eq(hd->method, STR("CONNECT")));
+	if (hd->upgrade.n > 0) {
+		unsigned status = h2_tunnel_request(hs, hd, end);
+
+		if (status != 0)
+			return status;
+	}
+	if (!url_split_authority(hd->authority, &host, &port))
+		return 400;
+	if (!str_eq(hd->method, STR("CONNECT")) && !str_ieq(hd->scheme, STR("http")) && !str_ieq(hd->scheme, STR("https")))
+		return 400;
+	return h1_request_ok(hd) ? 0 : 400;
 }
 
 /* The whole head is here. */
@@ -173,7 +195,9 @@ static void request_head(struct h2_stream *hs, bool end)
 	hd->keep_alive = true;
 	if (hs->cookie.n > 0)
 		head_add_id(hd, HEAD_ID_COOKIE, hs->cookie);
-	if (!end && hd->body == HEAD_BODY_NONE)
+	if (hs->tunnel)
+		end = true;             /* what follows is no body */
+	else if (!end && hd->body == HEAD_BODY_NONE)
 		hd->body = HEAD_BODY_CHUNKED;   /* a body of unknown length */
 	else if (end)
 		hd->body = HEAD_BODY_NONE;
@@ -200,6 +224,17 @@ static void refuse(struct h2_stream *hs, unsigned status, const char *reason)
 	leg_on_reset(l, FAIL_UP_PROTOCOL);
 }
 
+static void tunnel_begins(struct h2_stream *hs, bool end)
+{
+	struct h2 *h = hs->h;
+	struct leg *l = hs->leg;
+
+	l->head_in = hs->final_in = true;
+	leg_on_head(l, false);
+	if (end && !h->dead && hs->leg)
+		h2_end_of_message(hs);
+}
+
 static void response_head(struct h2_stream *hs, bool end)
 {
 	struct leg *l = hs->leg;
@@ -210,6 +245,14 @@ static void response_head(struct h2_stream *hs, bool end)
 	l->answered = true;
 	if (hs->cookie.n > 0)
 		head_add_id(hd, HEAD_ID_COOKIE, hs->cookie);
+	if (!h1_response_ok(hd)) {
+		refuse(hs, 0, "bad_response");
+		return;
+	}
+	if (hs->tunnel && h2_tunnel_answer(hs, hd)) {
+		tunnel_begins(hs, end);
+		return;
+	}
 	if (hd->status < 200) {
 		if (++hs->infos > INFO_MAX) {
 			refuse(hs, 0, "bad_response");
@@ -233,12 +276,16 @@ static void headers_complete(struct h2_stream *hs, const nghttp2_frame *frame)
 
 	hs->header_bytes = 0;
 	hs->fields = 0;
-	if (hs->h->server && !hs->final_in && hs->refuse_status == 0 && !target_is_valid(hs->leg->head))
-		not_acceptable(hs, 400, "bad_target");
+	if (hs->h->server && !hs->final_in && hs->refuse_status == 0) {
+		unsigned status = judge_request(hs, hs->leg->head, end);
+
+		if (status != 0)
+			not_acceptable(hs, status, status == 501 ? "upgrade" : "bad_target");
+	}
 	if (hs->refuse_status != 0)
 		refuse(hs, hs->refuse_status, hs->refuse_reason);
 	else if (hs->final_in)
-		end_of_message(hs);     /* trailers: nghttp2 demands END_STREAM */
+		h2_end_of_message(hs);     /* trailers: nghttp2 demands END_STREAM */
 	else if (hs->h->server)
 		request_head(hs, end);
 	else
@@ -288,11 +335,13 @@ static void on_data(struct h2 *h, const nghttp2_frame *frame)
 	else
 		h->frames_idle = 0;
 	if (hs && hs->leg && end)
-		end_of_message(hs);
+		h2_end_of_message(hs);
 }
 
-static void on_settings(struct h2 *h)
+static void on_settings(struct h2 *h, const nghttp2_frame *frame)
 {
+	if ((frame->hd.flags & NGHTTP2_FLAG_ACK) == 0)
+		h->introduced = true;
 	h2_slots(h);
 	if (!h->server && h->c->slots > 0)
 		h->c->owner->idle(h->c);
@@ -313,15 +362,21 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 		on_data(h, frame);
 		break;
 	case NGHTTP2_SETTINGS:
-		on_settings(h);
+		on_settings(h, frame);
 		break;
 	case NGHTTP2_RST_STREAM:
 		if (h->server)
 			h2_client_reset(h);
 		break;
+	case NGHTTP2_PING:
+		if (h->last_call && (frame->hd.flags & NGHTTP2_FLAG_ACK) != 0)
+			h2_final_goaway(h);
+		break;
 	case NGHTTP2_GOAWAY:
 		h->goaway = h->goaway || !h->server;
 		h2_slots(h);
+		if (!h->server)
+			h2_unsent_refused(h);
 		break;
 	default:
 		break;
@@ -345,6 +400,8 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, co
 		return 0;
 	}
 	hs->held += n;
+	if (h2_tunnel_keeps(hs, data, n))
+		return 0;
 	buf_init(&b);
 	buf_append(&b, data, n);
 	leg_on_data(hs->leg, &b);
@@ -368,12 +425,14 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
 	if (!hs || h->dead)
 		return 0;
 	struct leg *l = h2_detach(hs);
-	bool left = hs->left;
+	bool left = hs->left, tunnel = hs->tunnel;
 
 	(void)nghttp2_session_set_stream_user_data(h->session, id, NULL);
 	h2_stream_free(hs);
 	if (l) {
-		l->sent = left && code != NGHTTP2_REFUSED_STREAM;
+		l->no_upgrade = tunnel && code == NGHTTP2_HTTP_1_1_REQUIRED;
+		l->refused = code == NGHTTP2_REFUSED_STREAM;
+		l->sent = left && !l->refused;
 		l->reason = nghttp2_http2_strerror(code);
 		if (!l->up)
 			leg_on_reset(l, FAIL_DOWN_CLOSED);

@@ -41,6 +41,7 @@ void h2_pack(struct h2 *h)
 	const uint8_t *data;
 	ssize_t n = 0;
 
+	h2_tunnels_check(h);
 	while (!h->dead && conn_room(c) > 0 && (n = nghttp2_session_mem_send(h->session, &data)) > 0)
 		buf_append(&c->out, data, (size_t)n);
 	if (h->dead)
@@ -57,6 +58,8 @@ void h2_pack(struct h2 *h)
 	for (struct list *it = h->streams.next, *next; !h->dead && it != &h->streams; it = next) {
 		next = it->next;
 		tell_room(list_entry(it, struct h2_stream, node));
+		if (!h->dead)
+			h2_tunnel_early(list_entry(it, struct h2_stream, node));
 	}
 }
 
@@ -206,9 +209,11 @@ static void nv_length(struct nv_list *l, const struct head *hd)
 		nv_own(l, STR("content-length"), str_from(l->length, str_put_u64(l->length, hd->content_length)));
 }
 
-static void nv_request(struct nv_list *l, const struct head *hd)
+static void nv_request(struct nv_list *l, const struct head *hd, bool tunnel)
 {
-	nv_own(l, STR(":method"), hd->method);
+	if (tunnel)
+		nv_own(l, STR(":protocol"), hd->upgrade);
+	nv_own(l, STR(":method"), tunnel ? STR("CONNECT") : hd->method);
 	nv_own(l, STR(":scheme"), hd->scheme.n > 0 ? hd->scheme : STR("http"));
 	nv_own(l, STR(":authority"), hd->authority);
 	nv_own(l, STR(":path"), hd->path.n > 0 ? hd->path : STR("/"));
@@ -230,7 +235,7 @@ static void put_request(struct h2_stream *hs, struct nv_list *nv, const struct h
 	struct h2 *h = hs->h;
 	nghttp2_data_provider p = provider(hs);
 
-	nv_request(nv, hd);
+	nv_request(nv, hd, hs->tunnel);
 	hs->id = nghttp2_submit_request(h->session, NULL, nv->p, nv->n, end ? NULL : &p, hs);
 	if (hs->id < 0) {               /* ids are used up: another connection must take it */
 		hs->id = -1;
@@ -245,17 +250,17 @@ static void put_response(struct h2_stream *hs, struct nv_list *nv, const struct 
 			   (char)('0' + hd->status % 10), '\0' };
 	nghttp2_data_provider p = provider(hs);
 
-	nv_own(nv, STR(":status"), str_from(status, 3));
+	nv_own(nv, STR(":status"), hd->status == 101 ? STR("200") : str_from(status, 3));
 	if (hd->status >= 200)
 		nv_length(nv, hd);
 	nv_fields(nv, hd);
-	if (hd->status < 200)
+	if (hd->status < 200 && hd->status != 101)
 		(void)nghttp2_submit_headers(hs->h->session, NGHTTP2_FLAG_NONE, hs->id, NULL, nv->p, nv->n, NULL);
 	else
 		(void)nghttp2_submit_response(hs->h->session, hs->id, nv->p, nv->n, end ? NULL : &p);
 }
 
-static void resume(struct h2_stream *hs)
+void h2_resume(struct h2_stream *hs)
 {
 	if (!hs->deferred)
 		return;
@@ -289,10 +294,15 @@ static void put_trailers(struct h2_stream *hs, const struct head *hd)
 	if (hd->n > 0 && !hs->trailers)
 		hs->trailers = copy_trailers(hd);
 	hs->eof_out = true;
-	resume(hs);
+	h2_resume(hs);
 }
 
-static void put_head(struct h2_stream *hs, const struct head *hd, bool end)
+static bool is_final(const struct h2_stream *hs, const struct head *hd)
+{
+	return !hs->h->server || hd->status >= 200 || hd->status == 101;
+}
+
+void h2_submit(struct h2_stream *hs, const struct head *hd, bool end)
 {
 	struct nv_list nv;
 
@@ -302,7 +312,26 @@ static void put_head(struct h2_stream *hs, const struct head *hd, bool end)
 	else
 		put_request(hs, &nv, hd, end);
 	nv_end(&nv);
-	hs->final_out = !hs->h->server || hd->status >= 200;
+}
+
+static void put_head(struct h2_stream *hs, const struct head *hd, bool end)
+{
+	struct h2 *h = hs->h;
+
+	hs->final_out = is_final(hs, hd);
+	if (!h->server && hd->upgrade.n > 0) {
+		hs->tunnel = true;
+		hs->waits = hd;         /* h2_tunnels_check sends it, now or when SETTINGS have come */
+		h->n_waits++;
+		return;
+	}
+	if (hs->tunnel && hd->status >= 200 && hd->status <= 299) {
+		h2_tunnel_declined(hs);
+		return;
+	}
+	if (hs->tunnel && hd->status == 101)
+		h2_tunnel_granted(hs);
+	h2_submit(hs, hd, end);
 	hs->eof_out = end;
 }
 
@@ -330,7 +359,7 @@ void h2_data(struct leg *l, struct buf *b, bool end)
 	hs->eof_out = hs->eof_out || end;
 	l->room = hs->out.n < CODEC_HIGH_BYTES ? CODEC_HIGH_BYTES - hs->out.n : 0;
 	hs->full = hs->full || l->room == 0;    /* the source that was stopped waits for leg_on_writable */
-	resume(hs);
+	h2_resume(hs);
 	h2_pack_later(h);
 	h2_exchange_check(hs);
 }

@@ -72,6 +72,7 @@ struct conn {
 	enum conn_state state;
 	int error;                              /* negative; reading or writing failed */
 	unsigned slots;                         /* the codec's, see codec.h */
+	unsigned peer_slots;                    /* 1 + exchanges at once that such a peer takes; 0 unknown */
 	unsigned exchanges;                     /* begun on this connection */
 	unsigned active;                        /* under way, for codecs that carry several */
 	bool eof;                               /* no byte comes after those in c->in */

@@ -5,6 +5,7 @@
 #include "proxy/conn.h"
 #include "proxy/forward.h"
 #include "proxy/headers.h"
+#include "proxy/websocket.h"
 #include "proxy/mirror.h"
 
 #define RETRY_BODY_BYTES (64u << 10)
@@ -205,6 +206,8 @@ static void request_begins(struct stream *s)
 	s->rec.up_first_us = stream_now(s);
 	if (s->http)
 		headers_to_service(s);
+	if (s->req.upgrade.n > 0)
+		websocket_ask(s);
 	leg_head(&s->up, &s->req, all && s->http);
 	send_held(s);
 	if (s->down.end_in && !s->up.end_out && s->up.conn)
@@ -283,6 +286,10 @@ enum next step_forward(struct stream *s)
 	if (s->up.head_in && !s->down.head_out) {
 		if (stream_retry_response(s))
 			return NEXT_WAIT;
+		if (s->res.status == 101 && !websocket_answer(s)) {
+			s->fail = FAIL_UP_PROTOCOL;
+			return NEXT_FAIL;
+		}
 		response_begins(s);
 	}
 	return is_over(s) ? NEXT_STEP : NEXT_WAIT;

@@ -10,6 +10,7 @@ libkvproxy_a_SOURCES = \
 	%D%/codec.h \
 	%D%/codec_h1.c %D%/codec_h1.h %D%/codec_h1_in.c %D%/codec_h1_out.c \
 	%D%/codec_h2.c %D%/codec_h2.h %D%/codec_h2_in.c %D%/codec_h2_out.c \
+	%D%/codec_h2_tunnel.c \
 	%D%/codec_tcp.c \
 	%D%/conn.c %D%/conn.h \
 	%D%/control.c %D%/control.h %D%/control_api.c %D%/control_int.h %D%/control_stats.c \
@@ -35,6 +36,7 @@ libkvproxy_a_SOURCES = \
 	%D%/stream.c %D%/stream.h %D%/stream_fail.c \
 	%D%/text.c %D%/text.h \
 	%D%/upstream.c %D%/upstream.h \
+	%D%/websocket.c %D%/websocket.h \
 	%D%/watch.c %D%/watch.h \
 	%D%/worker.c %D%/worker.h
 libkvproxy_a_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(NGHTTP2_CFLAGS)

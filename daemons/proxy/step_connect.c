@@ -172,17 +172,18 @@ static bool speaks_h2(int64_t protocol)
 
 /*
  * What is spoken up there: the port's declared protocol towards applications; between proxies HTTP/2
- * wherever the peer takes it, as it costs the fewest wake-ups. A protocol upgrade is HTTP/1.1's.
+ * wherever the peer takes it, as it costs the fewest wake-ups.
  */
 static const struct codec_ops *codec_for(const struct stream *s)
 {
 	if (!s->http)
 		return &codec_tcp;
-	if (s->req.upgrade.n > 0)
+	if (s->h1_only)
 		return &codec_h1;
 	if (s->entry.inbound)
 		return speaks_h2(s->entry.target->protocol) ||
-		       (s->entry.target->protocol == SNAP_PROTOCOL_AUTO && s->req.version == HEAD_VERSION_2) ?
+		       (s->entry.target->protocol == SNAP_PROTOCOL_AUTO && s->req.version == HEAD_VERSION_2 &&
+			s->req.upgrade.n == 0) ?
 			       &codec_h2 : &codec_h1;
 	if (s->endpoint && (wants_mesh_tls(s) || speaks_h2(s->cluster->protocol)))
 		return &codec_h2;

@@ -105,7 +105,7 @@ static void split_authority(struct stream *s)
 /* Only WebSocket is switched to; everything else stays HTTP (security-model 5.1). */
 static void allow_upgrade(struct stream *s)
 {
-	if (!str_ieq(s->req.upgrade, STR("websocket")))
+	if (!str_ieq(s->req.upgrade, STR("websocket")) || s->req.body != HEAD_BODY_NONE)
 		s->req.upgrade = STR_NULL;
 	s->up.upgrade = s->req.upgrade;
 }

@@ -85,6 +85,8 @@ struct stream {
 	bool holds_endpoint;                    /* counted as active there */
 	int64_t retries;
 	bool idempotent;                /* it may be sent twice */
+	bool own_key;                   /* the request has a WebSocket key of ours */
+	bool h1_only;                   /* what it asks for, HTTP/2 cannot do there */
 	bool raced;                     /* sent again once after an idle-close race */
 
 	/* FORWARD */

@@ -40,6 +40,8 @@ static enum retry_fail retry_fail_of(const struct stream *s)
 {
 	if (s->fail == FAIL_CONNECT || s->fail == FAIL_CONNECT_TIMEOUT)
 		return RETRY_FAIL_CONNECT;
+	if (s->up.refused && s->fail == FAIL_UP_RESET)
+		return RETRY_FAIL_REFUSED_STREAM;
 	if (s->fail == FAIL_UP_CLOSED || s->fail == FAIL_UP_RESET)
 		return s->up.sent ? RETRY_FAIL_RESET : RETRY_FAIL_RESET_BEFORE_REQUEST;
 	if (s->fail == FAIL_PER_TRY_TIMEOUT)
@@ -134,6 +136,16 @@ bool stream_retry_response(struct stream *s)
 	return true;
 }
 
+/* To the same endpoint once more, which is no try of the policy's. */
+static void connect_anew(struct stream *s)
+{
+	stream_end_try(s, FAIL_NONE);
+	forward_rewind(s);
+	s->rec.tries--;
+	s->up_fail = s->fail = FAIL_NONE;
+	s->step = STEP_CONNECT;
+}
+
 /*
  * A pooled connection died before it answered: most likely its peer closed it for being idle while
  * the request was on its way. When the request may be sent twice, or never left, it is sent once
@@ -145,19 +157,25 @@ static bool resend_after_race(struct stream *s)
 	/* A reset tells of one exchange on a living connection: only one that the peer never looked at counts. */
 	bool closed = s->fail == FAIL_UP_CLOSED || (s->fail == FAIL_UP_RESET && !l->sent);
 
-	if (!closed || s->raced || !l->reused || l->answered || s->down.head_out)
+	if (!closed || s->raced || l->answered || s->down.head_out || !(l->reused || l->refused))
 		return false;
 	if (!forward_can_replay(s) || (l->sent && !s->idempotent))
 		return false;
 	stats_add(s->w->stats, STATS_UP_IDLE_RACE, 1);
 	if (s->fail == FAIL_UP_CLOSED)
 		upstream_distrust(&s->wait);
-	stream_end_try(s, FAIL_NONE);
-	forward_rewind(s);
 	s->raced = true;
-	s->rec.tries--;                 /* not a try of the policy's */
-	s->up_fail = s->fail = FAIL_NONE;
-	s->step = STEP_CONNECT;
+	connect_anew(s);
+	return true;
+}
+
+/* The peer speaks HTTP/2 but cannot switch protocols in it: HTTP/1.1 is the way. */
+static bool fall_back_to_h1(struct stream *s)
+{
+	if (!s->up.no_upgrade || s->h1_only)
+		return false;
+	s->h1_only = true;
+	connect_anew(s);
 	return true;
 }
 
@@ -227,7 +245,7 @@ void stream_failed(struct stream *s)
 {
 	note_failed_try(s);
 	if (s->step >= STEP_CONNECT && s->http && !s->opaque &&
-	    (resend_after_race(s) || retry_failure(s)))
+	    (fall_back_to_h1(s) || resend_after_race(s) || retry_failure(s)))
 		return;
 	if (s->down.head_out)
 		cut(s);

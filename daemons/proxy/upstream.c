@@ -29,6 +29,7 @@ struct pool {
 	struct list busy;               /* connecting, or full */
 	struct list waiting;            /* struct upstream_wait, oldest first */
 	unsigned n_conns, n_connecting, n_waiting;
+	unsigned peer_slots;            /* as the last connection learned it, for the next: conn.h */
 	bool sweeping;
 	bool shares;                    /* one connection carries many exchanges, as far as is known */
 };
@@ -289,6 +290,7 @@ static void become_ready(struct conn *c)
 {
 	struct pool *p = c->owner_data;
 
+	p->peer_slots = c->peer_slots;
 	if (serve_waiting(c) || c->state != CONN_OPEN || c->slots == 0)
 		return;
 	list_del(&c->node);
@@ -343,6 +345,7 @@ static void on_connected(struct conn *c)
 	c->established = true;
 	stats_add(p->w->stats, STATS_UP_CONNECTED, 1);
 	conn_timer(c, 0, NULL);
+	c->peer_slots = p->peer_slots;
 	conn_set_codec(c, codec_of(c), false);
 	p->shares = c->ops == &codec_h2;
 	become_ready(c);

@@ -601,7 +601,9 @@ STREAM_ERRORS = {
     "relative path": (get(path="x"), [400, rst(PROTOCOL_ERROR)]),
     "scheme": (get(scheme="ftp"), [400, rst(PROTOCOL_ERROR)]),
     "connect": (frame(HEADERS, 5, 1, block([(":method", "CONNECT"), (":authority", "web:80")])), [405, rst(PROTOCOL_ERROR)]),
-    "extended connect": (frame(HEADERS, 4, 1, block([(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"), (":path", "/"), (":authority", "web")])), [405, 501, rst(PROTOCOL_ERROR)]),
+    "extended connect for something": (frame(HEADERS, 4, 1, block([(":method", "CONNECT"), (":protocol", "x"), (":scheme", "http"), (":path", "/"), (":authority", "web")])), [501]),
+    "protocol without connect": (frame(HEADERS, 5, 1, block([(":method", "GET"), (":protocol", "websocket"), (":scheme", "http"), (":path", "/"), (":authority", "web")])), [rst(PROTOCOL_ERROR)]),
+    "extended connect without path": (frame(HEADERS, 4, 1, block([(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"), (":authority", "web")])), [rst(PROTOCOL_ERROR)]),
     "trace": (get(method="TRACE"), [405]),
     "bad percent": (get(path="/%zz"), [400]),
     "many fields": (get(extra=[(f"x-{i}", "1") for i in range(150)]), [431]),
@@ -738,11 +740,32 @@ def test_acks_nobody_reads_are_bounded(world):
     assert rss(world.mesh) - before < 8_000_000
 
 
+def goaway(c):
+    """(code, last stream) of the next GOAWAY."""
+    while f := c.next():
+        if f[0] == HEADERS:
+            c.decoder.decode(f[3])
+        elif f[0] == GOAWAY:
+            return int.from_bytes(f[3][4:8], "big"), int.from_bytes(f[3][:4], "big")
+    return None
+
+
 def test_a_drain_lets_a_running_request_finish(tmp_path):
     app = App()
     mesh = kvmesh.Mesh(tmp_path / "mesh")
     mesh.workload("app", app.port, protocol="HTTP2")
     mesh.service("app", 80, "http2", protocol="HTTP2")
+    mesh.write("mesh.d/10-direct.yaml", """\
+apiVersion: networking.istio.io/v1alpha3
+kind: VirtualService
+metadata: { name: direct, namespace: default }
+spec:
+  hosts: [ app ]
+  http:
+  - match: [ { uri: { exact: /direct } } ]
+    directResponse: { status: 299 }
+  - route: [ { destination: { host: app } } ]
+""")
     try:
         mesh.start()
         with Raw(mesh, get(authority="app", path="/quick")) as c:
@@ -750,11 +773,18 @@ def test_a_drain_lets_a_running_request_finish(tmp_path):
             c.send(get(sid=3, authority="app", path="/hold"))
             wait_for("the request", lambda: app.held)
             mesh.process.popen.send_signal(signal.SIGTERM)
-            assert c.outcome(3) == "GOAWAY 0"
+            assert goaway(c) == (0, 0x7fffffff), "nothing is refused yet"
+            c.send(get(sid=5, authority="app", path="/direct"))
+            assert c.outcome(5) == 299, "it was on its way"
+            ping = next(f for f in c.frames if f[0] == PING and not f[1] & ACK)
+            c.send(frame(PING, ACK, 0, ping[3]))
+            assert goaway(c) == (0, 5)
+            c.send(get(sid=7, authority="app", path="/quick"))
             app.release()
             assert c.outcome(3) == 200
             c.ends()
             assert (DATA, b"held") in [(f[0], f[3]) for f in c.frames if f[2] == 3]
+            assert not [f for f in c.frames if f[2] == 7], "too late"
         assert mesh.stop() == 0
     finally:
         mesh.stop()
