@@ -33,11 +33,6 @@ int str_cmp(struct str a, struct str b)
 	return a.n < b.n ? -1 : a.n > b.n;
 }
 
-bool str_has_prefix(struct str s, struct str prefix)
-{
-	return s.n >= prefix.n && str_eq(str_take(s, prefix.n), prefix);
-}
-
 bool str_has_iprefix(struct str s, struct str prefix)
 {
 	if (s.n < prefix.n)

@@ -38,12 +38,17 @@ static inline bool str_is_empty(struct str s)
 
 static inline bool str_eq(struct str a, struct str b)
 {
-	return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
+	/* b last: against a literal the compiler needs no call */
+	return a.n == b.n && (b.n == 0 || memcmp(a.p, b.p, b.n) == 0);
+}
+
+static inline bool str_has_prefix(struct str s, struct str prefix)
+{
+	return s.n >= prefix.n && (prefix.n == 0 || memcmp(s.p, prefix.p, prefix.n) == 0);
 }
 
 bool str_ieq(struct str a, struct str b); /* ASCII case folded */
 int str_cmp(struct str a, struct str b);  /* bytewise, shorter first on a tie */
-bool str_has_prefix(struct str s, struct str prefix);
 bool str_has_iprefix(struct str s, struct str prefix);
 bool str_has_suffix(struct str s, struct str suffix);
 struct str str_trim(struct str s);           /* without SP and HTAB at both ends */

@@ -87,10 +87,14 @@ static const uint8_t ids_by_length[LENGTH_MAX + 1][IDS_PER_LENGTH + 1] = {
 
 enum head_id head_id_of(struct str lower_name)
 {
-	if (lower_name.n > LENGTH_MAX)
+	if (lower_name.n > LENGTH_MAX || lower_name.n == 0)
 		return HEAD_ID_OTHER;
+	size_t last = lower_name.n - 1;
+
+	/* Most candidates differ at the end. */
 	for (const uint8_t *id = ids_by_length[lower_name.n]; *id != HEAD_ID_OTHER; id++)
-		if (memcmp(id_names[*id].p, lower_name.p, lower_name.n) == 0)
+		if (id_names[*id].p[last] == lower_name.p[last] &&
+		    memcmp(id_names[*id].p, lower_name.p, last) == 0)
 			return (enum head_id)*id;
 	return HEAD_ID_OTHER;
 }

@@ -6,6 +6,7 @@
 
 #include "base/arena.h"
 #include "proxy/codec_h2.h"
+#include "proxy/slab.h"
 #include "proxy/worker.h"
 
 /* ---- exchanges ------------------------------------------------------------------------------- */
@@ -17,7 +18,7 @@ struct h2_stream *h2_stream_of(struct h2 *h, int32_t id)
 
 struct h2_stream *h2_stream_new(struct h2 *h, struct leg *l, int32_t id)
 {
-	struct h2_stream *hs = kv_zalloc(sizeof(*hs));
+	struct h2_stream *hs = slab_take_zeroed(h->slab, sizeof(*hs));
 
 	hs->h = h;
 	hs->leg = l;
@@ -43,7 +44,7 @@ void h2_stream_free(struct h2_stream *hs)
 	buf_done(&hs->out);
 	buf_done(&hs->early);
 	free(hs->trailers);
-	free(hs);
+	slab_give(hs->h->slab, hs);
 }
 
 /* How many more exchanges the peer takes on this client connection. */
@@ -218,8 +219,31 @@ static void set_options(nghttp2_option *o)
 	nghttp2_option_set_max_continuations(o, 8);
 }
 
+static void *mem_malloc(size_t n, void *slab)
+{
+	return slab_take(slab, n);
+}
+
+static void mem_free(void *p, void *slab)
+{
+	slab_give(slab, p);
+}
+
+static void *mem_calloc(size_t n, size_t size, void *slab)
+{
+	size_t bytes;
+
+	return __builtin_mul_overflow(n, size, &bytes) ? NULL : slab_take_zeroed(slab, bytes);
+}
+
+static void *mem_realloc(void *p, size_t n, void *slab)
+{
+	return slab_resize(slab, p, n);
+}
+
 static void make_session(struct h2 *h)
 {
+	nghttp2_mem mem = { h->slab, mem_malloc, mem_free, mem_calloc, mem_realloc };
 	nghttp2_session_callbacks *cb;
 	nghttp2_option *o;
 
@@ -227,8 +251,8 @@ static void make_session(struct h2 *h)
 	h2_callbacks_in(cb);
 	h2_callbacks_out(cb);
 	set_options(o);
-	int r = h->server ? nghttp2_session_server_new2(&h->session, cb, h, o) :
-			    nghttp2_session_client_new2(&h->session, cb, h, o);
+	int r = h->server ? nghttp2_session_server_new3(&h->session, cb, h, o, &mem) :
+			    nghttp2_session_client_new3(&h->session, cb, h, o, &mem);
 
 	kv_assert(r == 0);
 	nghttp2_option_del(o);
@@ -261,6 +285,7 @@ static void h2_open(struct conn *c, bool server)
 	struct h2 *h = kv_zalloc(sizeof(*h));
 
 	h->c = c;
+	h->slab = c->w->slab;
 	h->server = server;
 	list_init(&h->streams);
 	loop_later_init(&h->pack, on_pack, h);

@@ -77,6 +77,7 @@ struct h2_stream {
 struct h2 {
 	struct conn *c;
 	nghttp2_session *session;
+	struct slab *slab;              /* the worker's */
 	bool server;
 	bool dead;                      /* closed; callbacks still on the stack must stop */
 	bool in_recv;

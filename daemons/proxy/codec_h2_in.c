@@ -16,20 +16,26 @@
 
 /* ---- heads: pseudo-header fields and fields into the neutral head ---------------------------------- */
 
+static unsigned three_digits(struct str v)
+{
+	return (unsigned)((v.p[0] - '0') * 100 + (v.p[1] - '0') * 10 + (v.p[2] - '0'));
+}
+
+/* nghttp2 lets only these pass, and a status of three digits. */
 static void pseudo(struct head *hd, struct str name, struct str value)
 {
-	if (str_eq(name, STR(":method")))
-		hd->method = value;
-	else if (str_eq(name, STR(":path")))
+	if (str_eq(name, STR(":path")))
 		hd->path = value;
-	else if (str_eq(name, STR(":authority")))
-		hd->authority = value;
+	else if (str_eq(name, STR(":method")))
+		hd->method = value;
+	else if (str_eq(name, STR(":status")))
+		hd->status = three_digits(value);
 	else if (str_eq(name, STR(":scheme")))
 		hd->scheme = value;
+	else if (str_eq(name, STR(":authority")))
+		hd->authority = value;
 	else if (str_eq(name, STR(":protocol")))
 		hd->upgrade = value;
-	else if (str_eq(name, STR(":status")))
-		hd->status = (unsigned)((value.p[0] - '0') * 100 + (value.p[1] - '0') * 10 + (value.p[2] - '0'));
 }
 
 /* Crumbs are joined again before anything reads them (RFC 9113 8.2.3). */

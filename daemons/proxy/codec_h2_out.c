@@ -181,16 +181,10 @@ static void nv_end(struct nv_list *l)
  */
 static unsigned flags_of(const struct head_field *f)
 {
-	switch ((int)f->id) {
-	case HEAD_ID_OTHER:
-		return NGHTTP2_NV_FLAG_NONE;
-	case HEAD_ID_X_REQUEST_ID:
-	case HEAD_ID_TRACEPARENT:
-	case HEAD_ID_B3:
-		return NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_INDEX;
-	default:
-		return NGHTTP2_NV_FLAG_NO_COPY_NAME;
-	}
+	unsigned flags = head_is_constant_name(f) ? NGHTTP2_NV_FLAG_NO_COPY_NAME : 0;
+	bool once = f->id == HEAD_ID_X_REQUEST_ID || f->id == HEAD_ID_TRACEPARENT || f->id == HEAD_ID_B3;
+
+	return once ? flags | NGHTTP2_NV_FLAG_NO_INDEX : flags;
 }
 
 static void nv_fields(struct nv_list *l, const struct head *hd)

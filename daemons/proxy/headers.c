@@ -66,17 +66,17 @@ static struct str make_request_id(struct stream *s)
 {
 	static const char hex[] = "0123456789abcdef";
 	uint64_t r[2] = { rng_next(&s->w->rng), rng_next(&s->w->rng) };
-	char *p = arena_alloc(&s->arena, 36);
+	char *p = arena_alloc(&s->arena, 36), *at = p;
 
 	r[0] = (r[0] & ~UINT64_C(0xf000)) | UINT64_C(0x4000);
 	r[1] = (r[1] & ~(UINT64_C(3) << 62)) | (UINT64_C(2) << 62);
-	for (int i = 0, digit = 0; i < 36; i++) {
-		if (i == 8 || i == 13 || i == 18 || i == 23) {
-			p[i] = '-';
-			continue;
-		}
-		p[i] = hex[(r[digit / 16] >> (60 - 4 * (digit % 16))) & 0xf];
-		digit++;
+	for (unsigned byte = 0; byte < 16; byte++) {
+		unsigned v = r[byte / 8] >> (56 - 8 * (byte % 8)) & 0xff;
+
+		if (byte == 4 || byte == 6 || byte == 8 || byte == 10)
+			*at++ = '-';
+		*at++ = hex[v >> 4];
+		*at++ = hex[v & 0xf];
 	}
 	return str_from(p, 36);
 }
@@ -104,6 +104,7 @@ void headers_from_client(struct stream *s)
 		const struct head_field *named = head_find_name(&s->req, PEER_HEADER);
 		struct conn *c = s->down.conn;
 
+		s->from_proxy = named != NULL;
 		s->rec.source = entry_source(c->owner_data, c, s->lease,
 					     named ? named->value : STR_NULL);
 	}
@@ -294,7 +295,8 @@ void headers_to_client(struct stream *s)
 
 	note_grpc_status(s, h);
 	strip_response(h);
-	head_set_id(h, HEAD_ID_X_ENVOY_UPSTREAM_SERVICE_TIME, number(s, us / 1000));
+	if (!s->from_proxy)             /* it tells its client its own */
+		head_set_id(h, HEAD_ID_X_ENVOY_UPSTREAM_SERVICE_TIME, number(s, us / 1000));
 	headers_route_ops(s, h, false);
 	if (s->cross_origin.n > 0)
 		cross_origin_put(s, h);

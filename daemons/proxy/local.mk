@@ -27,6 +27,7 @@ libkvproxy_a_SOURCES = \
 	%D%/record.c %D%/record.h \
 	%D%/reply.c %D%/reply.h \
 	%D%/secrets.c %D%/secrets.h \
+	%D%/slab.c %D%/slab.h \
 	%D%/sniff.c \
 	%D%/stats.c %D%/stats.def %D%/stats.h %D%/stats_export.c %D%/stats_own.c \
 	%D%/stats_rows.c %D%/stats_rows.h %D%/stats_table.h \

@@ -53,6 +53,7 @@ struct stream {
 	enum step step;
 	bool running, again;            /* stream_run is on the stack; an event came meanwhile */
 	bool http;
+	bool from_proxy;                /* the client is another proxy of the mesh */
 	bool opaque;                    /* bytes both ways: TCP, or a switched protocol */
 
 	struct leg down, up;

@@ -21,6 +21,7 @@
 #include "proxy/conn.h"
 #include "proxy/cpus.h"
 #include "proxy/listener.h"
+#include "proxy/slab.h"
 #include "proxy/stream.h"
 #include "proxy/upstream.h"
 #include "proxy/worker.h"
@@ -534,6 +535,7 @@ static void worker_init(struct worker *w, struct worker_thread *t, unsigned inde
 	w->loop = loop_new();
 	w->stats = stats_new();
 	w->regex = regex_scratch_new();
+	w->slab = slab_new();
 	w->cache = stream_cache_new();
 	w->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	rng_init_random(&w->rng);
@@ -564,6 +566,7 @@ static void worker_done(struct worker *w)
 		lease_unref(w->lease);
 	map_done(&w->pools);
 	stream_cache_free(w->cache);
+	slab_free(w->slab);
 	regex_scratch_free(w->regex);
 	stats_free(w->stats);
 	if (w->reserve_fd >= 0)

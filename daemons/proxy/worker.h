@@ -22,6 +22,7 @@
 
 struct access_log;
 struct regex_scratch;
+struct slab;
 struct stream_cache;
 
 /* What a worker remembers about one cluster, workload or inbound of an attachment. */
@@ -59,6 +60,7 @@ struct worker {
 	struct list listeners;          /* struct listener */
 	struct list conns;              /* struct conn, downstream */
 	struct list streams;            /* struct stream, under way */
+	struct slab *slab;              /* small blocks that come and go with exchanges */
 	struct stream_cache *cache;     /* finished ones, kept for the next */
 	struct map pools;               /* struct pool, by key */
 	struct pool_hint pool_hints[WORKER_POOL_HINTS];
