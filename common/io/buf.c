@@ -314,11 +314,6 @@ struct str buf_peek(const struct buf *b)
 	return b->n > 0 ? str_from(b->head->data + b->head->off, b->head->len) : STR_NULL;
 }
 
-size_t buf_tail(const struct buf *b)
-{
-	return b->tail ? b->tail->len : 0;
-}
-
 struct str buf_pullup(struct buf *b, size_t max)
 {
 	size_t want = b->n < max ? b->n : max;

@@ -35,6 +35,11 @@ void buf_commit(struct buf *b, size_t n);
 void buf_consume(struct buf *b, size_t n);              /* drop from the front */
 void buf_move(struct buf *to, struct buf *from);        /* all of it, whole blocks change hands */
 void buf_move_n(struct buf *to, struct buf *from, size_t n);
+/*
+ * Without a copy: when p, n are many bytes and the last of the first run, that run's block changes hands, less what
+ * is in front of p, which is dropped. False: nothing happened, the caller copies.
+ */
+bool buf_take_tail(struct buf *to, struct buf *from, const char *p, size_t n);
 /* The first contiguous run. */
 struct str buf_peek(const struct buf *b);
 /*
@@ -46,6 +51,8 @@ struct str buf_pullup(struct buf *b, size_t max);
 bool buf_linear(struct buf *b, size_t max, struct str *ret);
 int buf_iov(const struct buf *b, struct iovec *iov, int max);
 
+/* Asking for more than this says that much is expected: room for all of it is offered at once. */
+#define BUF_READ_BYTES (64u << 10)
 /*
  * Read until the descriptor has no more or max bytes came; bytes moved, 0 at end of file, -errno
  * (-EAGAIN: nothing there). A read that is not filled is not asked again: end of file and errors

@@ -139,7 +139,7 @@ enum tls_result tls_decrypt(struct tls_session *s, struct buf *cipher_in, struct
 bool tls_has_pending(const struct tls_session *s);
 /* The socket ended: TLS_CLOSED after a close_notify, else TLS_TRUNCATED. */
 enum tls_result tls_eof(struct tls_session *s);
-/* Encrypt all of plain, records filled to 16 KiB. */
+/* Encrypt all of plain: full records, and small pieces together in one. */
 enum tls_result tls_encrypt(struct tls_session *s, struct buf *plain, struct buf *cipher_out);
 /* Append close_notify; marks the session resumable. */
 void tls_shutdown(struct tls_session *s, struct buf *cipher_out);

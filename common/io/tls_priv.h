@@ -66,6 +66,7 @@ struct tls_session {
 	bool asked_certificate;         /* client: the server wanted ours */
 	bool asked_before;              /* when the session that is offered was made */
 	bool flooded;
+	unsigned record_bytes;          /* of the record that is read, with its tag; 0: not known */
 	unsigned after_handshake;       /* messages since the last application data */
 	tls_pick_fn pick;
 	void *pick_arg;

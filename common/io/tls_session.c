@@ -15,7 +15,7 @@
 #include "io/tls_priv.h"
 
 #define RECORD_BYTES 16384u
-#define READ_ROOM 4096u                 /* a smaller rest of a block is not read into */
+#define READ_ROOM 4096u                 /* for the rest of a record: a smaller rest of a block is not used */
 #define AFTER_HANDSHAKE_MAX 32          /* KeyUpdates and tickets in a row without data */
 #define ALPN_BYTES_MAX 255
 #define HEX_DIGEST (2 * TLS_DIGEST_BYTES + 1)
@@ -341,6 +341,20 @@ static void read_failed(struct tls_session *s)
 		fail(s, "decrypting");
 }
 
+/*
+ * Room for all of the next record, so that its bytes lie together and are passed on as they are. Its header says how
+ * many; when the last call ended within a record, no header is in sight and the old answer holds.
+ */
+static size_t room_wanted(struct tls_session *s)
+{
+	struct str run = buf_peek(s->in);
+	const unsigned char *p = (const unsigned char *)run.p;
+
+	if (run.n >= SSL3_RT_HEADER_LENGTH && p[0] == SSL3_RT_APPLICATION_DATA && p[1] == SSL3_VERSION_MAJOR)
+		s->record_bytes = (unsigned)p[3] << 8 | p[4];
+	return s->record_bytes == 0 || s->record_bytes > RECORD_BYTES ? RECORD_BYTES : s->record_bytes;
+}
+
 /* Plaintext into plain until max, nothing left to decrypt, or the end. */
 static size_t decrypt(struct tls_session *s, struct buf *plain, size_t max)
 {
@@ -348,7 +362,7 @@ static size_t decrypt(struct tls_session *s, struct buf *plain, size_t max)
 
 	while (got < max && (s->in->n > 0 || SSL_pending(s->ssl) > 0)) {
 		size_t room, n;
-		char *to = buf_reserve(plain, READ_ROOM, &room);
+		char *to = buf_reserve(plain, SSL_pending(s->ssl) > 0 ? READ_ROOM : room_wanted(s), &room);
 
 		if (room > max - got)
 			room = max - got;
@@ -394,7 +408,10 @@ enum tls_result tls_eof(struct tls_session *s)
 	return s->end == TLS_OK ? TLS_TRUNCATED : s->end;
 }
 
-/* One record's worth from the front of plain as one run; scattered bytes are gathered. */
+/*
+ * The next record from the front of plain as one run. Small pieces are gathered; one that does not fit with those
+ * before it waits for its own record, else every piece behind it would be cut and copied.
+ */
 static struct str next_record(struct buf *plain)
 {
 	static _Thread_local char gathered[RECORD_BYTES];
@@ -404,13 +421,16 @@ static struct str next_record(struct buf *plain)
 	if (run.n == RECORD_BYTES || run.n == plain->n)
 		return run;
 	struct iovec iov[64];
-	int pieces = buf_iov(plain, iov, 64);
+	int pieces = buf_iov(plain, iov, 64), i = 0;
 
-	for (int i = 0; i < pieces && n < RECORD_BYTES; i++) {
-		size_t now = iov[i].iov_len < RECORD_BYTES - n ? iov[i].iov_len : RECORD_BYTES - n;
-
-		memcpy(gathered + n, iov[i].iov_base, now);
-		n += now;
+	while (i < pieces && iov[i].iov_len <= RECORD_BYTES - n)
+		n += iov[i++].iov_len;
+	if (i == 1)
+		return run;
+	n = 0;
+	for (int k = 0; k < i; k++) {
+		memcpy(gathered + n, iov[k].iov_base, iov[k].iov_len);
+		n += iov[k].iov_len;
 	}
 	return str_from(gathered, n);
 }

@@ -24,8 +24,11 @@
 #define H2_CONN_WINDOW (16 << 20)
 #define H2_HEADER_LIST_MAX (60u << 10)
 #define H2_FIELDS_MAX 100
-/* One DATA frame with its header fills one TLS record. */
-#define H2_DATA_BYTES 16375
+/*
+ * The frames we take, and send where the peer does: an exchange's bytes arrive together, and leave in one write on
+ * the other side.
+ */
+#define H2_FRAME_MAX (128u << 10)
 /* Frames without use (empty, reset by us, malformed) that one connection may cause: security-model L11. */
 #define H2_GLITCHES 100
 #define H2_GLITCHES_PER_SECOND 10
@@ -80,7 +83,9 @@ struct h2 {
 	struct slab *slab;              /* the worker's */
 	bool server;
 	bool dead;                      /* closed; callbacks still on the stack must stop */
-	bool in_recv;
+	bool in_recv;                   /* nghttp2 reads from c->in, which conn_close() would free */
+	bool idle_news;                 /* the owner is told afterwards that there is room */
+	bool taken;                     /* the block under nghttp2's eyes has gone on with its payload */
 	bool introduced;                /* the peer's SETTINGS have come */
 	bool last_call;                 /* server: told that it goes, still taking what is on its way */
 	bool goaway;                    /* no further exchange */

@@ -409,7 +409,9 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, co
 	if (h2_tunnel_keeps(hs, data, n))
 		return 0;
 	buf_init(&b);
-	buf_append(&b, data, n);
+	h->taken = buf_take_tail(&b, &h->c->in, (const char *)data, n);
+	if (!h->taken)
+		buf_append(&b, data, n);
 	leg_on_data(hs->leg, &b);
 	buf_done(&b);
 	if (h->dead)
@@ -508,7 +510,9 @@ void h2_recv(struct conn *c)
 			session_failed(h, used);
 			return;
 		}
-		buf_consume(&c->in, (size_t)used);
+		if (!h->taken)
+			buf_consume(&c->in, (size_t)used);
+		h->taken = false;
 		h->unknown_bytes += (size_t)used;
 		if (h->unknown_bytes > UNKNOWN_BYTES_MAX)
 			h2_calm(h);

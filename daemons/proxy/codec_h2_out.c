@@ -94,15 +94,19 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
 	(void)session, (void)frame;
 	if (n > 0)
 		h->frames_idle = 0;     /* what the peer said let us go on: many a client opens windows in small steps */
-	buf_append(&h->c->out, head, 9);
-	buf_move_n(&h->c->out, &hs->out, n);
+	struct buf b;
+
+	buf_init(&b);
+	buf_move_n(&b, &hs->out, n);
+	buf_prepend(&b, head, 9);
+	buf_move(&h->c->out, &b);
 	return 0;
 }
 
 static ssize_t data_bytes(nghttp2_session *session, uint8_t type, int32_t id, int32_t conn_window, int32_t stream_window,
 			  uint32_t max_frame, void *arg)
 {
-	ssize_t n = H2_DATA_BYTES;
+	ssize_t n = H2_FRAME_MAX;
 
 	(void)session, (void)type, (void)id, (void)arg;
 	if (n > conn_window)

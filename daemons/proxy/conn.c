@@ -237,7 +237,7 @@ static void deliver(struct conn *c)
 static void decrypt(struct conn *c)
 {
 	struct conn_tls *t = c->tls;
-	size_t budget = CONN_READ_BYTES;
+	size_t budget = c->bulk ? CONN_READ_BULK : CONN_READ_BYTES;
 	enum tls_result r = TLS_OK;
 
 	while (r == TLS_OK && budget > 0) {
@@ -320,10 +320,12 @@ static void discard(struct conn *c)
 
 static void read_in(struct conn *c)
 {
-	ssize_t n = buf_read_fd(c->tls ? &c->tls->in : &c->in, c->fd, CONN_READ_BYTES);
+	ssize_t n = buf_read_fd(c->tls ? &c->tls->in : &c->in, c->fd,
+				c->bulk ? CONN_READ_BULK : CONN_READ_BYTES);
 
 	if (n == -EAGAIN)
 		return;
+	c->bulk = n >= (ssize_t)CONN_BULK_FROM;
 	if (n > 0)
 		c->read_bytes += (size_t)n;
 	else

@@ -24,8 +24,13 @@
 struct worker;
 struct conn;
 
-/* What a turn may read from one connection before others have theirs (P18). */
-#define CONN_READ_BYTES (64u << 10)
+/*
+ * What a turn may read from one connection before others have theirs (P18), and from one whose last
+ * read brought so much that it is worth to take more at once.
+ */
+#define CONN_READ_BYTES BUF_READ_BYTES
+#define CONN_READ_BULK (256u << 10)
+#define CONN_BULK_FROM (32u << 10)
 /*
  * A finished connection waits this long for the peer to read and close, and reads no more than
  * this.
@@ -81,6 +86,7 @@ struct conn {
 	bool paused;                            /* no reading for now */
 	bool full, full_socket;                 /* over the high mark; the kernel takes no more */
 	bool broken;                            /* writing failed: what is written is dropped */
+	bool bulk;                      /* the last read brought much */
 	bool kicked;                            /* process what waits at the end of the turn */
 	bool shut_wanted, shut_done;
 	bool established;                       /* the owner's: it has been ready */

@@ -90,7 +90,7 @@ static void step(struct rng *r, struct buf b[2], struct model m[2], const char *
 		n = mx->n / 2;
 	size_t in = n < mx->n ? n : mx->n;
 
-	switch (rng_below(r, m[0].n + m[1].n > MODEL_MAX / 4 ? 3 : 9)) {
+	switch (rng_below(r, m[0].n + m[1].n > MODEL_MAX / 4 ? 3 : 10)) {
 	case 0:
 		buf_consume(x, in);
 		model_consume(mx, in);
@@ -119,7 +119,15 @@ static void step(struct rng *r, struct buf b[2], struct model m[2], const char *
 		buf_prepend(x, p, n);
 		model_prepend(mx, p, n);
 		break;
-	case 6: {
+	case 6:
+		s = buf_peek(x);
+		in = in < s.n ? in : s.n;
+		if (buf_take_tail(y, x, s.p + in, s.n - in)) {
+			model_append(my, mx->p + in, s.n - in);
+			model_consume(mx, s.n);
+		}
+		break;
+	case 7: {
 		n = n > BUF_BLOCK_BYTES ? BUF_BLOCK_BYTES : n;
 		char *to = buf_reserve(x, n, &room);
 		size_t use = n == 0 ? 0 : rng_below(r, n + 1);
@@ -159,6 +167,26 @@ START_TEST(behaves_like_an_array)
 	free(m[0].p);
 	free(m[1].p);
 	buf_trim();
+}
+END_TEST
+
+START_TEST(a_tail_changes_hands_without_a_copy)
+{
+	static const char noise[10000];
+	struct buf from = { 0 }, to = { 0 };
+
+	buf_append(&from, noise, sizeof(noise));
+	struct str s = buf_peek(&from);
+
+	ck_assert(!buf_take_tail(&to, &from, s.p, s.n - 1));    /* not up to the end */
+	ck_assert(!buf_take_tail(&to, &from, s.p + s.n - 10, 10));      /* not worth it */
+	ck_assert_uint_eq(from.n, sizeof(noise));
+	ck_assert(buf_take_tail(&to, &from, s.p + 9, s.n - 9));
+	ck_assert_ptr_eq(buf_peek(&to).p, s.p + 9);
+	ck_assert_uint_eq(to.n, sizeof(noise) - 9);
+	ck_assert_uint_eq(from.n, 0);
+	ck_assert_ptr_null(from.head);
+	buf_done(&to);
 }
 END_TEST
 
@@ -373,7 +401,8 @@ START_TEST(threads_do_not_share)
 }
 END_TEST
 
-UNIT_MAIN("buf", behaves_like_an_array, linear_respects_its_limit, pullup_leaves_room_behind,
+UNIT_MAIN("buf", behaves_like_an_array, a_tail_changes_hands_without_a_copy,
+	  linear_respects_its_limit, pullup_leaves_room_behind,
 	  reservations_may_be_dropped, prepend_uses_the_headroom, moves_through_a_socket,
 	  reads_no_more_than_asked,
 	  a_closed_peer_is_an_error_not_a_signal, writes_to_what_is_no_socket, threads_do_not_share)

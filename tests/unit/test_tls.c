@@ -285,6 +285,40 @@ START_TEST(records_are_full)
 }
 END_TEST
 
+/* A frame's head and body that fill a record make one each, whatever small piece came first. */
+START_TEST(large_pieces_have_their_own_records)
+{
+	static const char body[16384];
+	struct wire w;
+	struct buf plain = { 0 }, piece;
+	size_t bytes = 100 + 3 * sizeof(body);
+
+	start();
+	dial(&w, a, b, B, "");
+	wire_ok(&w);
+	wire_tickets(&w);
+	buf_append(&plain, body, 100);
+	for (int i = 0; i < 3; i++) {
+		buf_init(&piece);
+		buf_append(&piece, body, sizeof(body));
+		buf_move(&plain, &piece);
+	}
+	ck_assert_int_eq(tls_encrypt(w.client, &plain, &w.up), TLS_OK);
+	ck_assert_uint_eq(w.up.n, bytes + 4 * 22);
+	while (w.up.n > 0)
+		ck_assert_int_eq(tls_decrypt(w.server, &w.up, &plain, 128 << 10, &w.down), TLS_OK);
+	ck_assert_uint_eq(plain.n, bytes);
+	/* And come out so. */
+	struct iovec iov[8];
+	int n = buf_iov(&plain, iov, 8);
+
+	ck_assert_uint_eq(iov[n - 1].iov_len, sizeof(body));
+	buf_done(&plain);
+	wire_close(&w);
+	end();
+}
+END_TEST
+
 /* Pieces of any size, cut anywhere on the way, both directions at once. */
 START_TEST(large_transfers_in_any_pieces)
 {
@@ -638,7 +672,8 @@ END_TEST
 
 UNIT_MAIN("tls", both_prove_who_they_are, one_certificate_goes_over_the_wire, bytes_may_trickle,
 	  protocols, nobody_behind_that_name, the_server_must_be_the_one_wanted,
-	  another_mesh_is_not_trusted, records_are_full, large_transfers_in_any_pieces,
+	  another_mesh_is_not_trusted, records_are_full, large_pieces_have_their_own_records,
+	  large_transfers_in_any_pieces,
 	  a_close_is_told_after_the_data, an_end_without_close_is_a_truncation,
 	  a_flipped_bit_ends_it, what_is_no_tls, a_second_connection_resumes,
 	  one_session_serves_several_connections, resumption_never_crosses_identities,
