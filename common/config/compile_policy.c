@@ -5,7 +5,8 @@
  */
 #include "config/compile_parts.h"
 
-#define IDLE_US (INT64_C(3600) * 1000000)
+#define SECOND_US INT64_C(1000000)
+#define IDLE_US (3600 * SECOND_US)
 
 static void put_balancer(const struct model_load_balancer *lb, struct snap_cluster *ret)
 {
@@ -76,6 +77,36 @@ static void put_limits(const struct compile *c, const struct names_port *p,
 	put_http(pool->http, compile_port_is_http(p), l);
 }
 
+static int64_t or_default(bool given, int64_t v, int64_t dflt)
+{
+	return given ? v : dflt;
+}
+
+/* Envoy's defaults, as Istio leaves them (2.8.8). */
+static struct snap_outlier *outlier(struct compile *c, const struct model_outlier_detection *o)
+{
+	struct snap_outlier *to;
+
+	if (!o)
+		return NULL;
+	to = arena_new(c->a, struct snap_outlier);
+	*to = (struct snap_outlier){
+		.consecutive_5xx = or_default(o->has_consecutive5xxErrors, o->consecutive5xxErrors, 5),
+		.consecutive_gateway = o->has_consecutiveGatewayErrors ?
+					       o->consecutiveGatewayErrors : o->consecutiveErrors,
+		.consecutive_local = or_default(o->has_consecutiveLocalOriginFailures,
+						o->consecutiveLocalOriginFailures, 5),
+		.split_local = o->splitExternalLocalOriginErrors,
+		.interval_us = or_default(o->has_interval, o->interval, 10 * SECOND_US),
+		.base_ejection_us =
+			or_default(o->has_baseEjectionTime, o->baseEjectionTime, 30 * SECOND_US),
+		.max_ejection_percent =
+			or_default(o->has_maxEjectionPercent, o->maxEjectionPercent, 10),
+		.min_health_percent = o->minHealthPercent,
+	};
+	return to;
+}
+
 static void put_tls(const struct compile *c, const struct model_client_tls *tls,
 		    struct snap_tls *ret)
 {
@@ -103,5 +134,6 @@ void compile_policy(struct compile *c, const struct names_port *p,
 {
 	put_balancer(policy->loadBalancer, ret);
 	put_limits(c, p, policy->connectionPool, &ret->limits);
+	ret->outlier = outlier(c, policy->outlierDetection);
 	put_tls(c, policy->tls, &ret->tls);
 }

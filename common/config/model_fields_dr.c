@@ -30,7 +30,6 @@ static const struct field traffic_policy_fields[] = {
 	{ F_PTR(T, connectionPool, model_connection_pool_table), P1, SINCE("1.8"),
 	  .help = "Limits of connections and requests (default none)" },
 	{ F_PTR(T, outlierDetection, model_outlier_detection_table), P1, SINCE("1.8"),
-	  NOT_YET("no endpoint is ejected yet"),
 	  .help = "Passive health checks: eject endpoints that fail" },
 	{ F_PTR(T, tls, model_client_tls_table), P1, SINCE("1.8"),
 	  .help = "TLS towards the service; a block always beats automatic mTLS" },
@@ -61,7 +60,6 @@ static const struct field port_traffic_policy_fields[] = {
 	{ F_PTR(T, connectionPool, model_connection_pool_table), P1, SINCE("1.8"),
 	  .help = "As in trafficPolicy; absent: the built-in default" },
 	{ F_PTR(T, outlierDetection, model_outlier_detection_table), P1, SINCE("1.8"),
-	  NOT_YET("no endpoint is ejected yet"),
 	  .help = "As in trafficPolicy; absent: off" },
 	{ F_PTR(T, tls, model_client_tls_table), P1, SINCE("1.8"),
 	  .help = "As in trafficPolicy; absent: automatic mTLS" },
@@ -338,6 +336,7 @@ static const struct field outlier_detection_fields[] = {
 	{ F_INT(T, minHealthPercent, 0, 100), P1, SINCE("1.8"),
 	  .help = "Below this share of healthy endpoints all are used (default 0)" },
 	{ F_INT_LIST(T, outlierDetectionHttpErrorCodes, 100, 599), P3, SINCE("dev"),
+	  NOT_YET("5xx count"),
 	  .help = "Status codes that count as errors (default 5xx)" },
 	F_END
 };

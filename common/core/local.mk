@@ -6,6 +6,7 @@ libkvcore_a_SOURCES = \
 	%D%/lb.c %D%/lb.h \
 	%D%/limit.c %D%/limit.h \
 	%D%/match.c %D%/match.h \
+	%D%/outlier.c %D%/outlier.h \
 	%D%/regex.c %D%/regex.h \
 	%D%/retry.c %D%/retry.h \
 	%D%/rewrite.c %D%/rewrite.h \

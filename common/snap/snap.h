@@ -232,7 +232,8 @@ struct snap_limits {                    /* circuit breakers; 0: unlimited */
 };
 
 struct snap_outlier {
-	int64_t consecutive_5xx, consecutive_gateway;   /* 0: off */
+	int64_t consecutive_5xx, consecutive_gateway, consecutive_local;        /* 0: off */
+	bool split_local;               /* failed connects count apart */
 	int64_t interval_us, base_ejection_us;
 	int64_t max_ejection_percent, min_health_percent;
 };

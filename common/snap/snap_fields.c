@@ -267,6 +267,8 @@ TABLE(limits_table, struct snap_limits, "Limits", limits_fields);
 static const struct field outlier_fields[] = {
 	{ F_INT(struct snap_outlier, consecutive_5xx, 0, COUNT_MAX) },
 	{ F_INT(struct snap_outlier, consecutive_gateway, 0, COUNT_MAX) },
+	{ F_INT(struct snap_outlier, consecutive_local, 0, COUNT_MAX) },
+	{ F_BOOL(struct snap_outlier, split_local) },
 	{ F_US(struct snap_outlier, interval_us) },
 	{ F_US(struct snap_outlier, base_ejection_us) },
 	{ F_INT(struct snap_outlier, max_ejection_percent, 0, 100) },

@@ -14,6 +14,7 @@
 #include "base/map.h"
 #include "core/authz.h"
 #include "core/match.h"
+#include "core/outlier.h"
 #include "io/sock.h"
 #include "io/tls.h"
 #include "snap/snap.h"
@@ -25,8 +26,7 @@ struct endpoint_state {
 	char *key;                              /* "cluster|address:port" */
 	atomic_uint active;                     /* requests under way */
 	atomic_uint connections;
-	atomic_uint failures;                   /* consecutive */
-	_Atomic uint64_t ejected_until_us;      /* outlier detection; 0 none */
+	struct outlier_host outlier;
 	_Atomic uint64_t requests, errors;      /* totals */
 };
 

@@ -145,7 +145,7 @@ static const char *health(const struct snap_endpoint *e, const struct endpoint_s
 {
 	if (e->inactive)
 		return "INACTIVE";
-	if (atomic_load_explicit(&st->ejected_until_us, memory_order_relaxed) > clock_mono_us())
+	if (outlier_is_ejected(&st->outlier, clock_mono_us()))
 		return "EJECTED";
 	return "HEALTHY";
 }
@@ -175,7 +175,7 @@ static void dump_endpoint(const struct control *c, struct arena *a, size_t clust
 	doc_set_str(a, d, "health", str_c(health(e, st)));
 	doc_set_int(a, d, "active", load_uint(&st->active));
 	doc_set_int(a, d, "connections", load_uint(&st->connections));
-	doc_set_int(a, d, "failures", load_uint(&st->failures));
+	doc_set_int(a, d, "failures", load_uint(&st->outlier.n_5xx));
 	doc_set_int(a, d, "requests",
 		    (int64_t)atomic_load_explicit(&st->requests, memory_order_relaxed));
 	doc_set_int(a, d, "errors",

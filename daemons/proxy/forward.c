@@ -4,9 +4,10 @@
 
 #include "proxy/conn.h"
 #include "proxy/forward.h"
+#include "proxy/ejection.h"
 #include "proxy/headers.h"
-#include "proxy/websocket.h"
 #include "proxy/mirror.h"
+#include "proxy/websocket.h"
 
 #define RETRY_BODY_BYTES (64u << 10)
 #define REPORT_US (5u * 1000 * 1000)            /* Istio 4.2.6 */
@@ -219,6 +220,7 @@ static void opaque_begins(struct stream *s)
 {
 	s->opaque = true;
 	s->replay = false;
+	ejection_connected(s);
 	if (s->cluster && s->cluster->limits.idle_timeout_us > 0)
 		s->idle_us = (uint64_t)s->cluster->limits.idle_timeout_us;
 	stream_touch(s);
@@ -284,6 +286,7 @@ enum next step_forward(struct stream *s)
 			opaque_begins(s);
 	}
 	if (s->up.head_in && !s->down.head_out) {
+		ejection_answered(s);
 		if (stream_retry_response(s))
 			return NEXT_WAIT;
 		if (s->res.status == 101 && !websocket_answer(s)) {

@@ -4,6 +4,7 @@
 
 #include "core/limit.h"
 #include "proxy/conn.h"
+#include "proxy/ejection.h"
 #include "proxy/stream.h"
 
 static enum next fail(struct stream *s, enum fail why)
@@ -17,6 +18,7 @@ struct endpoints {
 	const struct snap_cluster *cluster;
 	const struct attached_cluster *run;
 	uint64_t now_us;
+	bool panics;                    /* ejections are overlooked (Istio 2.8.9) */
 };
 
 static bool has_address(const struct snap_cluster *c, const struct attached_endpoint *e)
@@ -29,13 +31,12 @@ static struct lb_host look(void *arg, size_t i)
 	const struct endpoints *e = arg;
 	const struct attached_endpoint *run = &e->run->endpoints[i];
 	struct endpoint_state *st = run->state;
-	uint64_t ejected_until = atomic_load_explicit(&st->ejected_until_us, memory_order_relaxed);
 
 	return (struct lb_host){
 		.weight = e->cluster->endpoints.v[i].weight,
 		.active = atomic_load_explicit(&st->active, memory_order_relaxed),
 		.usable = !e->cluster->endpoints.v[i].inactive && has_address(e->cluster, run) &&
-			  ejected_until <= e->now_us,
+			  (e->panics || !outlier_is_ejected(&st->outlier, e->now_us)),
 	};
 }
 
@@ -43,6 +44,13 @@ static struct lb_host look(void *arg, size_t i)
 static enum snap_lb algorithm(const struct snap_cluster *c)
 {
 	return lb_can_pick((enum snap_lb)c->lb) ? (enum snap_lb)c->lb : SNAP_LB_LEAST_REQUEST;
+}
+
+static bool panics(const struct snap_cluster *c, struct attached_cluster *run, uint64_t now_us)
+{
+	struct outlier_set set = ejection_set(run);
+
+	return c->outlier && outlier_panics(c->outlier, &set, now_us);
 }
 
 static enum next pick_endpoint(struct stream *s)
@@ -54,6 +62,7 @@ static enum next pick_endpoint(struct stream *s)
 		.run = &s->lease->at->clusters[s->cluster_index],
 		.now_us = stream_now(s),
 	};
+	e.panics = panics(c, &s->lease->at->clusters[s->cluster_index], e.now_us);
 	struct lb_set set = {
 		.n = c->endpoints.n, .weighted = lc->weighted, .get = look, .arg = &e,
 	};

@@ -6,6 +6,7 @@
 
 #include "core/limit.h"
 #include "proxy/conn.h"
+#include "proxy/ejection.h"
 #include "proxy/stream.h"
 
 static void note_trailers(struct stream *s)
@@ -33,6 +34,7 @@ enum next step_record(struct stream *s)
 	s->holds_request = false;
 	leg_reset(&s->down, s->fail);
 	note_trailers(s);
+	ejection_grpc_ended(s);
 	r->request_messages = s->req_messages.n;
 	r->response_messages = s->res_messages.n;
 	r->fail = s->fail;

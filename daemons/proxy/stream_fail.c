@@ -8,6 +8,7 @@
 #include "core/limit.h"
 #include "core/retry.h"
 #include "proxy/conn.h"
+#include "proxy/ejection.h"
 #include "proxy/forward.h"
 #include "proxy/reply.h"
 #include "proxy/stream.h"
@@ -231,14 +232,23 @@ static void cut(struct stream *s)
 		s->fail = s->opaque ? s->fail : FAIL_UP_CUT;
 }
 
+/* It did not answer in the time of the whole exchange, or in any way that can be tried again. */
+static bool is_endpoints_doing(const struct stream *s)
+{
+	return retry_fail_of(s) != RETRY_FAIL_NEVER ||
+	       (s->fail == FAIL_TIMEOUT && s->up.head_out && !s->up.head_in);
+}
+
 static void note_failed_try(struct stream *s)
 {
 	struct endpoint_state *st = s->target.endpoint;
 
 	if (s->up_text.n > 0)
 		s->rec.transport_failure = s->up_text;
-	if (st && s->holds_endpoint && retry_fail_of(s) != RETRY_FAIL_NEVER)
-		atomic_fetch_add_explicit(&st->errors, 1, memory_order_relaxed);
+	if (!st || !s->holds_endpoint || !is_endpoints_doing(s))
+		return;
+	atomic_fetch_add_explicit(&st->errors, 1, memory_order_relaxed);
+	ejection_broke(s);
 }
 
 void stream_failed(struct stream *s)

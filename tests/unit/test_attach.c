@@ -90,18 +90,18 @@ START_TEST(state_outlives_snapshots)
 	ck_assert_str_eq(e->key, "c|127.0.0.1:8001");
 	ck_assert_ptr_eq(e, two->clusters[0].endpoints[0].state);
 	ck_assert_ptr_eq(one->clusters[0].state, two->clusters[0].state);
-	atomic_store(&e->failures, 4);
+	atomic_store(&e->outlier.n_5xx, 4);
 	attach_unref(one);
 	attach_state_sweep(state);
 	struct attached *three = attach_text(cluster("", 8001));
 
-	ck_assert_uint_eq(atomic_load(&three->clusters[0].endpoints[0].state->failures), 4);
+	ck_assert_uint_eq(atomic_load(&three->clusters[0].endpoints[0].state->outlier.n_5xx), 4);
 	attach_unref(two);
 	attach_unref(three);
 	/* nobody names it any more: forgotten */
 	attach_state_sweep(state);
 	three = attach_text(cluster("", 8001));
-	ck_assert_uint_eq(atomic_load(&three->clusters[0].endpoints[0].state->failures), 0);
+	ck_assert_uint_eq(atomic_load(&three->clusters[0].endpoints[0].state->outlier.n_5xx), 0);
 	attach_unref(three);
 	teardown();
 }

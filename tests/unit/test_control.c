@@ -608,7 +608,7 @@ START_TEST(dumps)
 	send_snapshot(5, "app");
 	wait_acks(1);
 	atomic_store(&workers.at->clusters[0].state->overflow, 3);
-	atomic_store(&workers.at->clusters[0].endpoints[0].state->ejected_until_us, UINT64_MAX);
+	atomic_store(&workers.at->clusters[0].endpoints[0].state->outlier.ejected_until_us, UINT64_MAX);
 	for (size_t i = 0; i < sizeof(whats) / sizeof(whats[0]); i++) {
 		struct answer a = ask("Dump", "what", whats[i]);
 
