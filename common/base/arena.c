@@ -9,6 +9,7 @@
 #include "base/arena.h"
 
 #include <stdalign.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,15 +46,64 @@ struct arena_block {
 	alignas(max_align_t) char data[];
 };
 
+static _Atomic(void *) reserve;
+static atomic_bool reserve_used;
+
 static void oom(void)
 {
 	fputs("kvmesh: out of memory\n", stderr);
 	abort();
 }
 
-void *kv_malloc(size_t n)
+/* Another thread may have just given it back: the second try is worth it in any case. */
+static void give_reserve(void)
+{
+	free(atomic_exchange(&reserve, NULL));
+	atomic_store(&reserve_used, true);
+}
+
+bool kv_reserve(size_t bytes)
+{
+	void *p, *none = NULL;
+
+	if (atomic_load(&reserve))
+		return true;
+	p = malloc(bytes);
+	if (!p)
+		return false;
+	if (!atomic_compare_exchange_strong(&reserve, &none, p))
+		free(p);
+	return true;
+}
+
+bool kv_reserve_was_used(void)
+{
+	return atomic_exchange(&reserve_used, false);
+}
+
+void *kv_try_malloc(size_t n)
 {
 	void *p = malloc(n > 0 ? n : 1);
+
+	if (p)
+		return p;
+	give_reserve();
+	return malloc(n > 0 ? n : 1);
+}
+
+void *kv_try_realloc(void *p, size_t n)
+{
+	void *q = realloc(p, n > 0 ? n : 1);
+
+	if (q)
+		return q;
+	give_reserve();
+	return realloc(p, n > 0 ? n : 1);
+}
+
+void *kv_malloc(size_t n)
+{
+	void *p = kv_try_malloc(n);
 
 	if (!p)
 		oom();
@@ -64,6 +114,10 @@ void *kv_zalloc(size_t n)
 {
 	void *p = calloc(1, n > 0 ? n : 1);
 
+	if (p)
+		return p;
+	give_reserve();
+	p = calloc(1, n > 0 ? n : 1);
 	if (!p)
 		oom();
 	return p;
@@ -71,7 +125,7 @@ void *kv_zalloc(size_t n)
 
 void *kv_realloc(void *p, size_t n)
 {
-	void *q = realloc(p, n > 0 ? n : 1);
+	void *q = kv_try_realloc(p, n);
 
 	if (!q)
 		oom();

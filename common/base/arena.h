@@ -7,6 +7,7 @@
 #pragma once
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdlib.h>
 
@@ -49,6 +50,16 @@ void *kv_malloc(size_t n) __attribute__((malloc));
 void *kv_zalloc(size_t n) __attribute__((malloc));
 void *kv_realloc(void *p, size_t n);
 char *kv_strdup(const char *s) __attribute__((malloc));
+/* The same, but NULL when the reserve is gone too: for libraries that can do without. */
+void *kv_try_malloc(size_t n) __attribute__((malloc));
+void *kv_try_realloc(void *p, size_t n);
+/*
+ * Memory put aside: an allocation that fails gives it back and is tried once more, so that there is
+ * time to refuse work before the process must abort. Makes it when it is gone; false: there is no
+ * memory for it.
+ */
+bool kv_reserve(size_t bytes);
+bool kv_reserve_was_used(void);         /* since the last question */
 char *kv_asprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* _cleanup_free_ char *x = NULL; ... *ret = take(&x); */

@@ -74,6 +74,10 @@ static void put_settings(const struct model *m, struct snap_settings *to)
 		.stream_idle_timeout_us = g->limits.streamIdleTimeout,
 		.drain_us = g->limits.drainTimeout,
 		.retry_body_bytes = g->limits.retryBodyBytes,
+		.max_memory_bytes = g->limits.maxMemoryBytes,
+		.max_total_connections = g->limits.maxTotalConnections,
+		.max_handshakes = g->limits.maxHandshakes,
+		.max_handshakes_per_source = g->limits.maxHandshakesPerSource,
 	};
 }
 

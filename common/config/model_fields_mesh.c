@@ -327,6 +327,15 @@ const struct bind_table model_dashboard_settings_table =
 static const struct field limits_fields[] = {
 	{ F_INT(T, maxConnections, 1, 1000000), OURS,
 	  .help = "Connections per listener (default 10000)" },
+	{ F_INT(T, maxTotalConnections, 0, 10000000), OURS,
+	  .help = "Connections of a proxy over all listeners; 0: half of its descriptors (default 0)" },
+	{ F_INT(T, maxMemoryBytes, 0, INT64_MAX), OURS,
+	  .help = "Memory of a proxy that overload levels are measured against; 0: the MemoryMax or "
+		  "MemoryHigh of its unit, without them half of the machine (default 0)" },
+	{ F_INT(T, maxHandshakes, 0, 1000000), OURS,
+	  .help = "TLS handshakes that wait at a time; 0: 1000 (default 0)" },
+	{ F_INT(T, maxHandshakesPerSource, 0, 1000000), OURS,
+	  .help = "The same of one source address; 0: 100 (default 0)" },
 	{ F_INT(T, maxHeaderBytes, 1024, 1048576), OURS,
 	  .help = "Bytes of a message's header section (default 61440)" },
 	{ F_INT(T, maxBodyBytes, 0, INT64_MAX), OURS,

@@ -193,6 +193,8 @@ struct model_limits {
 	int64_t maxHeaderBytes, maxBodyBytes;   /* maxBodyBytes 0: none */
 	int64_t headerTimeout, idleTimeout, streamIdleTimeout, drainTimeout;
 	int64_t retryBodyBytes;
+	/* 0: what the machine has */
+	int64_t maxMemoryBytes, maxTotalConnections, maxHandshakes, maxHandshakesPerSource;
 };
 struct model_router_settings {
 	struct str address;

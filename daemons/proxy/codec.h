@@ -79,6 +79,8 @@ struct codec_ops {
 	void (*reset)(struct leg *l, enum fail why);
 	/* No new exchange: finish what is under way, then close. */
 	void (*drain)(struct conn *c);
+	/* Server side, NULL: never idle. Idle times became shorter: look at the clock again. */
+	void (*hurry)(struct conn *c);
 };
 extern const struct codec_ops codec_tcp, codec_h1, codec_h2;
 

@@ -197,6 +197,14 @@ static void h1_drain(struct conn *c)
 		conn_close(c);
 }
 
+static void h1_hurry(struct conn *c)
+{
+	struct h1 *h = h1_of(c);
+
+	if (h->server && !h->leg && h->in == H1_IN_HEAD && c->exchanges > 0)
+		h1_await_request(h);
+}
+
 const struct codec_ops codec_h1 = {
 	.name = "http/1.1",
 	.http = true,
@@ -210,4 +218,5 @@ const struct codec_ops codec_h1 = {
 	.window = h1_window,
 	.reset = h1_reset,
 	.drain = h1_drain,
+	.hurry = h1_hurry,
 };

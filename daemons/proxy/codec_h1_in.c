@@ -51,7 +51,8 @@ void h1_await_request(struct h1 *h)
 	if (h->c->exchanges == 0)
 		conn_timer(h->c, header_timeout_us(h), on_header_timeout);
 	else
-		conn_timer(h->c, (uint64_t)settings(h)->idle_timeout_us, on_idle_timeout);
+		conn_timer(h->c, overload_idle_us(h->c->w->level, settings(h)->idle_timeout_us),
+			   on_idle_timeout);
 }
 
 /* ---- ends ------------------------------------------------------------------------------------ */

@@ -115,7 +115,7 @@ void h2_server_timer(struct h2 *h)
 	if (h->in_block)
 		conn_timer(h->c, (uint64_t)set->header_timeout_us, on_silence);
 	else if (h->c->active == 0)
-		conn_timer(h->c, (uint64_t)set->idle_timeout_us, on_idle_timeout);
+		conn_timer(h->c, overload_idle_us(h->c->w->level, set->idle_timeout_us), on_idle_timeout);
 	else
 		conn_timer(h->c, 0, NULL);
 }
@@ -474,6 +474,14 @@ void h2_unsent_refused(struct h2 *h)
 	}
 }
 
+static void h2_hurry(struct conn *c)
+{
+	struct h2 *h = h2_of(c);
+
+	if (h->server && c->active == 0 && !h->in_block && !h->goaway && !h->last_call && c->exchanges > 0)
+		h2_server_timer(h);
+}
+
 const struct codec_ops codec_h2 = {
 	.name = "h2",
 	.http = true,
@@ -487,4 +495,5 @@ const struct codec_ops codec_h2 = {
 	.window = h2_window,
 	.reset = h2_reset,
 	.drain = h2_drain,
+	.hurry = h2_hurry,
 };

@@ -200,6 +200,7 @@ static int apply(struct control *c, struct str json, struct err *err)
 		r = publish(c, snap, err);
 	if (r == 0) {
 		use_log(c, &snap->settings);
+		overload_configure(c->overload, &snap->settings);
 		secrets_want(c->secrets, &snap->identities);
 		c->last_ok_real_us = clock_real_us();
 	}
@@ -414,6 +415,7 @@ static void start(struct control *c)
 	loop_timer_init(&c->redial, c->loop, redial, c);
 	c->states = attach_state_new();
 	c->own = stats_new();
+	c->overload = overload_new(c->loop, c->ws);
 	c->log = access_log_writer_new(c->loop, n);
 	/* Before the first publish, whose post makes it visible to the worker. */
 	for (size_t i = 0; i < n; i++)
@@ -489,6 +491,7 @@ void control_free(struct control *c)
 	attach_unref(c->at);
 	attach_state_free(c->states);
 	access_log_writer_free(c->log);
+	overload_free(c->overload);
 	stats_free(c->own);
 	free(c->ack.error);
 	free(c->kept_path);

@@ -15,6 +15,7 @@
 #include "proxy/worker.h"
 
 struct families;
+struct overload;
 
 /* The last word for the router about a snapshot. */
 struct control_ack {
@@ -41,6 +42,7 @@ struct control {
 	struct attached *at;            /* what workers serve; NULL: nothing yet */
 	struct secrets *secrets;
 	struct access_log_writer *log;
+	struct overload *overload;
 	struct stats *own; /* the control thread's counters, exported with the workers' */
 	uint64_t lost_lines;            /* of access_log_lost, already counted in own */
 

@@ -214,5 +214,6 @@ void control_write_families(struct control *c, struct families *f)
 	write_certificates(f, c, proxy);
 	write_breakers(f, c, proxy);
 	write_late(f, c, proxy);
+	overload_write_families(c->overload, proxy, f);
 	write_process(f, c, proxy);
 }

@@ -196,6 +196,8 @@ static bool is_worth_keeping(const struct stream *s)
 {
 	if (!s->replay || (!s->idempotent && !s->retry))
 		return false;
+	if (s->w->level >= OVERLOAD_TIGHT)
+		return s->req.body == HEAD_BODY_NONE;
 	return s->req.body != HEAD_BODY_LENGTH || s->req.content_length <= forward_kept_bytes(s);
 }
 

@@ -9,7 +9,9 @@
 
 #include "base/arena.h"
 #include "base/log.h"
+#include "core/limit.h"
 #include "proxy/entry.h"
+#include "proxy/gate.h"
 #include "proxy/listener.h"
 #include "proxy/worker.h"
 
@@ -46,6 +48,7 @@ static void free_listener(void *p)
 	struct listener *l = p;
 
 	free((void *)(uintptr_t)l->service.p);
+	gate_door_unref(l->count);
 	free(l);
 }
 
@@ -71,7 +74,8 @@ static void handshake_over(struct conn *c)
 {
 	struct entry *e = c->owner_data;
 
-	c->w->n_handshakes -= e->in_handshake;
+	if (e->in_handshake)
+		gate_give_handshake(c->w->gate, c);
 	e->in_handshake = false;
 }
 
@@ -105,7 +109,8 @@ static void on_gone(struct conn *c)
 	struct entry *e = c->owner_data;
 
 	handshake_over(c);
-	e->listener->n_conns--;
+	limit_give(&e->listener->count->conns);
+	gate_give_conn(c->w->gate);
 	c->w->n_down--;
 	stats_add(c->w->stats, STATS_DOWN_CONNECTIONS, -1);
 	loop_defer_free(c->w->loop, free_entry, e);
@@ -177,7 +182,6 @@ static void accepted(struct listener *l, int fd, const struct sock_addr *peer)
 
 	c->remote = conn_addr_pack(peer);
 	list_push_back(&w->conns, &c->node);
-	l->n_conns++;
 	w->n_down++;
 	stats_add(w->stats, STATS_DOWN_CONNECTIONS, 1);
 	stats_add(w->stats, STATS_DOWN_ACCEPTED, 1);
@@ -186,17 +190,34 @@ static void accepted(struct listener *l, int fd, const struct sock_addr *peer)
 
 /* ---- accept ---------------------------------------------------------------------------------- */
 
+/* Health is asked for at any level: that costs a descriptor for a moment. */
+static bool is_resting(const struct listener *l)
+{
+	return l->w->level >= OVERLOAD_FULL && l->kind != SNAP_LISTENER_READY;
+}
+
+void listener_rest(struct listener *l)
+{
+	if (!l->pause.armed)
+		loop_fd_want(&l->io, is_resting(l) ? 0 : LOOP_READ);
+}
+
 static void resume_accept(void *arg)
 {
-	struct listener *l = arg;
-
-	loop_fd_want(&l->io, LOOP_READ);
+	listener_rest(arg);
 }
 
 static void pause_accept(struct listener *l)
 {
 	loop_fd_want(&l->io, 0);
 	loop_timer_set(&l->pause, LISTENER_PAUSE_US);
+}
+
+static void turn_away(struct listener *l, int fd, const char *why)
+{
+	stats_add(l->w->stats, STATS_DOWN_REFUSED, 1);
+	stats_add_reason(l->w->stats, "kvmesh_overload_shed_total", NULL, why);
+	close(fd);
 }
 
 /*
@@ -213,21 +234,25 @@ static void out_of_descriptors(struct listener *l)
 		close(w->reserve_fd);
 		int fd = sock_accept(l->fd, &peer);
 
-		if (fd >= 0) {
-			close(fd);
-			stats_add(w->stats, STATS_DOWN_REFUSED, 1);
-		}
+		if (fd >= 0)
+			turn_away(l, fd, "descriptors");
 	}
 	w->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	pause_accept(l);
 }
 
-/* The limit is per listener; workers share it evenly as the kernel spreads connections. */
-static bool is_full(const struct listener *l)
+/* NULL: the connection is counted; else which limit it is over. */
+static const char *take_place(const struct listener *l)
 {
 	int64_t max = worker_settings(l->w)->max_connections;
+	const char *why = gate_take_conn(l->w->gate);
 
-	return l->n_conns >= (size_t)(max > 0 ? max : CONNECTIONS_MAX);
+	if (why)
+		return why;
+	if (limit_take(&l->count->conns, max > 0 ? max : CONNECTIONS_MAX))
+		return NULL;
+	gate_give_conn(l->w->gate);
+	return "connections_listener";
 }
 
 static bool accept_one(struct listener *l)
@@ -241,12 +266,12 @@ static bool accept_one(struct listener *l)
 	}
 	if (fd < 0)                     /* nothing there, or the client is gone already */
 		return fd == -ECONNABORTED || fd == -EINTR;
-	if (is_full(l)) {
-		stats_add(l->w->stats, STATS_DOWN_REFUSED, 1);
-		close(fd);
-		return true;
-	}
-	accepted(l, fd, &peer);
+	const char *why = take_place(l);
+
+	if (why)
+		turn_away(l, fd, why);
+	else
+		accepted(l, fd, &peer);
 	return true;
 }
 
@@ -260,19 +285,22 @@ static void on_acceptable(void *arg, unsigned what)
 			break;
 }
 
-struct listener *listener_open(struct worker *w, int fd, uint64_t id,
+struct listener *listener_open(struct worker *w, const struct listener_socket *socket,
 			       const struct snap_listener *desc)
 {
 	struct listener *l = kv_zalloc(sizeof(*l));
+	int fd = socket->fd;
 
 	l->w = w;
 	l->fd = fd;
-	l->id = id;
+	l->id = socket->id;
+	l->count = gate_door_ref(socket->count);
 	l->refs = 1;
 	(void)sock_local_addr(fd, &l->addr);
 	listener_update(l, desc);
 	loop_timer_init(&l->pause, w->loop, resume_accept, l);
 	loop_fd_init(&l->io, w->loop, fd, LOOP_READ, on_acceptable, l);
 	list_push_back(&w->listeners, &l->node);
+	listener_rest(l);
 	return l;
 }

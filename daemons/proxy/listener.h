@@ -19,11 +19,11 @@
 
 struct worker;
 struct entry;
+struct gate_door;
 
 #define LISTENER_ACCEPTS 16                     /* a turn */
 #define LISTENER_PAUSE_US (100u * 1000)         /* without descriptors */
 #define LISTENER_HANDSHAKE_US (10u * 1000 * 1000)
-#define LISTENER_HANDSHAKES 1000                /* at a time and worker: security-model L5 */
 
 struct listener {
 	struct list node;               /* worker->listeners; on none when closed */
@@ -36,14 +36,22 @@ struct listener {
 	struct str service;             /* SNAP_LISTENER_TCP: which service; owned */
 	int64_t service_port;
 	int64_t view;                   /* gateways */
-	size_t n_conns;                 /* of this worker through this door */
+	struct gate_door *count;        /* connections through this door; one reference */
 	struct loop_fd io;
 	struct loop_timer pause;
 };
 
-/* Takes fd. */
-struct listener *listener_open(struct worker *w, int fd, uint64_t id,
+/* What the control thread made: the socket, and what its workers share. */
+struct listener_socket {
+	int fd;
+	uint64_t id;
+	struct gate_door *count;
+};
+/* Takes the descriptor; not the reference on count. */
+struct listener *listener_open(struct worker *w, const struct listener_socket *socket,
 			       const struct snap_listener *desc);
+/* Accept, or not, as the worker's overload level says. */
+void listener_rest(struct listener *l);
 /* Another snapshot's description of the same address. */
 void listener_update(struct listener *l, const struct snap_listener *desc);
 void listener_close(struct listener *l);        /* no more accepts; connections go on */
@@ -58,6 +66,11 @@ void listener_unref(struct listener *l);
 void sniff_inbound(struct conn *c);
 /* A redirected connection of a local workload: HTTP, TLS by name, or opaque. */
 void sniff_outbound(struct conn *c);
+/*
+ * Before any handshake as the server: whether one more may wait (L5). False: the connection is
+ * killed. The listener's owner takes it back when the handshake is over or the connection gone.
+ */
+bool sniff_may_handshake(struct conn *c);
 /* After the handshake on a mesh or inbound port: the protocol inside. */
 void sniff_after_handshake(struct conn *c);
 /* Begin mTLS as the server: the identity comes from the SNI, on inbound ports from the address. */

@@ -21,10 +21,12 @@ libkvproxy_a_SOURCES = \
 	%D%/fail.c %D%/fail.h \
 	%D%/families.c %D%/families.h \
 	%D%/forward.c %D%/forward.h \
+	%D%/gate.c %D%/gate.h \
 	%D%/grpc.c %D%/grpc.h \
 	%D%/headers.c %D%/headers.h \
 	%D%/listener.c %D%/listener.h \
 	%D%/mirror.c %D%/mirror.h \
+	%D%/overload.c %D%/overload.h %D%/overload_measure.c \
 	%D%/record.c %D%/record.h \
 	%D%/reply.c %D%/reply.h \
 	%D%/secrets.c %D%/secrets.h \

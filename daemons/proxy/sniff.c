@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "proxy/conn.h"
 #include "proxy/entry.h"
+#include "proxy/gate.h"
 #include "proxy/listener.h"
 #include "proxy/worker.h"
 
@@ -322,17 +323,24 @@ static void on_handshake_timeout(struct conn *c)
 	c->owner->failed(c);
 }
 
-void sniff_start_mtls(struct conn *c)
+bool sniff_may_handshake(struct conn *c)
 {
 	struct entry *e = c->owner_data;
+	const char *why = gate_take_handshake(c->w->gate, &c->w->rng, c);
 
-	if (c->w->n_handshakes >= LISTENER_HANDSHAKES) {
-		stats_add_reason(c->w->stats, "kvmesh_tls_refused_total", NULL, "too_many");
-		conn_kill(c);
+	e->in_handshake = !why;
+	if (!why)
+		return true;
+	stats_add_reason(c->w->stats, "kvmesh_overload_shed_total", NULL, why);
+	stats_add_reason(c->w->stats, "kvmesh_tls_refused_total", NULL, "too_many");
+	conn_kill(c);
+	return false;
+}
+
+void sniff_start_mtls(struct conn *c)
+{
+	if (!sniff_may_handshake(c))
 		return;
-	}
-	e->in_handshake = true;
-	c->w->n_handshakes++;
 	conn_timer(c, LISTENER_HANDSHAKE_US, on_handshake_timeout);
 	conn_start_tls(c, tls_server_new(pick_identity, c, alpn_mesh));
 }

@@ -71,6 +71,8 @@ static const struct reason_family {
 } reason_families[] = {
 	{ "kvmesh_tls_refused_total", "TLS handshakes refused.", "reason" },
 	{ "kvmesh_bad_input_total", "Input refused because it breaks a protocol.", "reason" },
+	{ "kvmesh_overload_shed_total",
+	  "Connections, handshakes, requests and keep-alives given up because a limit was near.", "reason" },
 	{ "kvmesh_plaintext_refused_total",
 	  "Connections in plain text closed on a port that wants mutual TLS.", "workload" },
 	{ "kvmesh_authz_denied_total", "Requests and connections denied by a policy.", "policy" },

@@ -161,11 +161,36 @@ static enum next http_head(struct stream *s)
 	return str_eq(s->req.method, STR("OPTIONS")) ? count_forward(s) : NEXT_STEP;
 }
 
+/*
+ * Near the end of what this process may use (docs/overload.md): connections go after this exchange,
+ * and at last exchanges are refused. Connections between proxies stay: each new one costs more.
+ */
+static bool give_way(struct stream *s)
+{
+	const struct entry *e = entry_of(s);
+	struct conn *c = s->down.conn;
+
+	if (e->listener->kind == SNAP_LISTENER_READY)
+		return false;
+	if (s->http && e->listener->kind != SNAP_LISTENER_MESH) {
+		stats_add_reason(s->w->stats, "kvmesh_overload_shed_total", NULL, "keepalive");
+		c->ops->drain(c);
+	}
+	if (s->w->level < OVERLOAD_FULL)
+		return false;
+	stats_add_reason(s->w->stats, "kvmesh_overload_shed_total", NULL, "requests");
+	return true;
+}
+
 enum next step_head(struct stream *s)
 {
 	if (!s->down.head_in && s->http)
 		return NEXT_WAIT;
 	note_connection(s);
+	if (s->w->level >= OVERLOAD_SHED && give_way(s)) {
+		s->fail = FAIL_OVERFLOW;
+		return NEXT_FAIL;
+	}
 	s->idle_us = s->http ? (uint64_t)stream_settings(s)->stream_idle_timeout_us : TCP_IDLE_US;
 	stream_touch(s);
 	return s->http ? http_head(s) : NEXT_STEP;

@@ -41,10 +41,17 @@ static void stream_free(struct stream *s)
 	free(s);
 }
 
-void stream_cache_free(struct stream_cache *c)
+void stream_cache_trim(struct stream_cache *c)
 {
 	list_for_each_safe(it, &c->free)
 		stream_free(list_entry(it, struct stream, node));
+	list_init(&c->free);
+	c->n = 0;
+}
+
+void stream_cache_free(struct stream_cache *c)
+{
+	stream_cache_trim(c);
 	free(c);
 }
 

@@ -132,6 +132,7 @@ void stream_emit_end(struct stream *s);
 /* Drain deadline: end it now. */
 void stream_abort(struct stream *s, enum fail why);
 struct stream_cache *stream_cache_new(void);
+void stream_cache_trim(struct stream_cache *c);
 void stream_cache_free(struct stream_cache *c);
 
 /* ---- stream_fail.c ---- */

@@ -528,6 +528,35 @@ void upstream_distrust(struct upstream_wait *wait)
 	}
 }
 
+/* ---- little memory ------------------------------------------------------------------------- */
+
+/* An idle connection that takes nothing more. */
+static void retire(struct pool *p, struct conn *c)
+{
+	list_del(&c->node);
+	list_push_back(&p->busy, &c->node);
+	conn_close(c);
+}
+
+static void pool_trim(struct pool *p)
+{
+	bool kept = false;
+
+	list_for_each_safe(it, &p->ready) {
+		struct conn *c = list_entry(it, struct conn, node);
+
+		if (c->active == 0 && kept)
+			retire(p, c);
+		kept = true;
+	}
+}
+
+void upstream_trim(struct worker *w)
+{
+	for (struct map_entry *e = map_first(&w->pools); e; e = map_next(&w->pools, e))
+		pool_trim(e->val);
+}
+
 /* ---- the end ------------------------------------------------------------------------------- */
 
 void upstream_drain(struct worker *w)

@@ -79,6 +79,8 @@ void upstream_cancel(struct upstream_wait *wait);       /* harmless when nothing
  * those that were idle for longer are not tried. Only from within the reset of that leg.
  */
 void upstream_distrust(struct upstream_wait *wait);
+/* Memory is short: of each pool's idle connections but one. */
+void upstream_trim(struct worker *w);
 /* Close what is idle, let the rest end (drain), or everything at once (stop). */
 void upstream_drain(struct worker *w);
 void upstream_stop(struct worker *w);

@@ -20,6 +20,7 @@
 #include "doc/doc.h"
 #include "proxy/conn.h"
 #include "proxy/cpus.h"
+#include "proxy/gate.h"
 #include "proxy/listener.h"
 #include "proxy/slab.h"
 #include "proxy/stream.h"
@@ -42,6 +43,7 @@ struct bound {
 	uint64_t id;
 	struct snap_listener desc;      /* as configured; service is owned */
 	struct sock_addr addr;          /* as bound */
+	struct gate_door *count;        /* connections of all workers through it */
 	bool keep;
 };
 
@@ -52,6 +54,7 @@ struct worker_set {
 	struct bound *bound;
 	size_t n_bound, cap_bound;
 	uint64_t next_id;
+	struct gate gate;
 };
 
 /* ---- leases ---------------------------------------------------------------------------------- */
@@ -128,6 +131,7 @@ void lease_unref(struct lease *l)
 struct opening {
 	uint64_t id;
 	int fd;                         /* -1: this worker has it open */
+	struct gate_door *count;        /* one reference */
 	size_t listener;                /* index in the snapshot */
 };
 
@@ -172,12 +176,15 @@ static void apply_listeners(struct worker *w, const struct publication *p)
 		if (l)
 			listener_update(l, desc);
 		else if (p->v[i].fd >= 0)
-			listener_open(w, p->v[i].fd, p->v[i].id, desc);
+			listener_open(w, &(struct listener_socket){ p->v[i].fd, p->v[i].id, p->v[i].count },
+				      desc);
 	}
 }
 
 static void publication_free(struct publication *p)
 {
+	for (size_t i = 0; i < p->n; i++)
+		gate_door_unref(p->v[i].count);
 	free(p->v);
 	free(p);
 }
@@ -243,6 +250,7 @@ static void bound_done(struct bound *b)
 {
 	free((void *)(uintptr_t)b->desc.service.p);
 	free((void *)(uintptr_t)b->desc.address.p);
+	gate_door_unref(b->count);
 }
 
 /*
@@ -341,7 +349,7 @@ static void remember(struct worker_set *ws, const struct snap *s, const struct d
 	for (size_t i = 0; i < n; i++) {
 		struct bound *b = vec_push(ws->bound, ws->n_bound, ws->cap_bound);
 
-		*b = (struct bound){ .id = ++ws->next_id, .addr = v[i].addr };
+		*b = (struct bound){ .id = ++ws->next_id, .addr = v[i].addr, .count = gate_door_new() };
 		bound_set(b, &s->listeners.v[v[i].listener]);
 	}
 }
@@ -364,12 +372,16 @@ static void send_to(struct worker_set *ws, size_t worker, struct attached *at, c
 	p->at = attach_ref(at);
 	p->n = s->listeners.n;
 	p->v = kv_zalloc(sizeof(*p->v) * (p->n + 1));
-	for (size_t i = 0; i < p->n; i++)
+	for (size_t i = 0; i < p->n; i++) {
+		const struct bound *b = bound_of(ws, &s->listeners.v[i]);
+
 		p->v[i] = (struct opening){
-			.id = bound_of(ws, &s->listeners.v[i])->id,
+			.id = b->id,
 			.fd = fd_for(v, n, i, worker),
+			.count = gate_door_ref(b->count),
 			.listener = i,
 		};
+	}
 	loop_post(p->w->loop, apply, p);
 }
 
@@ -605,11 +617,13 @@ struct worker_set *worker_set_start(unsigned n)
 	if (n == 0)
 		n = cpus_available();
 	ws->n = n < WORKERS_MAX ? n : WORKERS_MAX;
+	gate_init(&ws->gate);
 	ws->v = kv_zalloc(sizeof(*ws->v) * ws->n);
 	ws->stats = kv_zalloc(sizeof(*ws->stats) * ws->n);
 	for (size_t i = 0; i < ws->n; i++) {
 		worker_init(&ws->v[i].w, &ws->v[i], (unsigned)i);
 		ws->v[i].set = ws;
+		ws->v[i].w.gate = &ws->gate;
 		ws->stats[i] = ws->v[i].w.stats;
 	}
 	for (size_t i = 0; i < ws->n; i++)
@@ -642,6 +656,11 @@ struct stats *const *worker_stats(const struct worker_set *ws, size_t *ret_n)
 {
 	*ret_n = ws->n;
 	return ws->stats;
+}
+
+struct gate *worker_gate(struct worker_set *ws)
+{
+	return &ws->gate;
 }
 
 struct worker *worker_at(const struct worker_set *ws, size_t i)

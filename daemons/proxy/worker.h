@@ -15,12 +15,14 @@
 #include "core/lb.h"
 #include "io/loop.h"
 #include "proxy/attach.h"
+#include "proxy/overload.h"
 #include "proxy/stats.h"
 #include "proxy/upstream.h"
 
 #define WORKER_POOL_HINTS 64            /* pools found without their key, see upstream.h */
 
 struct access_log;
+struct gate;
 struct regex_scratch;
 struct slab;
 struct stream_cache;
@@ -67,7 +69,8 @@ struct worker {
 	uint64_t n_leases;              /* made so far */
 	size_t n_down;                  /* open downstream connections */
 	size_t n_shadows;               /* copies of requests under way (mirror.h) */
-	size_t n_handshakes;            /* of them, how many have not finished their handshake */
+	struct gate *gate;              /* of all workers */
+	enum overload_level level;      /* as last told, see overload.h */
 	int reserve_fd;                 /* given up when descriptors run out; -1 gone */
 	bool draining, stopping;
 	char date[40];                  /* of the second date_at, for answers that are made here */
@@ -110,6 +113,7 @@ void worker_drain(struct worker_set *ws, uint64_t deadline_us, struct loop *loop
 void worker_set_stop(struct worker_set *ws);            /* joins */
 size_t worker_count(const struct worker_set *ws);
 struct stats *const *worker_stats(const struct worker_set *ws, size_t *ret_n);
+struct gate *worker_gate(struct worker_set *ws);         /* what all of them let in */
 struct worker *worker_at(const struct worker_set *ws, size_t i);
 /* Bound listeners as {kind, address, port} for Status. */
 struct doc *worker_listeners(const struct worker_set *ws, struct arena *a);
