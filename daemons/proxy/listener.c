@@ -152,7 +152,7 @@ static void begin(struct conn *c)
 		break;
 	case SNAP_LISTENER_TCP:
 		learn_caller(c, e);
-		conn_set_codec(c, &codec_tcp, true);
+		sniff_service(c);
 		break;
 	case SNAP_LISTENER_OUTBOUND:
 		learn_caller(c, e);

@@ -66,6 +66,8 @@ void listener_unref(struct listener *l);
 void sniff_inbound(struct conn *c);
 /* A redirected connection of a local workload: HTTP, TLS by name, or opaque. */
 void sniff_outbound(struct conn *c);
+/* A connection to the door of one service: bytes, by server name where a route asks for it. */
+void sniff_service(struct conn *c);
 /*
  * Before any handshake as the server: whether one more may wait (L5). False: the connection is
  * killed. The listener's owner takes it back when the handshake is over or the connection gone.

@@ -102,9 +102,20 @@ static enum verdict decide_inbound(struct conn *c, struct str in)
 	return by_protocol(to->protocol, STR("\x16")) == VERDICT_HTTP ? VERDICT_RESET : VERDICT_TCP;
 }
 
-static enum verdict decide_outbound(struct conn *c, struct str in)
+static void keep_sni(struct conn *c, struct str sni)
 {
 	struct entry *e = c->owner_data;
+	char *copy;
+
+	if (sni.n == 0)
+		return;
+	copy = kv_malloc(sni.n);
+	memcpy(copy, sni.p, sni.n);
+	e->sni = str_from(copy, sni.n);
+}
+
+static enum verdict decide_outbound(struct conn *c, struct str in)
+{
 	struct tls_hello hello;
 	int tls = tls_sniff_hello(in, &hello);
 
@@ -112,12 +123,19 @@ static enum verdict decide_outbound(struct conn *c, struct str in)
 		return VERDICT_MORE;
 	if (tls == 0)
 		return http_or_tcp(in);
-	if (hello.sni.n > 0) {
-		char *copy = kv_malloc(hello.sni.n);
+	keep_sni(c, hello.sni);
+	return VERDICT_TCP;
+}
 
-		memcpy(copy, hello.sni.p, hello.sni.n);
-		e->sni = str_from(copy, hello.sni.n);
-	}
+static enum verdict decide_service(struct conn *c, struct str in)
+{
+	struct tls_hello hello;
+	int tls = tls_sniff_hello(in, &hello);
+
+	if (tls < 0)
+		return VERDICT_MORE;
+	if (tls > 0)
+		keep_sni(c, hello.sni);
 	return VERDICT_TCP;
 }
 
@@ -300,6 +318,27 @@ void sniff_outbound(struct conn *c)
 		settle(c, VERDICT_HTTP);
 	else
 		start(c, &tcp_if_silent, detection_us(c));
+}
+
+/* The door of one service: its bytes are passed on; only routes by server name look at them (2.14.5). */
+void sniff_service(struct conn *c)
+{
+	static const struct look name_if_any = { decide_service, VERDICT_TCP };
+	const struct entry *e = c->owner_data;
+	const struct listener *l = e->listener;
+	struct entry_view v;
+	bool by_sni = false;
+
+	entry_resolve(c->owner_data, c, c->w->lease, &c->w->rng, &v);
+	const struct snap_view *view = v.view < 0 ? NULL : &c->w->lease->at->snap->views.v[v.view];
+
+	for (size_t i = 0; view && i < view->l4.n && !by_sni; i++)
+		by_sni = view->l4.v[i].port == l->service_port && view->l4.v[i].sni.n > 0 &&
+			 str_eq(view->l4.v[i].service, l->service);
+	if (by_sni)
+		start(c, &name_if_any, LISTENER_HANDSHAKE_US);
+	else
+		settle(c, VERDICT_TCP);
 }
 
 /* ---- TLS that ends here ---------------------------------------------------------------------- */
