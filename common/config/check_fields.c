@@ -134,6 +134,8 @@ static const char *value_not_yet(const struct field *f, const struct doc *d)
 		{ "resolution", "DNS_ROUND_ROBIN", "all addresses are used, as with DNS" },
 		{ "sidecar", "dedicated", "the node's proxy serves every workload" },
 		{ "mode", "ALLOW_ANY_DYNAMIC_DNS", "it works as ALLOW_ANY" },
+		{ "minProtocolVersion", "TLSV1_0", "TLS 1.2 is the lowest" },
+		{ "minProtocolVersion", "TLSV1_1", "TLS 1.2 is the lowest" },
 	};
 
 	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++)

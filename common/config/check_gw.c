@@ -77,31 +77,6 @@ static void check_mode(struct check *c, const struct model_server_tls *t)
 	}
 }
 
-static bool is_cipher(struct str s)
-{
-	static const char *const known[] = {
-		"ECDHE-ECDSA-AES128-GCM-SHA256",
-		"ECDHE-RSA-AES128-GCM-SHA256",
-		"ECDHE-ECDSA-AES256-GCM-SHA384",
-		"ECDHE-RSA-AES256-GCM-SHA384",
-		"ECDHE-ECDSA-CHACHA20-POLY1305",
-		"ECDHE-RSA-CHACHA20-POLY1305",
-		"ECDHE-ECDSA-AES128-SHA",
-		"ECDHE-RSA-AES128-SHA",
-		"ECDHE-ECDSA-AES256-SHA",
-		"ECDHE-RSA-AES256-SHA",
-		"AES128-GCM-SHA256",
-		"AES256-GCM-SHA384",
-		"AES128-SHA",
-		"AES256-SHA",
-	};
-
-	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-		if (str_eq(s, str_c(known[i])))
-			return true;
-	return false;
-}
-
 static void check_versions(struct check *c, const struct model_server_tls *t)
 {
 	if (t->maxProtocolVersion != MODEL_TLS_AUTO &&
@@ -111,7 +86,7 @@ static void check_versions(struct check *c, const struct model_server_tls *t)
 	    t->cipherSuites.n == 0)
 		check_add(c, "KVM0133", t->at, "TLS below 1.2 needs cipherSuites that it can use");
 	for (size_t i = 0; i < t->cipherSuites.n; i++) {
-		if (!is_cipher(t->cipherSuites.v[i]))
+		if (!names_is_cipher(t->cipherSuites.v[i]))
 			check_add(c, "KVM0133", t->at,
 				  "cipherSuites: '%.*s' is unknown and left out",
 				  STR_ARG(t->cipherSuites.v[i]));
@@ -184,6 +159,25 @@ static void check_server_port(struct check *c, const struct model_server *s)
 			  "bind must be an IP address or unix:/path, is '%.*s'", STR_ARG(s->bind));
 }
 
+/* A name of a directory: it must not lead anywhere else. */
+static void check_credential(struct check *c, const struct model_server *s)
+{
+	struct str name = s->tls ? s->tls->credentialName : STR_NULL;
+
+	if (name.n > 0 && (str_find(name, '/') >= 0 || name.p[0] == '.'))
+		check_add(c, "KVM0371", s->tls->at,
+			  "credentialName must be the name of a directory, is '%.*s'",
+			  STR_ARG(name));
+}
+
+static void check_servable(struct check *c, const struct model_server *s, size_t i)
+{
+	const char *why;
+
+	if (s->port != NULL && !names_is_servable(s, &why))
+		check_add(c, "KVM0900", s->at, "servers[%zu] is not enforced yet: %s", i, why);
+}
+
 void check_gateway(struct check *c, const struct model_gateway *g)
 {
 	if (g->servers.n == 0)
@@ -200,6 +194,8 @@ void check_gateway(struct check *c, const struct model_gateway *g)
 		for (size_t k = 0; k < s->hosts.n; k++)
 			check_gateway_host(c, s->at, s->hosts.v[k]);
 		check_server_tls(c, s);
+		check_credential(c, s);
+		check_servable(c, s, i);
 		for (size_t k = 0; k < i; k++)
 			if (s->port != NULL && g->servers.v[k].port != NULL &&
 			    s->port->name.n > 0 &&

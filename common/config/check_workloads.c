@@ -31,6 +31,16 @@ static void select_one(struct check *c, const struct labels *want, bool mesh_wid
 			  ns.p != NULL ? " of the namespace" : "");
 }
 
+/* Of a gateway workload, in whatever namespace. */
+static void select_gateway(struct check *c, const struct model_gateway *g)
+{
+	model_for_each(c->m, MODEL_KIND_WORKLOAD, r)
+		if (model_as_workload(r)->gateway && labels_is_subset(&g->selector, &r->labels))
+			return;
+	check_add(c, "KVM0127", g->r.at,
+		  "the selector matches no Workload with gateway = true: its servers are opened nowhere");
+}
+
 static const struct labels *labels_of(const struct model_match_labels *s)
 {
 	return s != NULL ? &s->matchLabels : NULL;
@@ -48,6 +58,8 @@ static void check_selectors(struct check *c, enum model_kind kind)
 			select_one(c, labels_of(model_as_ap(r)->selector), true);
 		else if (kind == MODEL_KIND_TELEMETRY)
 			select_one(c, labels_of(model_as_telemetry(r)->selector), true);
+		else if (kind == MODEL_KIND_GATEWAY)
+			select_gateway(c, model_as_gateway(r));
 		else if (kind == MODEL_KIND_SERVICE)
 			select_one(c, &model_as_service(r)->selector, false);
 		else if (kind == MODEL_KIND_SIDECAR &&

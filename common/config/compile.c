@@ -250,7 +250,10 @@ int snap_compile(const struct model *m, struct str proxy, const struct compile_e
 	compile_services(&c);
 	compile_asked(&c);
 	if (gateway) {
+		c.s->settings.edge = true;
+		c.s->settings.idle_timeout_us = m->mesh.limits.gatewayIdleTimeout;
 		add_gateway_workload(&c, gateway);
+		compile_gateways(&c, gateway);
 	} else {
 		add_node_workloads(&c);
 		add_listeners(&c);

@@ -25,6 +25,7 @@ struct compile_env {
 	 */
 	bool (*resolve)(void *arg, struct str name, struct str_list *ret);
 	void *arg;
+	const char *etc_dir;            /* credentials are below it; NULL: /etc/kvmesh */
 };
 
 /*

@@ -98,7 +98,7 @@ static bool add_tls_routes(struct l4 *l, const struct model_virtual_service *vs,
 		for (size_t k = 0; k < r->match.n; k++) {
 			const struct model_tls_match *m = &r->match.v[k];
 			if ((m->port != 0 && m->port != l->g->p->number) ||
-			    !compile_is_source(l->client, &m->gateways, &m->sourceLabels,
+			    !compile_is_source(l->c, l->client, &m->gateways, &m->sourceLabels,
 					       m->sourceNamespace))
 				continue;
 			const struct str_list *subnets =
@@ -144,7 +144,7 @@ static bool add_tcp_routes(struct l4 *l, const struct model_virtual_service *vs)
 			const struct model_l4_match *m =
 				r->match.n > 0 ? &r->match.v[k] : &everything;
 			if ((m->port != 0 && m->port != l->g->p->number) ||
-			    !compile_is_source(l->client, &m->gateways, &m->sourceLabels,
+			    !compile_is_source(l->c, l->client, &m->gateways, &m->sourceLabels,
 					       m->sourceNamespace))
 				continue;
 			bool subnets = m->destinationSubnets.n > 0;

@@ -40,6 +40,8 @@ struct compile_client {
 	int64_t view;
 	struct names_rules *rules;      /* by service, filled when first asked */
 	bool *has_rules;
+	struct compile_gateway *gateway;        /* NULL: a caller in the mesh */
+	struct str bound_gateway, bound_ns;     /* whose routes are being compiled, for which VS's ns */
 };
 
 struct compile {
@@ -131,8 +133,9 @@ void compile_destination(struct compile *c, struct compile_client *client,
 			 const struct model_destination *d, int64_t listener_port,
 			 struct snap_weighted *ret);
 /* The static predicates of a match block (2.3.2). */
-bool compile_is_source(const struct compile_client *client, const struct str_list *gateways,
-		       const struct labels *labels, struct str ns);
+bool compile_is_source(struct compile *c, const struct compile_client *client,
+		       const struct str_list *gateways, const struct labels *labels,
+		       struct str ns);
 
 /* compile_route.c, compile_match.c, compile_headers.c, compile_retry.c: HTTP */
 /*
@@ -160,9 +163,15 @@ struct snap_retry *compile_retry(struct compile *c, const struct model_http_retr
 /* compile_view.c, compile_l4.c: what a caller sees */
 struct compile_client *compile_client(struct compile *c, struct str ns,
 				      const struct labels *labels);
+/* Another one, whatever there is for that namespace and those labels. */
+struct compile_client *compile_client_new(struct compile *c, struct str ns, struct labels labels);
 void compile_asked(struct compile *c);
 void compile_views(struct compile *c);
 void compile_l4(struct compile *c, struct compile_client *client, struct snap_view *view);
+
+/* compile_gateway.c: what an edge proxy listens on and routes */
+void compile_gateways(struct compile *c, const struct model_workload *w);
+void compile_gateway_view(struct compile *c, struct compile_client *client, struct snap_view *view);
 
 /* compile_inbound.c: the local workloads' own ports */
 void compile_inbounds(struct compile *c);

@@ -128,7 +128,8 @@ static bool put_matches(struct compile *c, const struct compile_client *client,
 		const struct model_http_match *m = &r->match.v[i];
 		if (m->port != 0 && m->port != port)
 			continue;
-		if (!compile_is_source(client, &m->gateways, &m->sourceLabels, m->sourceNamespace))
+		if (!compile_is_source(c, client, &m->gateways, &m->sourceLabels,
+				       m->sourceNamespace))
 			continue;
 		compile_match(c, m, &to->matches.v[to->matches.n++]);
 	}

@@ -5,14 +5,23 @@
  */
 #include "config/compile_parts.h"
 
-bool compile_is_source(const struct compile_client *client, const struct str_list *gateways,
-		       const struct labels *labels, struct str ns)
+/* The gateway that a block or "mesh" asks for. */
+static bool is_bound(struct compile *c, const struct compile_client *client, struct str gateway)
+{
+	if (!client->gateway)
+		return str_eq(gateway, STR("mesh"));
+	return str_eq(names_gateway(c->m, gateway, client->bound_ns, c->a), client->bound_gateway);
+}
+
+bool compile_is_source(struct compile *c, const struct compile_client *client,
+		       const struct str_list *gateways, const struct labels *labels,
+		       struct str ns)
 {
 	if (ns.n > 0 && !str_eq(ns, client->ns))
 		return false;
-	/* A block that lists gateways asks for "mesh" there, and not for labels. */
+	/* A block that lists gateways asks for those, and not for labels. */
 	for (size_t i = 0; i < gateways->n; i++) {
-		if (str_eq(gateways->v[i], STR("mesh")))
+		if (is_bound(c, client, gateways->v[i]))
 			return true;
 	}
 	return gateways->n == 0 && labels_is_subset(labels, &client->labels);

@@ -80,11 +80,16 @@ struct compile_client *compile_client(struct compile *c, struct str ns, const st
 	uintptr_t known = (uintptr_t)map_get(&c->clients_by_key, key);
 	if (known > 0)
 		return &c->clients[known - 1];
+	map_put(&c->clients_by_key, key, (void *)(uintptr_t)(c->n_clients + 1));
+	return compile_client_new(c, ns, l);
+}
+
+struct compile_client *compile_client_new(struct compile *c, struct str ns, struct labels labels)
+{
 	struct compile_client *to = vec_push_arena(c->a, c->clients, c->n_clients, c->cap_clients);
-	*to = (struct compile_client){ .ns = ns, .labels = l, .view = (int64_t)c->n_clients - 1 };
+	*to = (struct compile_client){ .ns = ns, .labels = labels, .view = (int64_t)c->n_clients - 1 };
 	to->rules = arena_new_n(c->a, struct names_rules, c->n_services);
 	to->has_rules = arena_new_n(c->a, bool, c->n_services);
-	map_put(&c->clients_by_key, key, (void *)(uintptr_t)c->n_clients);
 	return to;
 }
 
@@ -241,6 +246,10 @@ static void add_rest(struct building *b)
 static void build_view(struct compile *c, struct compile_client *client, struct snap_view *view)
 {
 	struct building b = { .c = c, .client = client, .view = view };
+	if (client->gateway) {
+		compile_gateway_view(c, client, view);
+		return;
+	}
 	view->name = client_key(c, client->ns, &client->labels);
 	view->outbound = c->m->mesh.mesh.outboundTrafficPolicy.mode == MODEL_MESH_REGISTRY_ONLY ?
 				 SNAP_OUTBOUND_REGISTRY_ONLY : SNAP_OUTBOUND_ALLOW_ANY;

@@ -71,6 +71,7 @@ void load_mesh_defaults(struct model *m, const char *node_name)
 		.maxHeaderBytes = 61440,
 		.headerTimeout = 10 * SECOND,
 		.idleTimeout = HOUR,
+		.gatewayIdleTimeout = 300 * SECOND,
 		.streamIdleTimeout = 300 * SECOND,
 		.drainTimeout = 30 * SECOND,
 		.retryBodyBytes = 65536,

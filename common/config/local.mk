@@ -22,6 +22,7 @@ libkvconfig_a_SOURCES = \
 	%D%/compile_action.c \
 	%D%/compile_authz.c \
 	%D%/compile_cluster.c \
+	%D%/compile_gateway.c \
 	%D%/compile_headers.c \
 	%D%/compile_inbound.c \
 	%D%/compile_l4.c \
@@ -61,6 +62,7 @@ libkvconfig_a_SOURCES = \
 	%D%/model_resource.h \
 	%D%/model_traffic.h \
 	%D%/names.c %D%/names.h \
+	%D%/names_gateway.c \
 	%D%/names_host.c \
 	%D%/names_policy.c
 KV_CONFIG_LIBS = libkvconfig.a libkvsnap.a $(KV_DOC_LIBS)

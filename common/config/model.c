@@ -30,8 +30,7 @@ static const struct model_kind_info kinds[MODEL_KIND__N] = {
 	[MODEL_KIND_GATEWAY] = { KIND(MODEL_KIND_GATEWAY, model_gateway, 0), .name = "Gateway",
 				 .plural = "gateways", .shorts = "gw",
 				 .group = "networking.istio.io", .versions = "v1 v1beta1 v1alpha3",
-				 .table = &model_gateway_table, .status = FIELD_NOT_YET,
-				 .note = "gateway instances do not serve it yet",
+				 .table = &model_gateway_table,
 				 .help = "What an edge proxy listens on: ports, hosts, "
 					 "certificates" },
 	[MODEL_KIND_SERVICE_ENTRY] = { KIND(MODEL_KIND_SERVICE_ENTRY, model_service_entry, 0),

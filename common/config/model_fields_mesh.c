@@ -344,6 +344,8 @@ static const struct field limits_fields[] = {
 	  .help = "Time for a request's header section (default 10s)" },
 	{ F_TIME(T, idleTimeout), OURS,
 	  .help = "Idle time of a client's connection (default 1h)" },
+	{ F_TIME(T, gatewayIdleTimeout), OURS,
+	  .help = "The same for clients of gateways (default 5m)" },
 	{ F_TIME(T, streamIdleTimeout), OURS,
 	  .help = "Time without a byte inside a request (default 5m)" },
 	{ F_TIME(T, drainTimeout), OURS,

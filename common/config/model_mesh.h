@@ -191,7 +191,7 @@ struct model_dashboard_settings {
 struct model_limits {
 	int64_t maxConnections;         /* per listener */
 	int64_t maxHeaderBytes, maxBodyBytes;   /* maxBodyBytes 0: none */
-	int64_t headerTimeout, idleTimeout, streamIdleTimeout, drainTimeout;
+	int64_t headerTimeout, idleTimeout, gatewayIdleTimeout, streamIdleTimeout, drainTimeout;
 	int64_t retryBodyBytes;
 	/* 0: what the machine has */
 	int64_t maxMemoryBytes, maxTotalConnections, maxHandshakes, maxHandshakesPerSource;

@@ -39,6 +39,10 @@ bool names_exported(const struct model *m, const struct str_list *export_to,
 /* "gw", "ns/gw", "./gw", "gw.ns.svc.…" as a key "ns/gw"; "mesh" stays (2.1.7). */
 struct str names_gateway(const struct model *m, struct str gateway, struct str ns, struct arena *a);
 
+/* Does an edge proxy open this server? Else why not. */
+bool names_is_cipher(struct str s);     /* a TLS 1.2 suite by OpenSSL's name, one of Istio's */
+bool names_is_servable(const struct model_server *s, const char **ret_why);
+
 /* ---- services and endpoints ---------------------------------------------------------------- */
 struct names_port {
 	int64_t number;                 /* service port */

@@ -8,7 +8,8 @@ libkvio_a_SOURCES = \
 	%D%/spiffe.c \
 	%D%/thread.c %D%/thread.h \
 	%D%/tls.c %D%/tls.h %D%/tls_priv.h \
-	%D%/tls_key.c %D%/tls_resume.c %D%/tls_session.c %D%/tls_sniff.c %D%/tls_verify.c \
+	%D%/tls_files.c %D%/tls_key.c %D%/tls_resume.c %D%/tls_session.c \
+	%D%/tls_sniff.c %D%/tls_verify.c \
 	%D%/tls_websocket.c %D%/tls_websocket.h
 libkvio_a_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(OPENSSL_CFLAGS) $(SYSTEMD_CFLAGS)
 KV_IO_LIBS = libkvio.a $(KV_BASE_LIBS)

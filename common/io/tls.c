@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tls: contexts: what is trusted, who we are, files for the world outside. Layer io; with the other
+ * tls: contexts: what is trusted and who we are. Layer io; with the other
  * tls*.c files the only place that knows OpenSSL. Owns the reference-counted contexts and one
  * context of the process where mesh server sessions begin; all of them are used by several threads
  * and never change once made (SSL_CTX and X509_STORE lock what they must).
@@ -96,7 +96,7 @@ static bool set_ciphers(SSL_CTX *c)
 	       SSL_CTX_set1_groups_list(c, groups) == 1;
 }
 
-static SSL_CTX *ctx_new(bool server, int min_version)
+SSL_CTX *tls_ctx_make(bool server, int min_version)
 {
 	SSL_CTX *c = SSL_CTX_new(server ? TLS_server_method() : TLS_client_method());
 
@@ -118,7 +118,7 @@ static SSL_CTX *ctx_new(bool server, int min_version)
 }
 
 /* Sessions stay here, not in tickets: resuming costs a third, and a change of trust ends them. */
-static void server_sessions(SSL_CTX *c)
+void tls_keep_sessions(SSL_CTX *c)
 {
 	SSL_CTX_set_options(c, SSL_OP_NO_TICKET);
 	SSL_CTX_set_num_tickets(c, 1);
@@ -133,9 +133,9 @@ static pthread_once_t front_once = PTHREAD_ONCE_INIT;
 
 static void make_front(void)
 {
-	front = ctx_new(true, TLS1_3_VERSION);
+	front = tls_ctx_make(true, TLS1_3_VERSION);
 	kv_assert(front);
-	server_sessions(front);
+	tls_keep_sessions(front);
 	SSL_CTX_set_verify(front, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
 	SSL_CTX_set_client_hello_cb(front, tls_on_hello, NULL);
 }
@@ -421,7 +421,7 @@ static void make_sid(struct tls_identity *i)
 
 static SSL_CTX *identity_ctx(struct tls_identity *i, const struct tls_key *key, bool server)
 {
-	SSL_CTX *c = ctx_new(server, TLS1_3_VERSION);
+	SSL_CTX *c = tls_ctx_make(server, TLS1_3_VERSION);
 
 	if (!c)
 		return NULL;
@@ -470,108 +470,5 @@ int tls_identity_new(struct tls_key *key, struct str cert_pem, struct tls_trust 
 	}
 	tls_key_free(key);
 	*ret = i;
-	return 0;
-}
-
-/* ---- files: outside the mesh --------------------------------------------- */
-
-struct tls_ctx *tls_ctx_ref(struct tls_ctx *c)
-{
-	atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
-	return c;
-}
-
-void tls_ctx_unref(struct tls_ctx *c)
-{
-	if (!c || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
-		return;
-	SSL_CTX_free(c->ssl);
-	free(c);
-}
-
-static int load_pair(SSL_CTX *c, const struct tls_files *f, struct err *err)
-{
-	if (!f->cert && !f->key)
-		return 0;
-	if (!f->cert || !f->key)
-		return err_set(err, -EINVAL, "a certificate and its key are needed together");
-	if (SSL_CTX_use_certificate_chain_file(c, f->cert) != 1)
-		return tls_err_set(err, "cannot use the certificate %s", f->cert);
-	if (SSL_CTX_use_PrivateKey_file(c, f->key, SSL_FILETYPE_PEM) != 1)
-		return tls_err_set(err, "cannot use the key %s for the certificate %s", f->key,
-				   f->cert);
-	if (SSL_CTX_check_private_key(c) != 1)
-		return tls_err_set(err, "the key %s does not belong to %s", f->key, f->cert);
-	return 0;
-}
-
-static int load_ca(SSL_CTX *c, const char *ca, struct err *err)
-{
-	if (!ca || strcmp(ca, "system") == 0) {
-		if (SSL_CTX_set_default_verify_paths(c) != 1)
-			return tls_err_set(err, "cannot use the system's CA certificates");
-		return 0;
-	}
-	if (SSL_CTX_load_verify_file(c, ca) != 1)
-		return tls_err_set(err, "cannot use the CA certificates %s", ca);
-	/* An intermediate in the file is as good as its root. */
-	X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(c), X509_V_FLAG_PARTIAL_CHAIN);
-	return 0;
-}
-
-static struct tls_ctx *wrap(SSL_CTX *c, bool verify)
-{
-	struct tls_ctx *t = kv_zalloc(sizeof(*t));
-
-	*t = (struct tls_ctx){ .refs = 1, .ssl = c, .verify = verify };
-	if (verify)
-		SSL_CTX_set_cert_verify_callback(c, tls_verify_outside, NULL);
-	const int peer = SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
-
-	SSL_CTX_set_verify(c, verify ? peer : SSL_VERIFY_NONE, NULL);
-	return t;
-}
-
-int tls_ctx_new_client(const struct tls_files *f, struct tls_ctx **ret, struct err *err)
-{
-	SSL_CTX *c = ctx_new(false, TLS1_2_VERSION);
-
-	kv_assert(c);
-	SSL_CTX_set_max_cert_list(c, 65536);
-	SSL_CTX_set_session_cache_mode(c, SSL_SESS_CACHE_OFF);
-	SSL_CTX_set_cert_cb(c, tls_on_certificate_asked, NULL);
-	int r = load_pair(c, f, err);
-
-	if (r == 0 && !f->skip_verify)
-		r = load_ca(c, f->ca, err);
-	if (r < 0) {
-		SSL_CTX_free(c);
-		return r;
-	}
-	*ret = wrap(c, !f->skip_verify);
-	return 0;
-}
-
-int tls_ctx_new_server(const struct tls_files *f, bool request_client_cert, struct tls_ctx **ret,
-		       struct err *err)
-{
-	unsigned char sid[16];
-	SSL_CTX *c = ctx_new(true, TLS1_2_VERSION);
-
-	kv_assert(c && RAND_bytes(sid, sizeof(sid)) == 1);
-	server_sessions(c);
-	/* New files make a new context: sessions of the old one end with it (P5). */
-	kv_assert(SSL_CTX_set_session_id_context(c, sid, sizeof(sid)) == 1);
-	int r = load_pair(c, f, err);
-
-	if (r == 0 && !f->cert)
-		r = err_set(err, -EINVAL, "a TLS server needs a certificate and its key");
-	if (r == 0 && request_client_cert)
-		r = load_ca(c, f->ca, err);
-	if (r < 0) {
-		SSL_CTX_free(c);
-		return r;
-	}
-	*ret = wrap(c, request_client_cert);
 	return 0;
 }

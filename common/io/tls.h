@@ -61,20 +61,38 @@ struct tls_files {
 	const char *cert, *key, *ca;            /* PEM paths, NULL when not given; ca "system" */
 	bool skip_verify;
 };
+enum tls_clients {                              /* certificates of a server's clients */
+	TLS_CLIENTS_ANY,                        /* not asked for */
+	TLS_CLIENTS_OPTIONAL,                   /* asked for; one that is sent must be good */
+	TLS_CLIENTS_PROVED,                     /* one that the files' ca vouches for is required */
+};
+struct tls_server_opts {
+	enum tls_clients clients;
+	const struct str *names;                /* a client's certificate carries one of them; n 0: any does */
+	size_t n_names;
+	bool tls13, tls12;                      /* only that version */
+	const char *ciphers;                    /* OpenSSL's list for TLS 1.2, NULL: ours */
+};
 /*
- * request_client_cert: one that the files' ca vouches for is required. Outside clients check
- * against ca (NULL: the system's list) unless skip_verify. These sessions have no SPIFFE identity.
+ * Clients check the server against ca (NULL: the system's list) unless skip_verify. A server may
+ * have an expired certificate: refusing is up to its clients. These sessions have no SPIFFE
+ * identity.
  */
 struct tls_ctx;
 int tls_ctx_new_client(const struct tls_files *f, struct tls_ctx **ret, struct err *err);
-int tls_ctx_new_server(const struct tls_files *f, bool request_client_cert, struct tls_ctx **ret,
-		       struct err *err);
+int tls_ctx_new_server(const struct tls_files *f, const struct tls_server_opts *o,
+		       struct tls_ctx **ret, struct err *err);
+int64_t tls_ctx_not_after(const struct tls_ctx *c);     /* of its certificate; INT64_MAX none */
 struct tls_ctx *tls_ctx_ref(struct tls_ctx *c);
 void tls_ctx_unref(struct tls_ctx *c);
 
 /* ---- sessions ------------------------------------------------------------ */
 struct tls_session;
 
+struct tls_names {
+	struct str *v;
+	size_t n;
+};
 /* What was negotiated, for logs, metrics and proof (P6). Strings live as long as the session. */
 struct tls_facts {
 	const char *version;            /* "TLSv1.3" */
@@ -87,6 +105,7 @@ struct tls_facts {
 	bool resumed;
 	const char *peer_cert_sha256;   /* hex, for x-forwarded-client-cert; NULL when none */
 	const char *peer_subject;       /* RFC 2253; NULL when none */
+	struct tls_names peer_uris, peer_dns;   /* outside the mesh: of its SANs; printable ones, a few */
 };
 
 /*

@@ -24,6 +24,7 @@
 #define TLS_CHAIN_MAX 5                 /* certificates a peer may send */
 #define TLS_CHAIN_BYTES_MAX 16384
 #define TLS_SAN_MAX 100
+#define TLS_SANS_TOLD 8                 /* of each kind, in facts */
 
 struct tls_key {
 	EVP_PKEY *pkey;
@@ -53,6 +54,9 @@ struct tls_ctx {
 	atomic_uint refs;
 	SSL_CTX *ssl;
 	bool verify;
+	struct arena arena;
+	struct str *want;               /* servers: names of clients; n_want 0: any */
+	size_t n_want;
 };
 
 struct tls_session {
@@ -84,6 +88,8 @@ struct tls_session {
 };
 
 /* tls.c */
+SSL_CTX *tls_ctx_make(bool server, int min_version);    /* NULL: OpenSSL refused */
+void tls_keep_sessions(SSL_CTX *c);     /* of a server, for clients that resume */
 int tls_err_set(struct err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 SSL_CTX *tls_front_ctx(void);           /* where mesh server sessions begin */
 const EVP_MD *tls_sha256(void);
@@ -102,6 +108,8 @@ int tls_verify_outside(X509_STORE_CTX *x, void *arg);
 bool tls_recheck_mesh(struct tls_session *s);
 /* The SPIFFE ID of a leaf by §5.4, borrowed from *ret_sans, which the caller frees. */
 bool tls_leaf_spiffe(X509 *leaf, GENERAL_NAMES **ret_sans, struct str *ret);
+void tls_list_sans(X509 *leaf, struct arena *a, struct tls_names *ret_uris,
+		   struct tls_names *ret_dns);
 /* Why a leaf cannot be a workload's, or NULL. */
 const char *tls_leaf_fault(X509 *leaf);
 /* Reason word and sentence, once: the first cause stays. */

@@ -263,6 +263,8 @@ struct tls_session *tls_server_new_ctx(struct tls_ctx *c, const char *const *alp
 	struct tls_session *s = session_new(c->ssl, true, alpn);
 
 	s->ctx = tls_ctx_ref(c);
+	s->want = c->want;
+	s->n_want = c->n_want;
 	return s;
 }
 
@@ -530,6 +532,8 @@ static struct tls_facts *gather_facts(struct tls_session *s)
 	if (peer) {
 		f->peer_cert_sha256 = digest_hex(s, peer);
 		f->peer_subject = subject_text(s, peer);
+		if (s->ctx)
+			tls_list_sans(peer, &s->arena, &f->peer_uris, &f->peer_dns);
 	}
 	return f;
 }

@@ -287,6 +287,40 @@ static bool has_name(X509 *leaf, struct str want)
 	return X509_check_host(leaf, want.p, want.n, flags, NULL) == 1;
 }
 
+static bool is_printable(struct str s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if (s.p[i] <= ' ' || s.p[i] > '~')
+			return false;
+	return s.n > 0;
+}
+
+static void list_san(struct arena *a, const ASN1_IA5STRING *name, struct tls_names *to)
+{
+	struct str s = str_from((const char *)ASN1_STRING_get0_data(name),
+				(size_t)ASN1_STRING_length(name));
+
+	if (to->n < TLS_SANS_TOLD && is_printable(s))
+		to->v[to->n++] = arena_str(a, s);
+}
+
+void tls_list_sans(X509 *leaf, struct arena *a, struct tls_names *ret_uris, struct tls_names *ret_dns)
+{
+	GENERAL_NAMES *sans = leaf_sans(leaf);
+
+	ret_uris->v = arena_new_n(a, struct str, TLS_SANS_TOLD);
+	ret_dns->v = arena_new_n(a, struct str, TLS_SANS_TOLD);
+	for (int i = 0; sans && i < sk_GENERAL_NAME_num(sans); i++) {
+		const GENERAL_NAME *san = sk_GENERAL_NAME_value(sans, i);
+
+		if (san->type == GEN_URI)
+			list_san(a, san->d.uniformResourceIdentifier, ret_uris);
+		else if (san->type == GEN_DNS)
+			list_san(a, san->d.dNSName, ret_dns);
+	}
+	GENERAL_NAMES_free(sans);
+}
+
 int tls_verify_outside(X509_STORE_CTX *x, void *arg)
 {
 	struct tls_session *s = session_of(x);
@@ -299,8 +333,8 @@ int tls_verify_outside(X509_STORE_CTX *x, void *arg)
 			return 1;
 	if (s->n_want == 0)
 		return 1;
-	tls_set_error(s, "unexpected_peer", "the server's certificate is not for %.*s",
-		      STR_ARG(s->want[0]));
+	tls_set_error(s, "unexpected_peer", "the %s's certificate is not for %.*s",
+		      s->server ? "client" : "server", STR_ARG(s->want[0]));
 	X509_STORE_CTX_set_error(x, X509_V_ERR_HOSTNAME_MISMATCH);
 	return 0;
 }

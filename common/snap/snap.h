@@ -329,6 +329,16 @@ enum snap_listener_kind {
 	SNAP_LISTENER_GATEWAY,          /* a Gateway server */
 	SNAP_LISTENER_KIND__N
 };
+/* One TLS server of a gateway's port: it is chosen by the SNI, as a vhost is by its domains. */
+struct snap_server {
+	struct str_list hosts;          /* lower case; "*" is also for clients that name none */
+	struct snap_tls tls;            /* SIMPLE, MUTUAL (cert, key and ca are needed) */
+	bool optional_client;           /* MUTUAL: a client may come without a certificate */
+	bool tls13, tls12;              /* only that version */
+	struct str ciphers;             /* for TLS 1.2: OpenSSL's list, "" ours */
+	struct str at;                  /* "mesh.d/edge.conf:3:5", for messages */
+	int64_t view;                   /* what requests through it see: never another server's */
+};
 struct snap_listener {
 	int kind;                       /* enum snap_listener_kind */
 	struct str address;
@@ -336,6 +346,7 @@ struct snap_listener {
 	struct str service;             /* SNAP_LISTENER_TCP: FQDN and port of the service */
 	int64_t service_port;
 	int64_t view;                   /* gateways: their own view; else -1 */
+	SNAP_LIST(struct snap_server) servers;  /* gateways: n > 0: the port speaks TLS */
 };
 
 /* ---- the whole --------------------------------------------------------------------------------------- */
@@ -357,6 +368,7 @@ struct snap_settings {
 	int64_t retry_body_bytes;       /* request body kept for retries, default 64 KiB */
 	/* of the whole process; 0: what the machine has, see proxy/overload.h */
 	int64_t max_memory_bytes, max_total_connections, max_handshakes, max_handshakes_per_source;
+	bool edge;                      /* clients are outside the mesh: narrower windows (L8) */
 };
 
 struct snap {

@@ -145,12 +145,29 @@ static int check_cluster(struct check *c, const struct at *at, const struct snap
 	return 0;
 }
 
+static int check_server(struct check *c, const struct at *at, const struct snap_server *s)
+{
+	if (s->tls.mode != SNAP_TLS_SIMPLE && s->tls.mode != SNAP_TLS_MUTUAL)
+		return bad(c, at, "tls.mode", "is neither SIMPLE nor MUTUAL");
+	if (str_is_empty(s->tls.cert) || str_is_empty(s->tls.key))
+		return bad(c, at, "tls", "has no certificate or no key");
+	if (s->tls.mode == SNAP_TLS_MUTUAL && str_is_empty(s->tls.ca))
+		return bad(c, at, "tls.ca", "is missing, which MUTUAL needs");
+	return check_index(c, at, "view", s->view, 0, c->s->views.n);
+}
+
 static int check_listener(struct check *c, const struct at *at, const struct snap_listener *l)
 {
 	bool gateway = l->kind == SNAP_LISTENER_GATEWAY;
 	TRY(check_index(c, at, "view", l->view, gateway ? 0 : -1, c->s->views.n));
 	if (l->kind == SNAP_LISTENER_TCP && str_is_empty(l->service))
 		return bad(c, at, "service", "is missing");
+	if (!gateway && l->servers.n > 0)
+		return bad(c, at, "servers", "is only for gateways");
+	for EACH(l->servers, i) {
+		struct at server = { at, "servers", i };
+		TRY(check_server(c, &server, &l->servers.v[i]));
+	}
 	return 0;
 }
 

@@ -369,6 +369,19 @@ static const struct field workload_fields[] = {
 };
 TABLE(workload_table, struct snap_workload, "Workload", workload_fields);
 
+static const struct field server_fields[] = {
+	{ F_STR_LIST(struct snap_server, hosts), .flags = FIELD_REQUIRED | FIELD_NONEMPTY },
+	{ F_STRUCT(struct snap_server, tls, tls_table) },
+	{ F_BOOL(struct snap_server, optional_client) },
+	{ F_BOOL(struct snap_server, tls13) },
+	{ F_BOOL(struct snap_server, tls12) },
+	{ F_STR(struct snap_server, ciphers) },
+	{ F_STR(struct snap_server, at) },
+	{ F_INDEX(struct snap_server, view) },
+	F_END
+};
+TABLE(server_table, struct snap_server, "Server", server_fields);
+
 static const struct field listener_fields[] = {
 	{ F_ENUM(struct snap_listener, kind, snap_listener_kind_names) },
 	{ F_STR(struct snap_listener, address), .flags = FIELD_REQUIRED | FIELD_NONEMPTY },
@@ -376,6 +389,7 @@ static const struct field listener_fields[] = {
 	{ F_STR(struct snap_listener, service) },
 	{ F_PORT(struct snap_listener, service_port) },
 	{ F_INDEX_OR_NONE(struct snap_listener, view) },
+	{ F_LIST(struct snap_listener, servers, server_table) },
 	F_END
 };
 TABLE(listener_table, struct snap_listener, "Listener", listener_fields);
@@ -404,6 +418,7 @@ static const struct field settings_fields[] = {
 	{ F_INT(struct snap_settings, max_total_connections, 0, 10000000) },
 	{ F_INT(struct snap_settings, max_handshakes, 0, 1000000) },
 	{ F_INT(struct snap_settings, max_handshakes_per_source, 0, 1000000) },
+	{ F_BOOL(struct snap_settings, edge) },
 	F_END
 };
 TABLE(settings_table, struct snap_settings, "Settings", settings_fields);

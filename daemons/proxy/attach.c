@@ -161,6 +161,44 @@ static void attach_names(struct attached *at)
 	}
 }
 
+static void attach_gateway(struct attach_state *st, struct attached *at,
+			   const struct snap_listener *l)
+{
+	struct attached_gateway *g = &at->gateways[at->n_gateways++];
+	char text[SOCK_ADDR_TEXT_MAX];
+	struct sock_addr addr;
+
+	g->desc = l;
+	g->servers = arena_new_n(&at->arena, struct server_state *, l->servers.n);
+	for (size_t i = 0; i < l->servers.n; i++)
+		g->servers[i] = attach_state_server(st, &l->servers.v[i]);
+	if (sock_addr_parse(l->address, (uint16_t)l->port, &addr))
+		map_put(&at->gateway_by_addr,
+			arena_str(&at->arena, str_c(sock_addr_text(&addr, text))), g);
+}
+
+static void attach_gateways(struct attach_state *st, struct attached *at)
+{
+	const struct snap *s = at->snap;
+
+	at->gateways = arena_new_n(&at->arena, struct attached_gateway, s->listeners.n);
+	for (size_t i = 0; i < s->listeners.n; i++)
+		if (s->listeners.v[i].kind == SNAP_LISTENER_GATEWAY)
+			attach_gateway(st, at, &s->listeners.v[i]);
+}
+
+bool attach_is_outdated(const struct attached *a)
+{
+	for (size_t i = 0; i < a->n_gateways; i++) {
+		const struct attached_gateway *g = &a->gateways[i];
+
+		for (size_t k = 0; k < g->desc->servers.n; k++)
+			if (!attach_state_is_current(g->servers[k], &g->desc->servers.v[k]))
+				return true;
+	}
+	return false;
+}
+
 /* ---- local callers ------------------------------------------------------------------------- */
 
 static uid_t resolve_user(struct arena *a, struct str user)
@@ -287,7 +325,9 @@ int attach_new(struct attach_state *st, struct snap *snap, const struct map *ide
 	map_init(&at->peers_by_name);
 	map_init(&at->peers_by_principal);
 	map_init(&at->inbound_by_addr);
+	map_init(&at->gateway_by_addr);
 	attach_clusters(st, at);
+	attach_gateways(st, at);
 	attach_identities(at, identities);
 	attach_peers(at);
 	attach_names(at);
@@ -318,6 +358,10 @@ void attach_unref(struct attached *a)
 	map_done(&a->peers_by_name);
 	map_done(&a->peers_by_principal);
 	map_done(&a->inbound_by_addr);
+	map_done(&a->gateway_by_addr);
+	for (size_t i = 0; i < a->n_gateways; i++)
+		for (size_t k = 0; k < a->gateways[i].desc->servers.n; k++)
+			server_state_unref(a->gateways[i].servers[k]);
 	share_unref(a->share);
 	arena_done(&a->arena);
 	free(a);

@@ -43,6 +43,14 @@ struct cluster_state {
 	char *tls_key;                          /* what tls was made from; other files, other state */
 };
 
+/* The TLS context of one server of a gateway. */
+struct server_state {
+	atomic_uint refs;
+	char *key;                              /* settings and paths */
+	struct tls_ctx *tls;                    /* NULL: the files were never good */
+	char *tls_key;                          /* the files as they were when they were read */
+};
+
 struct attached_endpoint {
 	struct sock_addr plain;                 /* address:port; len 0 when the address is a name */
 	struct sock_addr mesh;                  /* mesh_address:mesh_port; len 0 when none */
@@ -52,6 +60,12 @@ struct attached_cluster {
 	struct cluster_state *state;
 	struct attached_endpoint *endpoints;    /* parallel to snap_cluster.endpoints */
 	size_t n;
+};
+
+/* A gateway's port. */
+struct attached_gateway {
+	const struct snap_listener *desc;
+	struct server_state **servers;          /* parallel to desc->servers */
 };
 
 struct attached {
@@ -73,6 +87,9 @@ struct attached {
 	 */
 	_Atomic uint64_t *cgroups;
 	struct attached_strangers *strangers;
+	struct attached_gateway *gateways;
+	size_t n_gateways;
+	struct map gateway_by_addr;             /* "address:port" as bound → struct attached_gateway * */
 	struct map inbound_by_addr;             /* "address:port" of inbounds → index + 1 */
 	struct arena arena;                     /* keys of the maps, arrays */
 };
@@ -94,8 +111,12 @@ void attach_unref(struct attached *a);                  /* any thread */
 /* Which local workload owns a local TCP caller: index into snap.workloads, 0 (the node) when
  * unknown, or -1 when unregistered callers are refused. */
 int64_t attach_caller(const struct attached *a, const struct sock_owner *owner);
+/* Were files of a gateway's servers replaced since? Control thread. */
+bool attach_is_outdated(const struct attached *a);
 /* Forget state that nothing names any more; control thread, after each publish. */
 void attach_state_sweep(struct attach_state *s);
+struct server_state *server_state_ref(struct server_state *s);  /* any thread */
+void server_state_unref(struct server_state *s);
 /* For whoever keeps a pointer longer than its attachment (pooled connections); any thread. */
 struct endpoint_state *endpoint_state_ref(struct endpoint_state *e);
 void endpoint_state_unref(struct endpoint_state *e);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "proxy/attach_state.h"
 
@@ -43,6 +44,17 @@ void cluster_state_unref(struct cluster_state *c)
 	free(c);
 }
 
+void server_state_unref(struct server_state *s)
+{
+	if (!s || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	if (s->tls)
+		tls_ctx_unref(s->tls);
+	free(s->tls_key);
+	free(s->key);
+	free(s);
+}
+
 /* ---- the registries: control thread -------------------------------------------------------- */
 
 struct attach_state *attach_state_new(void)
@@ -51,6 +63,7 @@ struct attach_state *attach_state_new(void)
 
 	map_init(&s->endpoints);
 	map_init(&s->clusters);
+	map_init(&s->servers);
 	return s;
 }
 
@@ -62,8 +75,11 @@ void attach_state_free(struct attach_state *s)
 		endpoint_state_unref(e->val);
 	for (struct map_entry *e = map_first(&s->clusters); e; e = map_next(&s->clusters, e))
 		cluster_state_unref(e->val);
+	for (struct map_entry *e = map_first(&s->servers); e; e = map_next(&s->servers, e))
+		server_state_unref(e->val);
 	map_done(&s->endpoints);
 	map_done(&s->clusters);
+	map_done(&s->servers);
 	free(s);
 }
 
@@ -98,22 +114,25 @@ static struct str describe_file(struct arena *a, struct str path)
 			    st.st_mtim.tv_nsec);
 }
 
-/* Changes when another context would have to be made: other settings, or replaced files. */
-static char *tls_key_of(const struct snap_cluster *c)
+static char *describe_files(const struct snap_tls *t)
 {
 	struct arena a;
 	char *key;
 
-	if (!uses_files(c))
-		return kv_strdup("");
 	arena_init(&a, 0);
-	struct str cert = describe_file(&a, c->tls.cert), ca = describe_file(&a, c->tls.ca);
-	struct str priv = describe_file(&a, c->tls.key);
+	struct str cert = describe_file(&a, t->cert), ca = describe_file(&a, t->ca);
+	struct str priv = describe_file(&a, t->key);
 
-	key = kv_asprintf("%d|%d|%.*s|%.*s|%.*s", c->tls.mode, c->tls.skip_verify, STR_ARG(cert),
+	key = kv_asprintf("%d|%d|%.*s|%.*s|%.*s", t->mode, t->skip_verify, STR_ARG(cert),
 			  STR_ARG(priv), STR_ARG(ca));
 	arena_done(&a);
 	return key;
+}
+
+/* Changes when another context would have to be made: other settings, or replaced files. */
+static char *tls_key_of(const struct snap_cluster *c)
+{
+	return uses_files(c) ? describe_files(&c->tls) : kv_strdup("");
 }
 
 static const char *path_or_null(struct arena *a, struct str s)
@@ -168,6 +187,129 @@ struct cluster_state *attach_state_cluster(struct attach_state *s, const struct 
 	return cluster_state_ref(st);
 }
 
+/* ---- servers of gateways ------------------------------------------------------------------- */
+
+bool attach_state_is_current(const struct server_state *st, const struct snap_server *sv)
+{
+	_cleanup_free_ char *now = describe_files(&sv->tls);
+
+	return strcmp(st->tls_key, now) == 0;
+}
+
+static void tell_use(const struct server_state *st, const struct snap_server *sv)
+{
+	if (tls_ctx_not_after(st->tls) * 1000000 < clock_real_us())
+		log_warn("%.*s: the certificate %.*s has expired", STR_ARG(sv->at),
+			 STR_ARG(sv->tls.cert));
+}
+
+static int make_ctx(const struct snap_server *sv, struct tls_ctx **ret, struct err *err)
+{
+	bool mutual = sv->tls.mode == SNAP_TLS_MUTUAL;
+	struct arena a;
+
+	arena_init(&a, 0);
+	const struct tls_files files = {
+		.cert = path_or_null(&a, sv->tls.cert),
+		.key = path_or_null(&a, sv->tls.key),
+		.ca = mutual ? path_or_null(&a, sv->tls.ca) : NULL,
+	};
+	const struct tls_server_opts opts = {
+		.clients = !mutual ? TLS_CLIENTS_ANY :
+			   sv->optional_client ? TLS_CLIENTS_OPTIONAL : TLS_CLIENTS_PROVED,
+		.names = sv->tls.sans.v,
+		.n_names = sv->tls.sans.n,
+		.tls13 = sv->tls13,
+		.tls12 = sv->tls12,
+		.ciphers = path_or_null(&a, sv->ciphers),
+	};
+	int r = tls_ctx_new_server(&files, &opts, ret, err);
+
+	arena_done(&a);
+	return r;
+}
+
+/*
+ * A failure is no reason to refuse the snapshot: nobody gets in through this server, and why is
+ * said.
+ */
+static void make_server_tls(struct server_state *st, const struct snap_server *sv,
+			    const struct server_state *old)
+{
+	struct err err = { 0 };
+
+	if (make_ctx(sv, &st->tls, &err) == 0) {
+		tell_use(st, sv);
+		return;
+	}
+	st->tls = old && old->tls ? tls_ctx_ref(old->tls) : NULL;
+	log_err("%.*s: %s: %s", STR_ARG(sv->at), err.text,
+		st->tls ? "the certificate before stays in use" :
+			  "connections to this server are refused");
+}
+
+/* What a client has proved to one of them counts for all of the same key. */
+static char *server_key(const struct snap_server *sv)
+{
+	struct arena a;
+
+	arena_init(&a, 0);
+	struct str names = STR_NULL;
+
+	for (size_t i = 0; i < sv->tls.sans.n; i++)
+		names = arena_printf(&a, "%.*s|%.*s", STR_ARG(names), STR_ARG(sv->tls.sans.v[i]));
+	char *key = kv_asprintf("%d|%d|%d|%d|%.*s|%.*s|%.*s|%.*s|%.*s", sv->tls.mode,
+				sv->optional_client, sv->tls13, sv->tls12, STR_ARG(sv->ciphers),
+				STR_ARG(sv->tls.cert), STR_ARG(sv->tls.key), STR_ARG(sv->tls.ca),
+				STR_ARG(names));
+
+	arena_done(&a);
+	return key;
+}
+
+struct server_state *server_state_ref(struct server_state *st)
+{
+	atomic_fetch_add_explicit(&st->refs, 1, memory_order_relaxed);
+	return st;
+}
+
+struct server_state *attach_state_server(struct attach_state *s, const struct snap_server *sv)
+{
+	char *key = server_key(sv);
+	struct server_state *st = map_get(&s->servers, str_c(key)), *old = st;
+
+	if (old && attach_state_is_current(old, sv)) {
+		free(key);
+		return server_state_ref(old);
+	}
+	st = kv_zalloc(sizeof(*st));
+	st->key = key;
+	st->tls_key = describe_files(&sv->tls);
+	atomic_init(&st->refs, 1);
+	make_server_tls(st, sv, old);
+	(void)map_del(&s->servers, str_c(key));
+	map_put(&s->servers, str_c(st->key), st);
+	server_state_unref(old);
+	return server_state_ref(st);
+}
+
+static void sweep_servers(struct attach_state *s)
+{
+	struct map kept;
+
+	map_init(&kept);
+	for (struct map_entry *e = map_first(&s->servers); e; e = map_next(&s->servers, e)) {
+		struct server_state *st = e->val;
+
+		if (atomic_load_explicit(&st->refs, memory_order_acquire) > 1)
+			map_put(&kept, str_c(st->key), st);
+		else
+			server_state_unref(st);
+	}
+	map_done(&s->servers);
+	s->servers = kept;
+}
+
 void attach_state_sweep(struct attach_state *s)
 {
 	struct map endpoints, clusters;
@@ -194,4 +336,5 @@ void attach_state_sweep(struct attach_state *s)
 	map_done(&s->clusters);
 	s->endpoints = endpoints;
 	s->clusters = clusters;
+	sweep_servers(s);
 }

@@ -13,9 +13,16 @@
 struct attach_state {
 	struct map endpoints;           /* key → struct endpoint_state */
 	struct map clusters;            /* name → struct cluster_state */
+	struct map servers;             /* settings and paths → struct server_state */
 };
 
 /* With one reference for the caller. */
 struct endpoint_state *attach_state_endpoint(struct attach_state *s, struct str key);
 /* The same; a state of the same name made from other TLS files is replaced. */
 struct cluster_state *attach_state_cluster(struct attach_state *s, const struct snap_cluster *c);
+/*
+ * The same for a gateway's server. Files that cannot be used leave the context of those before them
+ * where it is.
+ */
+struct server_state *attach_state_server(struct attach_state *s, const struct snap_server *sv);
+bool attach_state_is_current(const struct server_state *st, const struct snap_server *sv);

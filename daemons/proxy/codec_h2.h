@@ -18,10 +18,12 @@
 #include "proxy/codec.h"
 #include "proxy/conn.h"
 
-/* What we announce. Gateways narrow it (security-model L8); between proxies dataplane 3.7 holds. */
+/* What we announce between proxies (dataplane 3.7), and to clients of a gateway (security-model L8). */
 #define H2_STREAMS_MAX 100
 #define H2_STREAM_WINDOW (256 << 10)
 #define H2_CONN_WINDOW (16 << 20)
+#define H2_EDGE_STREAM_WINDOW (64 << 10)
+#define H2_EDGE_CONN_WINDOW (1 << 20)
 #define H2_HEADER_LIST_MAX (60u << 10)
 #define H2_FIELDS_MAX 100
 /*

@@ -24,6 +24,7 @@ void entry_free(struct entry *e)
 	listener_unref(e->listener);
 	free((void *)(uintptr_t)e->sni.p);
 	free(e->original_dst);
+	server_state_unref(e->proved);
 	free(e);
 }
 
@@ -55,14 +56,110 @@ static int64_t caller_of(struct entry *e, const struct lease *lease)
 	return e->caller;
 }
 
+bool entry_is_edge(const struct entry *e)
+{
+	return e->listener->kind == SNAP_LISTENER_GATEWAY;
+}
+
+const struct attached_gateway *entry_gateway(const struct entry *e, const struct attached *at)
+{
+	char text[SOCK_ADDR_TEXT_MAX];
+
+	return map_get(&at->gateway_by_addr, str_c(sock_addr_text(&e->listener->addr, text)));
+}
+
+static bool covers(struct str host, struct str name)
+{
+	if (str_eq(host, STR("*")))
+		return true;
+	if (!str_has_prefix(host, STR("*.")))
+		return str_ieq(host, name);
+	size_t n = host.n - 1;          /* ".suffix" */
+
+	return name.n > n && str_ieq(str_skip(name, name.n - n), str_skip(host, 1));
+}
+
+/* Exact names before wildcards, the longer wildcard first. */
+static size_t weight_of(struct str host)
+{
+	return host.p[0] == '*' ? host.n : SIZE_MAX;
+}
+
+int64_t entry_server(const struct attached_gateway *g, struct str sni)
+{
+	int64_t found = -1;
+	size_t best = 0;
+
+	for (size_t i = 0; i < g->desc->servers.n; i++) {
+		const struct str_list *hosts = &g->desc->servers.v[i].hosts;
+
+		for (size_t k = 0; k < hosts->n; k++) {
+			if (!covers(hosts->v[k], sni) || weight_of(hosts->v[k]) <= best)
+				continue;
+			found = (int64_t)i;
+			best = weight_of(hosts->v[k]);
+		}
+	}
+	return found;
+}
+
+/* A server that asks for certificates is entered with what was proved to one like it. */
+static bool may_enter(const struct entry *e, const struct snap_server *desc,
+		      const struct server_state *server)
+{
+	return desc->tls.mode != SNAP_TLS_MUTUAL ||
+	       (e->proved && strcmp(e->proved->key, server->key) == 0);
+}
+
+static void find_gateway(struct entry *e, const struct tls_facts *f, const struct attached *at)
+{
+	const struct attached_gateway *g = entry_gateway(e, at);
+
+	e->gateway_view = e->gateway_server = -1;
+	if (!g || (g->desc->servers.n > 0) != (f != NULL))
+		return;
+	if (!f) {
+		e->gateway_view = g->desc->view;
+		return;
+	}
+	int64_t i = entry_server(g, f->sni);
+
+	if (i >= 0 && may_enter(e, &g->desc->servers.v[i], g->servers[i])) {
+		e->gateway_server = i;
+		e->gateway_view = g->desc->servers.v[i].view;
+	}
+}
+
+static void resolve_edge(struct entry *e, const struct conn *c, const struct lease *lease,
+			 struct entry_view *ret)
+{
+	if (e->gateway_serial != lease->serial) {
+		find_gateway(e, conn_tls(c), lease->at);
+		e->gateway_serial = lease->serial;
+	}
+	ret->view = e->gateway_view;    /* workload 0 is the gateway itself */
+}
+
+bool entry_is_misdirected(const struct entry *e, const struct conn *c, const struct attached *at,
+			  struct str host)
+{
+	const struct tls_facts *f = conn_tls(c);
+
+	if (!f || (e->gateway_server >= 0 && str_ieq(f->sni, host)))
+		return false;
+	const struct attached_gateway *g = entry_gateway(e, at);
+
+	if (!g || e->gateway_server < 0)
+		return true;
+	int64_t i = entry_server(g, host);
+
+	return i >= 0 && i != e->gateway_server;
+}
+
 static void resolve_outbound(struct entry *e, const struct lease *lease, struct entry_view *ret)
 {
 	const struct snap *s = lease->at->snap;
 
-	if (e->listener->kind == SNAP_LISTENER_GATEWAY) {
-		ret->view = e->listener->view;
-		return;
-	}
 	ret->workload = caller_of(e, lease);
 	if (ret->workload >= 0)
 		ret->view = s->workloads.v[ret->workload].view;
@@ -204,6 +301,8 @@ void entry_resolve(struct entry *e, const struct conn *c, const struct lease *le
 	*ret = (struct entry_view){ .view = -1 };
 	if (e->listener->kind == SNAP_LISTENER_INBOUND || e->listener->kind == SNAP_LISTENER_MESH)
 		resolve_inbound(e, c, lease, rng, ret);
+	else if (entry_is_edge(e))
+		resolve_edge(e, c, lease, ret);
 	else if (e->listener->kind != SNAP_LISTENER_READY)
 		resolve_outbound(e, lease, ret);
 }

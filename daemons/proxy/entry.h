@@ -26,7 +26,9 @@ struct entry {
 	bool in_handshake;                      /* counted in worker->n_handshakes */
 	struct str sni;                         /* of a TLS stream that is passed on; owned bytes */
 	/* what was looked up, as of the lease with that serial number */
-	uint64_t caller_serial, sni_serial, peer_serial;
+	uint64_t caller_serial, sni_serial, peer_serial, gateway_serial;
+	int64_t gateway_view, gateway_server;   /* index of the TLS server; -1 none */
+	struct server_state *proved;            /* to whom the handshake was made; one reference */
 	int64_t caller;
 	const struct snap_sni *sni_row;
 	const struct snap_peer *peer;           /* who called last through this connection */
@@ -60,6 +62,18 @@ const struct snap_peer *entry_source(struct entry *e, const struct conn *c,
  * none.
  */
 struct str entry_sni(const struct conn *c);
+/* Through a gateway, from outside. */
+bool entry_is_edge(const struct entry *e);
+/* The gateway's port in this attachment, NULL: not there any more. */
+const struct attached_gateway *entry_gateway(const struct entry *e, const struct attached *at);
+/* Which of its TLS servers a name means (Istio 2.14.2); -1 none. */
+int64_t entry_server(const struct attached_gateway *g, struct str sni);
+/*
+ * Does a request for that host belong through this connection, or through another one to another
+ * server of the port? After entry_resolve.
+ */
+bool entry_is_misdirected(const struct entry *e, const struct conn *c, const struct attached *at,
+			  struct str host);
 /* The mesh port's choice of identity: the local workload that the SNI names, NULL unknown. */
 struct tls_identity *entry_pick_identity(const struct attached *at, struct str sni,
 					 struct rng *rng);

@@ -43,6 +43,7 @@ const struct fail_row fail_rows[FAIL__N] = {
 	[FAIL_DOWN_PROTOCOL] = { "downstream_protocol", "DPE", 400, "http1.codec_error", "" },
 	[FAIL_RETRY_LIMIT] = { "retry_limit", "URX", 503, "via_upstream", "" },
 	[FAIL_DENIED] = { "denied", "", 403, "rbac_access_denied", "RBAC: access denied" },
+	[FAIL_MISDIRECTED] = { "misdirected", "", 421, "misdirected_request", "" },
 	[FAIL_BLOCKED] = { "blocked", "", 502, "direct_response", "" },
 	[FAIL_PLAINTEXT] = { "plaintext", "", 0, "plaintext_refused", "" },
 	[FAIL_TLS] = { "tls", "", 0, "tls_handshake_failed", "" },

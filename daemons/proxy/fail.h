@@ -26,6 +26,7 @@ enum fail {
 	FAIL_DOWN_PROTOCOL,             /* DPE 400-class; status comes from the codec */
 	FAIL_RETRY_LIMIT,               /* URX, added to the last outcome */
 	FAIL_DENIED,                    /* - 403 rbac_access_denied */
+	FAIL_MISDIRECTED,               /* - 421 the host is another server's of this gateway */
 	FAIL_BLOCKED,                   /* - 502 REGISTRY_ONLY, unknown host */
 	FAIL_PLAINTEXT,                 /* plain text on a STRICT port: closed, never answered */
 	FAIL_TLS,                       /* downstream handshake failed */

@@ -61,6 +61,22 @@ static void strip(struct stream *s, bool from_peer)
 	h->n = kept;
 }
 
+static struct str concat(struct arena *a, const struct str *v, size_t n)
+{
+	size_t bytes = 0;
+
+	for (size_t i = 0; i < n; i++)
+		bytes += v[i].n;
+	char *p = arena_alloc(a, bytes + 1), *at = p;
+
+	for (size_t i = 0; i < n; i++) {
+		if (v[i].n > 0)
+			memcpy(at, v[i].p, v[i].n);
+		at += v[i].n;
+	}
+	return str_from(p, bytes);
+}
+
 /* UUID version 4 (RFC 9562); it names a request, it guards nothing. */
 static struct str make_request_id(struct stream *s)
 {
@@ -96,6 +112,75 @@ static void note_request(struct stream *s)
 		r->protocol = RECORD_GRPC;
 }
 
+/* What a list may hold bare (Istio 2.13.5). */
+static bool needs_quotes(struct str s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if (s.p[i] == ',' || s.p[i] == ';' || s.p[i] == '=' || s.p[i] == '"')
+			return true;
+	return false;
+}
+
+static struct str quoted(struct arena *a, struct str s)
+{
+	char *p = arena_alloc(a, 2 * s.n + 3), *at = p;
+
+	*at++ = '"';
+	for (size_t i = 0; i < s.n; i++) {
+		if (s.p[i] == '"' && (i == 0 || s.p[i - 1] != '\\'))
+			*at++ = '\\';
+		*at++ = s.p[i];
+	}
+	*at++ = '"';
+	return str_from(p, (size_t)(at - p));
+}
+
+static struct str add_names(struct arena *a, struct str to, struct str word,
+			    const struct tls_names *names)
+{
+	for (size_t i = 0; i < names->n; i++) {
+		struct str name = needs_quotes(names->v[i]) ? quoted(a, names->v[i]) : names->v[i];
+		const struct str parts[] = { to, word, name };
+
+		to = concat(a, parts, 3);
+	}
+	return to;
+}
+
+/* The certificate that a client outside has shown; its own word about it is gone by now. */
+static void set_client_cert(struct stream *s, const struct tls_facts *f)
+{
+	struct arena *a = &s->arena;
+	const struct str parts[] = { STR("Hash="), str_c(f->peer_cert_sha256), STR(";Subject="),
+				     quoted(a, str_c(f->peer_subject)) };
+	struct str v = concat(a, parts, 4);
+
+	v = add_names(a, v, STR(";URI="), &f->peer_uris);
+	v = add_names(a, v, STR(";DNS="), &f->peer_dns);
+	head_set_id(&s->req, HEAD_ID_X_FORWARDED_CLIENT_CERT, v);
+}
+
+/*
+ * Nothing that a client outside says of itself is believed: who it is, how it came, which request
+ * this is (Istio 2.13.1 to 2.13.5).
+ */
+static void from_outside(struct stream *s)
+{
+	const struct tls_facts *f = down_tls(s);
+	struct sock_addr peer = conn_addr_full(&s->down.conn->remote);
+	struct str before = head_joined(&s->req, STR("x-forwarded-for"));
+	char ip[SOCK_ADDR_TEXT_MAX];
+	const struct str hops[] = { before, before.n > 0 ? STR(",") : STR(""),
+				    str_c(sock_addr_host(&peer, ip)) };
+
+	s->req.scheme = f ? STR("https") : STR("http");
+	head_set_id(&s->req, HEAD_ID_X_FORWARDED_FOR, concat(&s->arena, hops, 3));
+	head_set_id(&s->req, HEAD_ID_X_FORWARDED_PROTO, s->req.scheme);
+	head_set_id(&s->req, HEAD_ID_X_REQUEST_ID, make_request_id(s));
+	if (f && f->peer_cert_sha256)
+		set_client_cert(s, f);
+}
+
 void headers_from_client(struct stream *s)
 {
 	bool from_peer = is_from_peer(s);
@@ -109,6 +194,8 @@ void headers_from_client(struct stream *s)
 					     named ? named->value : STR_NULL);
 	}
 	strip(s, from_peer);
+	if (entry_is_edge(s->down.conn->owner_data))
+		from_outside(s);
 	if (!head_find(&s->req, HEAD_ID_X_REQUEST_ID))
 		head_add_id(&s->req, HEAD_ID_X_REQUEST_ID, make_request_id(s));
 	if (!head_find(&s->req, HEAD_ID_X_FORWARDED_PROTO))
@@ -210,22 +297,6 @@ static void set_peer_name(struct stream *s)
 		head_add(&s->req, PEER_HEADER, s->lease->callers[s->entry.workload]);
 }
 
-static struct str concat(struct arena *a, const struct str *v, size_t n)
-{
-	size_t bytes = 0;
-
-	for (size_t i = 0; i < n; i++)
-		bytes += v[i].n;
-	char *p = arena_alloc(a, bytes + 1), *at = p;
-
-	for (size_t i = 0; i < n; i++) {
-		if (v[i].n > 0)
-			memcpy(at, v[i].p, v[i].n);
-		at += v[i].n;
-	}
-	return str_from(p, bytes);
-}
-
 /* Istio 2.13.5: what this hop has verified is appended to what earlier hops have. */
 static void append_client_cert(struct stream *s)
 {
@@ -262,7 +333,8 @@ void headers_to_service(struct stream *s)
 
 static struct str server_name(const struct stream *s)
 {
-	bool outbound = !s->entry.inbound && s->entry.workload >= 0;
+	bool edge = s->down.conn && entry_is_edge(s->down.conn->owner_data);
+	bool outbound = !s->entry.inbound && s->entry.workload >= 0 && !edge;
 
 	return outbound ? STR("envoy") : STR("istio-envoy");
 }

@@ -32,7 +32,6 @@ void listener_update(struct listener *l, const struct snap_listener *desc)
 {
 	l->kind = desc->kind;
 	l->service_port = desc->service_port;
-	l->view = desc->view;
 	if (!str_eq(l->service, desc->service))
 		set_service(l, desc->service);
 }
@@ -167,6 +166,8 @@ static void begin(struct conn *c)
 		sniff_start_mtls(c);
 		break;
 	case SNAP_LISTENER_GATEWAY:
+		sniff_gateway(c);
+		break;
 	case SNAP_LISTENER_READY:
 	case SNAP_LISTENER_KIND__N:
 		conn_set_codec(c, &codec_h1, true);

@@ -35,7 +35,6 @@ struct listener {
 	int64_t kind;                   /* enum snap_listener_kind */
 	struct str service;             /* SNAP_LISTENER_TCP: which service; owned */
 	int64_t service_port;
-	int64_t view;                   /* gateways */
 	struct gate_door *count;        /* connections through this door; one reference */
 	struct loop_fd io;
 	struct loop_timer pause;
@@ -64,6 +63,8 @@ void listener_unref(struct listener *l);
  * first bytes.
  */
 void sniff_inbound(struct conn *c);
+/* A client of a gateway: HTTP, or TLS by the server that its SNI names. */
+void sniff_gateway(struct conn *c);
 /* A redirected connection of a local workload: HTTP, TLS by name, or opaque. */
 void sniff_outbound(struct conn *c);
 /* A connection to the door of one service: bytes, by server name where a route asks for it. */

@@ -28,6 +28,7 @@ static const char *const alpn_mesh[] = { "istio-h2", "istio-http/1.1", "istio-pe
 enum verdict {
 	VERDICT_MORE,                   /* not enough bytes yet */
 	VERDICT_HTTP, VERDICT_H2, VERDICT_TCP, VERDICT_MTLS,
+	VERDICT_EDGE,                   /* TLS of a gateway's server, by e->sni */
 	VERDICT_PLAINTEXT,              /* plain where STRICT forbids it */
 	VERDICT_RESET,                  /* TLS of nobody's here */
 };
@@ -107,11 +108,21 @@ static void keep_sni(struct conn *c, struct str sni)
 	struct entry *e = c->owner_data;
 	char *copy;
 
-	if (sni.n == 0)
+	if (sni.n == 0 || e->sni.n > 0)
 		return;
 	copy = kv_malloc(sni.n);
 	memcpy(copy, sni.p, sni.n);
 	e->sni = str_from(copy, sni.n);
+}
+
+static enum verdict decide_gateway(struct conn *c, struct str in)
+{
+	struct tls_hello hello;
+	int tls = tls_sniff_hello(in, &hello);
+
+	if (tls > 0)
+		keep_sni(c, hello.sni);
+	return tls < 0 ? VERDICT_MORE : tls > 0 ? VERDICT_EDGE : VERDICT_RESET;
 }
 
 static enum verdict decide_outbound(struct conn *c, struct str in)
@@ -163,6 +174,45 @@ static void refuse_plaintext(struct conn *c)
 	conn_kill(c);
 }
 
+static void on_handshake_timeout(struct conn *c)
+{
+	c->error = KV_ERR_TIMEOUT;
+	c->owner->failed(c);
+}
+
+bool sniff_may_handshake(struct conn *c)
+{
+	struct entry *e = c->owner_data;
+	const char *why = gate_take_handshake(c->w->gate, &c->w->rng, c);
+
+	e->in_handshake = !why;
+	if (!why)
+		return true;
+	stats_add_reason(c->w->stats, "kvmesh_overload_shed_total", NULL, why);
+	stats_add_reason(c->w->stats, "kvmesh_tls_refused_total", NULL, "too_many");
+	conn_kill(c);
+	return false;
+}
+
+static void start_edge_tls(struct conn *c)
+{
+	static const char *const alpn[] = { "h2", "http/1.1", NULL };
+	struct entry *e = c->owner_data;
+	const struct attached_gateway *g = entry_gateway(e, c->w->lease->at);
+	int64_t i = g ? entry_server(g, e->sni) : -1;
+	struct tls_ctx *tls = i >= 0 ? g->servers[i]->tls : NULL;
+
+	if (!tls) {
+		stats_add_reason(c->w->stats, "kvmesh_tls_refused_total", NULL,
+				 i < 0 ? "unknown_name" : "no_certificate");
+		conn_kill(c);
+	} else if (sniff_may_handshake(c)) {
+		e->proved = server_state_ref(g->servers[i]);
+		conn_timer(c, LISTENER_HANDSHAKE_US, on_handshake_timeout);
+		conn_start_tls(c, tls_server_new_ctx(tls, alpn));
+	}
+}
+
 static void settle(struct conn *c, enum verdict v)
 {
 	c->ops = NULL;
@@ -180,6 +230,9 @@ static void settle(struct conn *c, enum verdict v)
 		break;
 	case VERDICT_MTLS:
 		sniff_start_mtls(c);
+		break;
+	case VERDICT_EDGE:
+		start_edge_tls(c);
 		break;
 	case VERDICT_PLAINTEXT:
 		refuse_plaintext(c);
@@ -275,6 +328,19 @@ void sniff_inbound(struct conn *c)
 		start(c, &tcp_if_silent, detection_us(c));
 }
 
+void sniff_gateway(struct conn *c)
+{
+	static const struct look insist = { decide_gateway, VERDICT_RESET };
+	const struct attached_gateway *g = entry_gateway(c->owner_data, c->w->lease->at);
+
+	if (!g)
+		settle(c, VERDICT_RESET);
+	else if (g->desc->servers.n > 0)
+		start(c, &insist, LISTENER_HANDSHAKE_US);
+	else
+		settle(c, VERDICT_HTTP);
+}
+
 /*
  * What the port's services were declared as: rows by name need the first bytes, HTTP and addresses
  * do not.
@@ -356,26 +422,6 @@ static struct tls_identity *pick_identity(void *arg, struct str sni)
 	return to ? at->identities[at->snap->workloads.v[to->workload].identity] : NULL;
 }
 
-static void on_handshake_timeout(struct conn *c)
-{
-	c->error = KV_ERR_TIMEOUT;
-	c->owner->failed(c);
-}
-
-bool sniff_may_handshake(struct conn *c)
-{
-	struct entry *e = c->owner_data;
-	const char *why = gate_take_handshake(c->w->gate, &c->w->rng, c);
-
-	e->in_handshake = !why;
-	if (!why)
-		return true;
-	stats_add_reason(c->w->stats, "kvmesh_overload_shed_total", NULL, why);
-	stats_add_reason(c->w->stats, "kvmesh_tls_refused_total", NULL, "too_many");
-	conn_kill(c);
-	return false;
-}
-
 void sniff_start_mtls(struct conn *c)
 {
 	if (!sniff_may_handshake(c))
@@ -387,9 +433,14 @@ void sniff_start_mtls(struct conn *c)
 void sniff_after_handshake(struct conn *c)
 {
 	static const struct look tcp_if_silent = { decide_inside_tls, VERDICT_TCP };
-	const struct snap_inbound *to = inbound_of(c);
 	struct str alpn = conn_tls(c)->alpn;
 	bool h2 = str_eq(alpn, STR("istio-h2")) || str_eq(alpn, STR("h2"));
+
+	if (entry_is_edge(c->owner_data)) {
+		settle(c, h2 ? VERDICT_H2 : VERDICT_HTTP);
+		return;
+	}
+	const struct snap_inbound *to = inbound_of(c);
 
 	if (!to)
 		settle(c, VERDICT_RESET);

@@ -164,13 +164,21 @@ static enum next inbound(struct stream *s)
 	return judge(s, (size_t)to->workload);
 }
 
-/* node.unregisteredCallers = "refuse". A gateway's callers are outside: its own policies count. */
+/* Its callers are outside: the gateway's own policies count, once the door is the right one. */
+static enum next edge(struct stream *s)
+{
+	const struct conn *c = s->down.conn;
+
+	if (s->http && entry_is_misdirected(c->owner_data, c, s->lease->at, s->host))
+		return fail(s, FAIL_MISDIRECTED);
+	return s->entry.view >= 0 ? judge(s, 0) : fail(s, FAIL_NO_ROUTE);
+}
+
+/* node.unregisteredCallers = "refuse". */
 static enum next outbound(struct stream *s)
 {
-	const struct entry *e = s->down.conn->owner_data;
-
-	if (e->listener->kind == SNAP_LISTENER_GATEWAY)
-		return judge(s, 0);
+	if (entry_is_edge(s->down.conn->owner_data))
+		return edge(s);
 	return s->entry.view >= 0 ? NEXT_STEP : fail(s, FAIL_DENIED);
 }
 

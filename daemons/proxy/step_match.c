@@ -148,8 +148,10 @@ static enum next match_http(struct stream *s)
 	const struct match_vhost *vh =
 		match_vhost(s->lease->at->match, s->entry.view, s->port, s->host);
 
+	/* A gateway leads to what it was told to, and nowhere else (2.3.14). */
 	if (!vh)
-		return unknown_destination(s);
+		return entry_is_edge(s->down.conn->owner_data) ? fail(s, FAIL_NO_ROUTE)
+							       : unknown_destination(s);
 	s->rec.service = vh->snap->service.n > 0 ? vh->snap->service : s->host;
 	s->rec.service_port = s->port;
 	return find_route(s, vh) ? take_route(s) : fail(s, FAIL_NO_ROUTE);

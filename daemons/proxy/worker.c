@@ -242,6 +242,8 @@ static void bound_set(struct bound *b, const struct snap_listener *desc)
 	free((void *)(uintptr_t)b->desc.service.p);
 	free((void *)(uintptr_t)b->desc.address.p);
 	b->desc = *desc;
+	b->desc.servers.v = NULL;       /* the snapshot's; it goes before the socket does */
+	b->desc.servers.n = 0;
 	b->desc.service = service;
 	b->desc.address = address;
 }

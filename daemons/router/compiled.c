@@ -11,9 +11,10 @@
 #include "config/compile.h"
 #include "router/compiled.h"
 
-int compiled_make(const struct model *m, struct compiled *ret, struct err_list *errs)
+int compiled_make(const struct model *m, const char *etc_dir, struct compiled *ret,
+		  struct err_list *errs)
 {
-	static const struct compile_env env = { 0 };
+	const struct compile_env env = { .etc_dir = etc_dir };
 
 	*ret = (struct compiled){ 0 };
 	arena_init(&ret->arena, 0);

@@ -22,9 +22,10 @@ struct compiled {
 	struct arena arena;
 };
 /*
- * m passed its check; what the compiler finds all the same goes to errs. Nothing to be done then.
+ * etc_dir: where the credentials are. m passed its check; what the compiler finds all the same goes to errs. Nothing to be done then.
  */
-int compiled_make(const struct model *m, struct compiled *ret, struct err_list *errs);
+int compiled_make(const struct model *m, const char *etc_dir, struct compiled *ret,
+		  struct err_list *errs);
 void compiled_done(struct compiled *c);
 /* Reply to Identities without its generation; the same bytes for the same content. */
 struct doc *compiled_identities(const struct compiled *c, const struct model *m, struct arena *a);

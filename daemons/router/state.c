@@ -58,7 +58,7 @@ int state_try(const char *etc_dir, struct model **ret, struct err_list *errs)
 		return r;
 	struct compiled c;
 
-	r = compiled_make(*ret, &c, errs);
+	r = compiled_make(*ret, etc_dir, &c, errs);
 	if (r == 0)
 		compiled_done(&c);
 	return r;
@@ -276,7 +276,7 @@ static void note_failure(struct state *s, const char *by, int64_t now_us)
 
 static int candidate_init(struct candidate *c, struct state *s)
 {
-	int r = compiled_make(c->model, &c->compiled, &s->last.findings);
+	int r = compiled_make(c->model, s->etc_dir, &c->compiled, &s->last.findings);
 
 	if (r < 0)
 		return r;

@@ -265,8 +265,8 @@ START_TEST(names_outside_the_mesh)
 
 	start();
 	files_make(&f);
-	ck_assert_msg(tls_ctx_new_server(&(struct tls_files){ .cert = f.cert, .key = f.key }, false,
-					 &o.server, &err) == 0,
+	ck_assert_msg(tls_ctx_new_server(&(struct tls_files){ .cert = f.cert, .key = f.key },
+					 &(struct tls_server_opts){ 0 }, &o.server, &err) == 0,
 		      "%s", err.text);
 	ck_assert_int_eq(tls_ctx_new_client(&(struct tls_files){ .ca = f.ca }, &o.client, &err), 0);
 	meets(&o, "shop.example", NULL, "");
@@ -305,6 +305,8 @@ START_TEST(names_outside_the_mesh)
 }
 END_TEST
 
+static const struct tls_server_opts proved = { .clients = TLS_CLIENTS_PROVED };
+
 START_TEST(clients_of_a_gateway)
 {
 	struct files f;
@@ -315,7 +317,7 @@ START_TEST(clients_of_a_gateway)
 	files_make(&f);
 	ck_assert_int_eq(
 		tls_ctx_new_server(&(struct tls_files){ .cert = f.cert, .key = f.key, .ca = f.ca },
-				   true, &o.server, &err),
+				   &proved, &o.server, &err),
 		0);
 	ck_assert_int_eq(tls_ctx_new_client(&(struct tls_files){ .ca = f.ca }, &o.client, &err), 0);
 	meets(&o, "shop.example", NULL, "no_certificate");
@@ -347,7 +349,7 @@ START_TEST(files_that_do_not_fit)
 #define NO_SERVER(says, ...)                                                                       \
 	do {                                                                                       \
 		ck_assert_int_lt(                                                                  \
-			tls_ctx_new_server(&(struct tls_files){ __VA_ARGS__ }, true, &c, &err),    \
+			tls_ctx_new_server(&(struct tls_files){ __VA_ARGS__ }, &proved, &c, &err), \
 			0);                                                                        \
 		ck_assert_msg(strstr(err.text, says), "'%s' does not say '%s'", err.text, says);   \
 	} while (0)

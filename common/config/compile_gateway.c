@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * compile_gateway: what an edge proxy listens on, and where each host of its servers leads
+ * (2.2.4, 2.2.5, 2.14.1, 2.14.2). Layer config.
+ *
+ * Plain servers of one address and port share a view. A TLS server has a view of its own: what a
+ * client has proved to one server gives it nothing of another.
+ */
+#include "config/compile_parts.h"
+
+#define ETC_DIR "/etc/kvmesh"
+
+struct compile_gateway {                /* of one view */
+	struct {
+		const struct model_server *server;
+		const struct model_gateway *gateway;
+	} *v;
+	size_t n, cap;
+	int64_t port;
+};
+
+/* ---- views ---------------------------------------------------------------------------------- */
+struct host {                           /* a virtual host while it grows */
+	struct str domain;
+	MODEL_LIST(struct snap_route) first, last;      /* last: catch-alls */
+	size_t cap_first, cap_last;
+	bool closed;                    /* it redirects: nothing else is added */
+};
+struct building {
+	struct compile *c;
+	struct compile_client *client;
+	struct host *v;
+	size_t n, cap;
+};
+
+static struct host *host_of(struct building *b, struct str domain)
+{
+	domain = compile_lower(b->c, domain);
+	for (size_t i = 0; i < b->n; i++) {
+		if (str_eq(b->v[i].domain, domain))
+			return &b->v[i];
+	}
+	struct host *h = vec_push_arena(b->c->a, b->v, b->n, b->cap);
+	*h = (struct host){ .domain = domain };
+	return h;
+}
+
+static bool is_catch_all(const struct snap_route *r)
+{
+	for (size_t i = 0; i < r->matches.n; i++) {
+		if (compile_is_catch_all(&r->matches.v[i]))
+			return true;
+	}
+	return r->matches.n == 0;
+}
+
+static void add_routes(struct building *b, struct host *h, const struct snap_vhost *from)
+{
+	for (size_t i = 0; i < from->routes.n && !h->closed; i++) {
+		if (is_catch_all(&from->routes.v[i]))
+			*compile_push(b->c, h->last, h->cap_last) = from->routes.v[i];
+		else
+			*compile_push(b->c, h->first, h->cap_first) = from->routes.v[i];
+	}
+}
+
+static void add_redirect(struct building *b, struct str domain)
+{
+	struct compile *c = b->c;
+	struct host *h = host_of(b, domain);
+	if (h->closed || h->first.n + h->last.n > 0)
+		return;                 /* an older server has the host */
+	struct snap_redirect *to = arena_new(c->a, struct snap_redirect);
+	*to = (struct snap_redirect){ .scheme = STR("https"), .code = 301 };
+	*compile_push(c, h->last, h->cap_last) = (struct snap_route){
+		.name = STR("https-redirect"), .action = SNAP_ACTION_REDIRECT, .redirect = to
+	};
+	h->closed = true;
+}
+
+/* "[ns/]name" of a server: the name, when VirtualServices of ns may use it. */
+static bool split_host(const struct compile *c, const struct model_gateway *g, struct str served,
+		       struct str ns, struct str *ret)
+{
+	ptrdiff_t slash = str_find(served, '/');
+	struct str want = slash < 0 ? STR("*") : str_take(served, (size_t)slash);
+	*ret = slash < 0 ? served : str_skip(served, (size_t)slash + 1);
+	if (str_eq(want, STR(".")))
+		return str_eq(g->r.ns, ns);
+	return str_eq(want, STR("*")) || str_eq(model_ns(c->m, want), ns);
+}
+
+/* The narrower of both; empty: they do not meet. */
+static struct str narrower(struct str served, struct str host)
+{
+	if (names_subset_of(host, served))
+		return host;
+	return names_subset_of(served, host) ? served : STR_NULL;
+}
+
+static bool is_bound(struct building *b, const struct model_virtual_service *vs, struct str key)
+{
+	const struct model *m = b->c->m;
+	if (!names_exported(m, &vs->exportTo, &m->mesh.mesh.defaultVirtualServiceExportTo,
+			    vs->r.ns, b->client->ns))
+		return false;
+	for (size_t i = 0; i < vs->gateways.n; i++) {
+		if (!str_eq(vs->gateways.v[i], STR("mesh")) &&
+		    str_eq(names_gateway(m, vs->gateways.v[i], vs->r.ns, b->c->a), key))
+			return true;
+	}
+	return false;
+}
+
+static void add_virtual_service(struct building *b, const struct model_gateway *g,
+				const struct model_virtual_service *vs, struct str served)
+{
+	struct str name;
+	if (!split_host(b->c, g, served, vs->r.ns, &name))
+		return;
+	for (size_t i = 0; i < vs->fqdns.n; i++) {
+		struct str domain = narrower(name, vs->fqdns.v[i]);
+		if (domain.n == 0)
+			domain = narrower(name, vs->hosts.v[i]);
+		struct snap_vhost routes = { .port = b->client->gateway->port };
+		if (domain.n > 0 && compile_routes(b->c, b->client, vs, &routes))
+			add_routes(b, host_of(b, domain), &routes);
+	}
+}
+
+static void add_server(struct building *b, const struct model_gateway *g,
+		       const struct model_server *s)
+{
+	struct str key = arena_printf(b->c->a, "%.*s/%.*s", STR_ARG(g->r.ns), STR_ARG(g->r.name));
+	b->client->bound_gateway = key;
+	for (size_t i = 0; i < s->hosts.n; i++) {
+		struct str name;
+		(void)split_host(b->c, g, s->hosts.v[i], g->r.ns, &name);
+		if (s->tls && s->tls->httpsRedirect &&
+		    !str_ieq(s->port->protocol, STR("HTTPS"))) {
+			add_redirect(b, name);
+			continue;
+		}
+		model_for_each(b->c->m, MODEL_KIND_VIRTUAL_SERVICE, r) {
+			b->client->bound_ns = r->ns;
+			if (is_bound(b, model_as_vs(r), key))
+				add_virtual_service(b, g, model_as_vs(r), s->hosts.v[i]);
+		}
+	}
+}
+
+static void put_vhost(struct building *b, const struct host *h, struct snap_vhost *to)
+{
+	struct compile *c = b->c;
+	int64_t port = b->client->gateway->port;
+	*to = (struct snap_vhost){ .port = port };
+	to->name = arena_printf(c->a, "%.*s:%d", STR_ARG(h->domain), (int)port);
+	to->domains.v = arena_new(c->a, struct str);
+	to->domains.v[to->domains.n++] = h->domain;
+	to->routes.v = arena_new_n(c->a, struct snap_route, h->first.n + h->last.n);
+	for (size_t i = 0; i < h->first.n; i++)
+		to->routes.v[to->routes.n++] = h->first.v[i];
+	for (size_t i = 0; i < h->last.n; i++)
+		to->routes.v[to->routes.n++] = h->last.v[i];
+}
+
+void compile_gateway_view(struct compile *c, struct compile_client *client, struct snap_view *view)
+{
+	struct building b = { .c = c, .client = client };
+	const struct compile_gateway *g = client->gateway;
+	view->name = arena_printf(c->a, "gateway %d/%d", (int)g->port, (int)client->view);
+	view->outbound = SNAP_OUTBOUND_REGISTRY_ONLY;
+	for (size_t i = 0; i < g->n; i++)
+		add_server(&b, g->v[i].gateway, g->v[i].server);
+	view->vhosts.v = arena_new_n(c->a, struct snap_vhost, b.n);
+	for (size_t i = 0; i < b.n; i++)
+		put_vhost(&b, &b.v[i], &view->vhosts.v[view->vhosts.n++]);
+}
+
+/* ---- listeners ------------------------------------------------------------------------------ */
+static int64_t new_view(struct compile *c, const struct model_workload *w, int64_t port)
+{
+	struct labels labels = c->clients[0].labels;
+	struct compile_client *client = compile_client_new(c, w->r.ns, labels);
+	client->gateway = arena_new(c->a, struct compile_gateway);
+	client->gateway->port = port;
+	return client->view;
+}
+
+static void see(struct compile *c, int64_t view, const struct model_gateway *g,
+		const struct model_server *s)
+{
+	struct compile_gateway *to = c->clients[view].gateway;
+	size_t i = to->n;
+	(void)vec_push_arena(c->a, to->v, to->n, to->cap);
+	to->v[i].server = s;
+	to->v[i].gateway = g;
+}
+
+static struct str credential(struct compile *c, struct str name, const char *file)
+{
+	const char *etc = c->env->etc_dir ? c->env->etc_dir : ETC_DIR;
+	return arena_printf(c->a, "%s/tls/%.*s/%s", etc, STR_ARG(name), file);
+}
+
+/* Those that are not known are left out, as the check has said (2.18). */
+static struct str known_ciphers(struct compile *c, const struct str_list *names)
+{
+	struct str list = STR_NULL;
+	for (size_t i = 0; i < names->n; i++) {
+		if (names_is_cipher(names->v[i]))
+			list = arena_printf(c->a, "%.*s%s%.*s", STR_ARG(list), list.n > 0 ? ":" : "",
+					    STR_ARG(names->v[i]));
+	}
+	return list;
+}
+
+static void put_tls(struct compile *c, const struct model_server_tls *t, struct snap_server *to)
+{
+	bool mutual = t->mode != MODEL_SERVER_TLS_SIMPLE;
+	bool named = t->credentialName.n > 0;
+	to->tls.mode = mutual ? SNAP_TLS_MUTUAL : SNAP_TLS_SIMPLE;
+	to->tls.cert = named ? credential(c, t->credentialName, "tls.crt") : t->serverCertificate;
+	to->tls.key = named ? credential(c, t->credentialName, "tls.key") : t->privateKey;
+	if (mutual)
+		to->tls.ca = named ? credential(c, t->credentialName, "ca.crt") : t->caCertificates;
+	to->tls.sans = t->subjectAltNames;
+	to->optional_client = t->mode == MODEL_SERVER_TLS_OPTIONAL_MUTUAL;
+	to->tls13 = t->minProtocolVersion == MODEL_TLS_V1_3;
+	to->tls12 = t->maxProtocolVersion != MODEL_TLS_AUTO &&
+		    t->maxProtocolVersion < MODEL_TLS_V1_3;
+	to->ciphers = known_ciphers(c, &t->cipherSuites);
+	to->at = arena_printf(c->a, "%s:%u:%u", t->at.file, t->at.line, t->at.col);
+}
+
+struct doors {
+	struct compile *c;
+	const struct model_workload *w;
+};
+
+static struct snap_listener *listener_of(struct doors *d, const struct model_server *s)
+{
+	struct compile *c = d->c;
+	struct str address = s->bind.n > 0 ? s->bind : STR("0.0.0.0");
+	for (size_t i = 0; i < c->s->listeners.n; i++) {
+		struct snap_listener *l = &c->s->listeners.v[i];
+		if (l->port == s->port->number && str_eq(l->address, address))
+			return l;
+	}
+	struct snap_listener *l = compile_push(c, c->s->listeners, c->cap_listeners);
+	*l = (struct snap_listener){ .kind = SNAP_LISTENER_GATEWAY,
+				     .address = address,
+				     .port = s->port->number };
+	l->view = new_view(c, d->w, s->port->number);
+	return l;
+}
+
+static void open_server(struct doors *d, const struct model_gateway *g,
+			const struct model_server *s)
+{
+	struct compile *c = d->c;
+	bool tls = str_ieq(s->port->protocol, STR("HTTPS"));
+	struct snap_listener *l = listener_of(d, s);
+	bool is_new = c->clients[l->view].gateway->n == 0 && l->servers.n == 0;
+	if (!is_new && tls != (l->servers.n > 0))
+		return;                 /* the oldest decides what the port speaks (2.14.1) */
+	if (!tls) {
+		see(c, l->view, g, s);
+		return;
+	}
+	size_t cap = l->servers.n;      /* grown one by one: servers of a port are few */
+	struct snap_server *to = compile_push(c, l->servers, cap);
+	*to = (struct snap_server){ .view = is_new ? l->view : new_view(c, d->w, l->port) };
+	put_tls(c, s->tls, to);
+	to->hosts.v = arena_new_n(c->a, struct str, s->hosts.n);
+	for (size_t i = 0; i < s->hosts.n; i++) {
+		(void)split_host(c, g, s->hosts.v[i], g->r.ns, &to->hosts.v[i]);
+		to->hosts.v[i] = compile_lower(c, to->hosts.v[i]);
+	}
+	to->hosts.n = s->hosts.n;
+	see(c, to->view, g, s);
+}
+
+void compile_gateways(struct compile *c, const struct model_workload *w)
+{
+	struct doors d = { .c = c, .w = w };
+	const char *why;
+	/* It calls nobody of its own accord: it needs what its servers lead to, and no more. */
+	c->clients[0].gateway = arena_new(c->a, struct compile_gateway);
+	model_for_each(c->m, MODEL_KIND_GATEWAY, r) {
+		const struct model_gateway *g = model_as_gateway(r);
+		if (!labels_is_subset(&g->selector, &w->r.labels))
+			continue;
+		for (size_t i = 0; i < g->servers.n; i++) {
+			if (g->servers.v[i].port && names_is_servable(&g->servers.v[i], &why))
+				open_server(&d, g, &g->servers.v[i]);
+		}
+	}
+}
