@@ -8,9 +8,36 @@
 #define SECOND_US INT64_C(1000000)
 #define IDLE_US (3600 * SECOND_US)
 
-static void put_balancer(const struct model_load_balancer *lb, struct snap_cluster *ret)
+static void put_hash(struct compile *c, const struct model_consistent_hash *h,
+		     struct snap_cluster *ret)
+{
+	struct snap_hash *to = ret->hash = arena_new(c->a, struct snap_hash);
+
+	ret->lb = h->maglev ? SNAP_LB_MAGLEV : SNAP_LB_RING_HASH;
+	to->table_size = h->maglev ? h->maglev->tableSize :
+			 h->ringHash ? h->ringHash->minimumRingSize : h->minimumRingSize;
+	to->cookie_ttl_us = -1;
+	if (h->httpHeaderName.n > 0) {
+		to->source = SNAP_HASH_HEADER;
+		to->name = compile_lower(c, h->httpHeaderName);
+	} else if (h->httpCookie) {
+		to->source = SNAP_HASH_COOKIE;
+		to->name = h->httpCookie->name;
+		to->cookie_path = h->httpCookie->path;
+		to->cookie_ttl_us = h->httpCookie->has_ttl ? h->httpCookie->ttl : -1;
+	} else if (h->httpQueryParameterName.n > 0) {
+		to->source = SNAP_HASH_QUERY;
+		to->name = h->httpQueryParameterName;
+	} else {
+		to->source = SNAP_HASH_SOURCE_IP;
+	}
+}
+
+static void put_balancer(struct compile *c, const struct model_load_balancer *lb, struct snap_cluster *ret)
 {
 	ret->lb = SNAP_LB_LEAST_REQUEST;
+	if (lb && lb->consistentHash)
+		put_hash(c, lb->consistentHash, ret);
 	if (!lb || !lb->has_simple)
 		return;
 	switch ((enum model_lb)lb->simple) {
@@ -132,7 +159,7 @@ static void put_tls(const struct compile *c, const struct model_client_tls *tls,
 void compile_policy(struct compile *c, const struct names_port *p,
 		    const struct names_policy *policy, struct snap_cluster *ret)
 {
-	put_balancer(policy->loadBalancer, ret);
+	put_balancer(c, policy->loadBalancer, ret);
 	put_limits(c, p, policy->connectionPool, &ret->limits);
 	ret->outlier = outlier(c, policy->outlierDetection);
 	put_tls(c, policy->tls, &ret->tls);

@@ -122,7 +122,6 @@ static const struct field load_balancer_fields[] = {
 	{ F_ENUM(T, simple, model_lb_names), F_OPT(T, has_simple), ONEOF(1), P1, SINCE("1.8"),
 	  .help = "Algorithm without a key (default LEAST_REQUEST)" },
 	{ F_PTR(T, consistentHash, model_consistent_hash_table), ONEOF(1), P1, SINCE("1.8"),
-	  NOT_YET("requests are spread by LEAST_REQUEST for now"),
 	  .help = "Same key, same endpoint" },
 	{ F_PTR(T, localityLbSetting, model_locality_lb_table), P2, SINCE("1.8"),
 	  NOT_YET("all localities are equal for now"),
@@ -174,6 +173,7 @@ static const struct field http_cookie_fields[] = {
 	  .help = "Lifetime of a cookie that the proxy makes; 0s: session cookie; absent: "
 	          "none is made" },
 	{ F_LIST(T, attributes, model_cookie_attribute_table), P3, SINCE("1.28"),
+	  NOT_YET("cookies are HttpOnly, with Path and Max-Age"),
 	  .help = "Further attributes of the cookie" },
 	F_END
 };

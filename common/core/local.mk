@@ -3,6 +3,7 @@ noinst_LIBRARIES += libkvcore.a
 libkvcore_a_SOURCES = \
 	%D%/authz.c %D%/authz.h \
 	%D%/cors.c %D%/cors.h \
+	%D%/chash.c %D%/chash.h \
 	%D%/lb.c %D%/lb.h \
 	%D%/limit.c %D%/limit.h \
 	%D%/match.c %D%/match.h \

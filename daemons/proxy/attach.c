@@ -17,6 +17,7 @@ struct attached_share {
 	struct snap *snap;
 	struct match *match;
 	struct authz *authz;
+	struct chash **hashes;          /* parallel to snap->clusters; NULL where none */
 };
 
 /* Cgroups looked for and found to be no workload's: asked once, not for each connection. */
@@ -24,6 +25,20 @@ struct attached_strangers {
 	_Atomic uint64_t v[8];
 	atomic_uint next;
 };
+
+static bool is_hashed(const struct snap_cluster *c)
+{
+	return c->lb == SNAP_LB_RING_HASH || c->lb == SNAP_LB_MAGLEV;
+}
+
+static struct chash **make_hashes(const struct snap *s)
+{
+	struct chash **v = kv_zalloc((s->clusters.n + 1) * sizeof(*v));
+
+	for (size_t i = 0; i < s->clusters.n; i++)
+		v[i] = is_hashed(&s->clusters.v[i]) ? chash_new(&s->clusters.v[i]) : NULL;
+	return v;
+}
 
 static int share_new(struct snap *snap, struct attached_share **ret, struct err *err)
 {
@@ -43,6 +58,7 @@ static int share_new(struct snap *snap, struct attached_share **ret, struct err 
 	s->snap = snap_ref(snap);
 	s->match = m;
 	s->authz = z;
+	s->hashes = make_hashes(snap);
 	*ret = s;
 	return 0;
 }
@@ -53,6 +69,9 @@ static void share_unref(struct attached_share *s)
 		return;
 	match_free(s->match);
 	authz_free(s->authz);
+	for (size_t i = 0; i < s->snap->clusters.n; i++)
+		chash_free(s->hashes[i]);
+	free(s->hashes);
 	snap_unref(s->snap);
 	free(s);
 }
@@ -95,6 +114,7 @@ static void attach_clusters(struct attach_state *st, struct attached *at)
 		struct attached_cluster *to = &at->clusters[i];
 
 		to->state = attach_state_cluster(st, c);
+		to->hash = at->share->hashes[i];
 		to->n = c->endpoints.n;
 		to->endpoints = arena_new_n(&at->arena, struct attached_endpoint, to->n);
 		for (size_t k = 0; k < to->n; k++)

@@ -13,6 +13,7 @@
 
 #include "base/map.h"
 #include "core/authz.h"
+#include "core/chash.h"
 #include "core/match.h"
 #include "core/outlier.h"
 #include "io/sock.h"
@@ -58,6 +59,7 @@ struct attached_endpoint {
 };
 struct attached_cluster {
 	struct cluster_state *state;
+	const struct chash *hash;               /* RING_HASH and MAGLEV, NULL else */
 	struct attached_endpoint *endpoints;    /* parallel to snap_cluster.endpoints */
 	size_t n;
 };

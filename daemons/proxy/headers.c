@@ -369,6 +369,8 @@ void headers_to_client(struct stream *s)
 	strip_response(h);
 	if (!s->from_proxy)             /* it tells its client its own */
 		head_set_id(h, HEAD_ID_X_ENVOY_UPSTREAM_SERVICE_TIME, number(s, us / 1000));
+	if (s->hash_cookie.n > 0)
+		head_add(h, STR("set-cookie"), s->hash_cookie);
 	headers_route_ops(s, h, false);
 	if (s->cross_origin.n > 0)
 		cross_origin_put(s, h);

@@ -23,6 +23,7 @@ libkvproxy_a_SOURCES = \
 	%D%/forward.c %D%/forward.h \
 	%D%/gate.c %D%/gate.h \
 	%D%/grpc.c %D%/grpc.h \
+	%D%/hash_key.c %D%/hash_key.h \
 	%D%/headers.c %D%/headers.h \
 	%D%/listener.c %D%/listener.h \
 	%D%/mirror.c %D%/mirror.h \

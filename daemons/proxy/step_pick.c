@@ -5,6 +5,7 @@
 #include "core/limit.h"
 #include "proxy/conn.h"
 #include "proxy/ejection.h"
+#include "proxy/hash_key.h"
 #include "proxy/stream.h"
 
 static enum next fail(struct stream *s, enum fail why)
@@ -40,10 +41,20 @@ static struct lb_host look(void *arg, size_t i)
 	};
 }
 
-/* Hash policies need tables that are not made yet: they choose by load until then. */
-static enum snap_lb algorithm(const struct snap_cluster *c)
+/*
+ * A key sticks, also when it is tried again (Istio 2.8.3). What has none goes anywhere, and so does
+ * what no algorithm is asked for.
+ */
+static size_t choose(struct stream *s, const struct lb_set *set, struct lease_cluster *lc)
 {
-	return lb_can_pick((enum snap_lb)c->lb) ? (enum snap_lb)c->lb : SNAP_LB_LEAST_REQUEST;
+	const struct chash *hash = s->lease->at->clusters[s->cluster_index].hash;
+	enum snap_lb kind = (enum snap_lb)s->cluster->lb;
+	uint64_t key;
+
+	if (hash && hash_key(s, &key))
+		return chash_pick(hash, set, key);
+	return lb_pick(lb_can_pick(kind) ? kind : SNAP_LB_RANDOM, set,
+		       s->tried.n > 0 ? &s->tried : NULL, &lc->rr, &s->w->rng);
 }
 
 static bool panics(const struct snap_cluster *c, struct attached_cluster *run, uint64_t now_us)
@@ -66,8 +77,7 @@ static enum next pick_endpoint(struct stream *s)
 	struct lb_set set = {
 		.n = c->endpoints.n, .weighted = lc->weighted, .get = look, .arg = &e,
 	};
-	const struct lb_tried *tried = s->tried.n > 0 ? &s->tried : NULL;
-	size_t i = lb_pick(algorithm(c), &set, tried, &lc->rr, &s->w->rng);
+	size_t i = choose(s, &set, lc);
 
 	if (i == LB_NONE)
 		return fail(s, FAIL_NO_HEALTHY);

@@ -80,6 +80,7 @@ struct stream {
 	const struct snap_endpoint *endpoint;   /* NULL: application or original destination */
 	size_t endpoint_index;
 	struct upstream_target target;
+	struct str hash_cookie;         /* made for a key that the client had not; empty: none */
 	/* CONNECT */
 	struct upstream_wait wait;
 	bool holds_request, holds_retry;        /* places taken in circuit breakers */

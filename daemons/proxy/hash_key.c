@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* hash_key: see hash_key.h. Layer proxy. */
+#include "config.h"
+
+#include "base/hash.h"
+#include "http/cookie.h"
+#include "http/url.h"
+#include "proxy/hash_key.h"
+#include "proxy/stream.h"
+
+static bool of_text(struct str v, uint64_t *ret)
+{
+	*ret = hash_str(v);
+	return v.n > 0;
+}
+
+static bool of_query(const struct stream *s, struct str name, uint64_t *ret)
+{
+	struct str path, query, v;
+
+	url_split_query(s->req.path, &path, &query);
+	return url_query_get(query, name, &v) && of_text(v, ret);
+}
+
+static bool of_address(const struct stream *s, uint64_t *ret)
+{
+	uint8_t ip[16];
+
+	if (!entry_addr_bytes(&s->rec.down_remote, ip))
+		return false;
+	*ret = hash_bytes(ip, sizeof(ip), 0);
+	return true;
+}
+
+/* One value a connection, so that requests under way together agree. */
+static struct str new_value(struct stream *s)
+{
+	uint64_t h = hash_bytes(&s->rec.down_remote, sizeof(s->rec.down_remote), 0);
+
+	h = hash_bytes(&s->rec.down_local, sizeof(s->rec.down_local), h);
+	return arena_printf(&s->arena, "%016llx", (unsigned long long)h);
+}
+
+static struct str set_cookie(struct stream *s, const struct snap_hash *h, struct str value)
+{
+	struct str path = h->cookie_path.n > 0 ?
+				  arena_printf(&s->arena, "; Path=%.*s", STR_ARG(h->cookie_path)) :
+				  STR("");
+	struct str age = h->cookie_ttl_us > 0 ?
+				 arena_printf(&s->arena, "; Max-Age=%lld",
+					      (long long)(h->cookie_ttl_us / 1000000)) :
+				 STR("");
+
+	return arena_printf(&s->arena, "%.*s=%.*s%.*s%.*s; HttpOnly", STR_ARG(h->name),
+			    STR_ARG(value), STR_ARG(age), STR_ARG(path));
+}
+
+static bool of_cookie(struct stream *s, const struct snap_hash *h, uint64_t *ret)
+{
+	struct str v;
+
+	if (!cookie_get(&s->req, h->name, &v)) {
+		if (h->cookie_ttl_us < 0)
+			return false;
+		v = new_value(s);
+		s->hash_cookie = set_cookie(s, h, v);
+	}
+	return of_text(v, ret);
+}
+
+bool hash_key(struct stream *s, uint64_t *ret)
+{
+	const struct snap_hash *h = s->cluster->hash;
+
+	if (!h)
+		return false;
+	if (h->source == SNAP_HASH_SOURCE_IP)
+		return of_address(s, ret);
+	if (!s->http)
+		return false;
+	switch ((enum snap_hash_source)h->source) {
+	case SNAP_HASH_HEADER:
+		return of_text(head_joined(&s->req, h->name), ret);
+	case SNAP_HASH_COOKIE:
+		return of_cookie(s, h, ret);
+	case SNAP_HASH_QUERY:
+		return of_query(s, h->name, ret);
+	case SNAP_HASH_SOURCE_IP:
+	case SNAP_HASH__N:
+		break;
+	}
+	return false;
+}
