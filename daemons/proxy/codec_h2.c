@@ -120,9 +120,12 @@ void h2_server_timer(struct h2 *h)
 		conn_timer(h->c, 0, NULL);
 }
 
-static void client_exchange_gone(struct h2 *h)
+void h2_client_idle(struct h2 *h)
 {
 	h2_slots(h);
+	h->idle_news = h->in_recv;
+	if (h->in_recv)
+		return;
 	if (h->c->slots > 0)
 		h->c->owner->idle(h->c);
 	else if (!nghttp2_session_check_request_allowed(h->session))
@@ -136,7 +139,7 @@ void h2_exchange_gone(struct h2 *h)
 	if (h->goaway)
 		h2_pack_later(h);       /* closes when all has left */
 	else if (!h->server)
-		client_exchange_gone(h);
+		h2_client_idle(h);
 	else if (!h->in_block)
 		h2_server_timer(h);
 }

@@ -124,6 +124,8 @@ void h2_client_reset(struct h2 *h);
 void h2_calm(struct h2 *h);
 /* An exchange less: room for another, or the end. */
 void h2_exchange_gone(struct h2 *h);
+/* Client: there may be room for another exchange, or nothing left to wait for. */
+void h2_client_idle(struct h2 *h);
 /* Server: what the connection waits for decides how long it may. */
 void h2_server_timer(struct h2 *h);
 const char *h2_bad_input(const struct h2 *h);

@@ -14,6 +14,15 @@
 /* nghttp2 skips frames of unknown types without a word. */
 #define UNKNOWN_BYTES_MAX (256u << 10)
 
+/*
+ * What a callback from within nghttp2_session_mem_recv returns. Once this side has ended the session the rest is not
+ * read: nghttp2 1.52 would come out of a callback reading on, and abort at the next frame of a wrong size.
+ */
+static int go_on(const struct h2 *h)
+{
+	return h->dead || h->calm ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
+}
+
 /* ---- heads: pseudo-header fields and fields into the neutral head ---------------------------------- */
 
 static unsigned three_digits(struct str v)
@@ -110,8 +119,8 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
 	struct h2_stream *hs = h->block;
 
 	(void)session, (void)frame, (void)flags;
-	if (h->dead)
-		return NGHTTP2_ERR_CALLBACK_FAILURE;
+	if (go_on(h) != 0)
+		return go_on(h);
 	if (!hs || !hs->leg || hs->refuse_status != 0)
 		return 0;
 	if (over_limits(hs, n_name + n_value)) {
@@ -304,12 +313,12 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
 	struct h2 *h = arg;
 
 	(void)session, (void)hd;
-	if (h->dead)
-		return NGHTTP2_ERR_CALLBACK_FAILURE;
+	if (go_on(h) != 0)
+		return go_on(h);
 	h->unknown_bytes = 0;
 	if (++h->frames_idle > IDLE_FRAMES_MAX * (1 + h->c->active))
 		h2_calm(h);
-	return 0;
+	return go_on(h);
 }
 
 static void block_ended(struct h2 *h)
@@ -350,7 +359,7 @@ static void on_settings(struct h2 *h, const nghttp2_frame *frame)
 		h->introduced = true;
 	h2_slots(h);
 	if (!h->server && h->c->slots > 0)
-		h->c->owner->idle(h->c);
+		h2_client_idle(h);
 }
 
 static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
@@ -457,13 +466,13 @@ static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame
 	struct h2 *h = arg;
 
 	(void)session, (void)code;
-	if (h->dead)
-		return NGHTTP2_ERR_CALLBACK_FAILURE;
+	if (go_on(h) != 0)
+		return go_on(h);
 	stats_add_reason(h->c->w->stats, "kvmesh_bad_input_total", h2_bad_input(h), "bad_frame");
 	if (frame->hd.type == NGHTTP2_HEADERS)
 		block_ended(h);
 	h2_glitch(h);
-	return h->dead ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
+	return go_on(h);
 }
 
 void h2_callbacks_in(nghttp2_session_callbacks *cb)
@@ -484,7 +493,7 @@ static void session_failed(struct h2 *h, ssize_t code)
 {
 	if (code == NGHTTP2_ERR_FLOODED || code == NGHTTP2_ERR_TOO_MANY_CONTINUATIONS)
 		h2_calm(h);
-	else
+	else if (!h->calm)
 		stats_add_reason(h->c->w->stats, "kvmesh_bad_input_total", h2_bad_input(h), "bad_frame");
 	h->goaway = true;
 	h2_pack(h);
@@ -518,6 +527,10 @@ void h2_recv(struct conn *c)
 			h2_calm(h);
 	}
 	h->in_recv = false;
+	if (h->dead)
+		return;
+	if (h->idle_news)
+		h2_client_idle(h);
 	if (h->dead)
 		return;
 	h2_pack_later(h);

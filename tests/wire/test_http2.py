@@ -703,6 +703,8 @@ FLOODS = {
     "priority": lambda: frame(PRIORITY, 0, 1, struct.pack(">IB", 0, 16)) * 20_000,
     "window update": lambda: frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\1") * 20_000,
     "empty data": lambda: get(flags=4, method="POST", authority="app", path="/echo") + frame(DATA, 0, 1) * 20_000,
+    "empty data, then a frame of a wrong size": lambda: get(flags=4, method="POST", authority="app", path="/echo") + frame(DATA, 0, 1) * 400 + frame(PRIORITY, 0, 3),
+    "pings, then a frame of a wrong size": lambda: frame(PING, 0, 0, b"12345678") * 2000 + frame(SETTINGS, 0, 0, b"x"),
     "malformed requests": lambda: b"".join(get(sid=i, extra=[("Upper", "1")]) for i in range(1, 2001, 2)),
     "unknown frames": lambda: frame(0x42, 0, 0, b"x") * 60_000,
     "provoked resets": lambda: b"".join(get(sid=i, flags=4, method="POST", authority="app", path="/echo") + frame(WINDOW_UPDATE, 0, i, b"\x7f\xff\xff\xff") for i in range(1, 2001, 2)),
