@@ -320,7 +320,7 @@ static void append_client_cert(struct stream *s)
 void headers_to_service(struct stream *s)
 {
 	if (s->entry.inbound) {
-		if (!s->raced)          /* the one second time it may be sent is the same head */
+		if (s->raced == 0)      /* sent again it is the same head */
 			append_client_cert(s);
 		return;
 	}

@@ -266,7 +266,9 @@ static enum next begin(struct stream *s)
 		return n;
 	s->idempotent = s->http && s->req.upgrade.n == 0 && method_is_idempotent(s->req.method);
 	begin_try(s);
-	s->wait = (struct upstream_wait){ .leg = &s->up, .fn = on_connection };
+	s->wait = (struct upstream_wait){
+		.leg = &s->up, .fn = on_connection, .fresh = s->raced > 0,
+	};
 	list_init(&s->wait.node);
 	switch (upstream_take(s->w, &s->target, &s->wait, s->http && !s->idempotent)) {
 	case UPSTREAM_READY:

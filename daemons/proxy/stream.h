@@ -89,7 +89,7 @@ struct stream {
 	bool idempotent;                /* it may be sent twice */
 	bool own_key;                   /* the request has a WebSocket key of ours */
 	bool h1_only;                   /* what it asks for, HTTP/2 cannot do there */
-	bool raced;                     /* sent again once after an idle-close race */
+	unsigned raced;                 /* so often sent again after an idle-close race */
 
 	/* FORWARD */
 	struct buf held;                /* request body from its first byte: unsent, or kept */

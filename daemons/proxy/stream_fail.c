@@ -13,6 +13,8 @@
 #include "proxy/reply.h"
 #include "proxy/stream.h"
 
+#define RACES_MAX 3
+
 /* ---- the end of a try ------------------------------------------------------------------------ */
 
 static void give_back(struct stream *s)
@@ -150,7 +152,7 @@ static void connect_anew(struct stream *s)
 /*
  * A pooled connection died before it answered: most likely its peer closed it for being idle while
  * the request was on its way. When the request may be sent twice, or never left, it is sent once
- * more on a fresh one.
+ * more on a fresh one; where breakers allow none, a few times on others that had carried something.
  */
 static bool resend_after_race(struct stream *s)
 {
@@ -158,14 +160,14 @@ static bool resend_after_race(struct stream *s)
 	/* A reset tells of one exchange on a living connection: only one that the peer never looked at counts. */
 	bool closed = s->fail == FAIL_UP_CLOSED || (s->fail == FAIL_UP_RESET && !l->sent);
 
-	if (!closed || s->raced || l->answered || s->down.head_out || !(l->reused || l->refused))
+	if (!closed || s->raced == RACES_MAX || l->answered || s->down.head_out || !(l->reused || l->refused))
 		return false;
 	if (!forward_can_replay(s) || (l->sent && !s->idempotent))
 		return false;
 	stats_add(s->w->stats, STATS_UP_IDLE_RACE, 1);
 	if (s->fail == FAIL_UP_CLOSED)
 		upstream_distrust(&s->wait);
-	s->raced = true;
+	s->raced++;
 	connect_anew(s);
 	return true;
 }

@@ -31,6 +31,7 @@ struct pool {
 	unsigned n_conns, n_connecting, n_waiting;
 	unsigned peer_slots;            /* as the last connection learned it, for the next: conn.h */
 	bool sweeping;
+	bool left;                      /* no snapshot in force leads here: ends when idle */
 	bool shares;                    /* one connection carries many exchanges, as far as is known */
 };
 
@@ -235,6 +236,23 @@ static struct upstream_wait *first_waiting(struct pool *p)
 	return wait;
 }
 
+/* The oldest that may be served by c. */
+static struct upstream_wait *next_waiting(struct pool *p, const struct conn *c)
+{
+	bool used = c->exchanges > 0 && !p->shares;
+
+	list_for_each(it, &p->waiting) {
+		struct upstream_wait *wait = list_entry(it, struct upstream_wait, node);
+
+		/* No fresh one is on its way: a breaker allows none, and waiting for it could be for ever. */
+		if (used && wait->fresh && p->n_connecting > 0)
+			continue;
+		wait_end(wait);
+		return wait;
+	}
+	return NULL;
+}
+
 void upstream_cancel(struct upstream_wait *wait)
 {
 	if (!wait->waiting)
@@ -278,7 +296,7 @@ static bool serve_waiting(struct conn *c)
 	struct upstream_wait *wait;
 	bool served = false;
 
-	while (c->state == CONN_OPEN && c->slots > 0 && (wait = first_waiting(p)) != NULL) {
+	while (c->state == CONN_OPEN && c->slots > 0 && (wait = next_waiting(p, c)) != NULL) {
 		hand_over(c, wait->leg);
 		wait->fn(wait, FAIL_NONE, NULL);
 		served = true;
@@ -297,7 +315,7 @@ static void become_ready(struct conn *c)
 	list_push_front(&p->ready, &c->node);
 	if (c->active > 0)
 		return;
-	if (p->w->draining)
+	if (p->w->draining || p->left)
 		conn_close(c);
 	else
 		conn_timer(c, or_default(p->limits.idle_timeout_us, IDLE_TIMEOUT_US), expired);
@@ -500,7 +518,7 @@ enum upstream_result upstream_take(struct worker *w, const struct upstream_targe
 				   struct upstream_wait *wait, bool only_alive)
 {
 	struct pool *p = pool_get(w, t);
-	struct conn *c = first_ready(p, only_alive);
+	struct conn *c = wait->fresh && !p->shares ? NULL : first_ready(p, only_alive);
 
 	wait->pool = p;
 	if (c) {
@@ -559,22 +577,68 @@ void upstream_trim(struct worker *w)
 
 /* ---- the end ------------------------------------------------------------------------------- */
 
-void upstream_drain(struct worker *w)
+static void pool_drain(struct pool *p)
 {
+	while (!list_is_empty(&p->ready)) {
+		struct conn *c = list_entry(p->ready.next, struct conn, node);
+
+		list_del(&c->node);
+		list_push_back(&p->busy, &c->node);
+		if (c->active > 0)
+			c->ops->drain(c);
+		else
+			conn_close(c);
+	}
+}
+
+/* Pointers as keys: their bytes, where they stand. */
+static struct str key_of(const void *slot)
+{
+	return str_from(slot, sizeof(void *));
+}
+
+static void name_targets(struct map *names, const struct attached *at)
+{
+	for (size_t i = 0; i < at->snap->clusters.n; i++) {
+		const struct attached_cluster *c = &at->clusters[i];
+
+		map_put(names, key_of(&c->state), at->snap);
+		for (size_t k = 0; k < c->n; k++)
+			map_put(names, key_of(&c->endpoints[k].state), at->snap);
+	}
+	for (size_t i = 0; i < at->snap->identities.n; i++)
+		map_put(names, key_of(&at->identities[i]), at->snap);
+}
+
+static bool is_named(const struct map *names, const struct upstream_target *t)
+{
+	return (!t->endpoint || map_has(names, key_of(&t->endpoint))) &&
+	       (!t->cluster || map_has(names, key_of(&t->cluster))) &&
+	       (!t->identity || map_has(names, key_of(&t->identity)));
+}
+
+void upstream_follow(struct worker *w)
+{
+	struct map names;
+
+	if (!map_first(&w->pools))
+		return;
+	map_init(&names);
+	name_targets(&names, w->lease->at);
 	for (struct map_entry *e = map_first(&w->pools); e; e = map_next(&w->pools, e)) {
 		struct pool *p = e->val;
 
-		while (!list_is_empty(&p->ready)) {
-			struct conn *c = list_entry(p->ready.next, struct conn, node);
-
-			list_del(&c->node);
-			list_push_back(&p->busy, &c->node);
-			if (c->active > 0)
-				c->ops->drain(c);
-			else
-				conn_close(c);
-		}
+		p->left = !is_named(&names, &p->t);
+		if (p->left)
+			pool_drain(p);
 	}
+	map_done(&names);
+}
+
+void upstream_drain(struct worker *w)
+{
+	for (struct map_entry *e = map_first(&w->pools); e; e = map_next(&w->pools, e))
+		pool_drain(e->val);
 }
 
 void upstream_stop(struct worker *w)

@@ -63,6 +63,7 @@ struct upstream_wait {
 	struct pool *pool;              /* asked last; gone soon after the leg was detached */
 	struct leg *leg;
 	bool waiting;
+	bool fresh;                     /* a connection that has carried nothing, where there may be one */
 	/* FAIL_NONE: the leg is attached. Else why not; text borrowed for the call. */
 	void (*fn)(struct upstream_wait *wait, enum fail why, const char *text);
 };
@@ -81,6 +82,11 @@ void upstream_cancel(struct upstream_wait *wait);       /* harmless when nothing
 void upstream_distrust(struct upstream_wait *wait);
 /* Memory is short: of each pool's idle connections but one. */
 void upstream_trim(struct worker *w);
+/*
+ * The worker has another lease: connections to endpoints that left it, as identities that were
+ * renewed, or with other settings are closed when they are idle.
+ */
+void upstream_follow(struct worker *w);
 /* Close what is idle, let the rest end (drain), or everything at once (stop). */
 void upstream_drain(struct worker *w);
 void upstream_stop(struct worker *w);

@@ -198,6 +198,7 @@ static void apply(void *arg)
 	w->lease = lease_new(w, p->at);
 	if (old)
 		lease_unref(old);
+	upstream_follow(w);
 	if (w->draining) {
 		for (size_t i = 0; i < p->n; i++)
 			if (p->v[i].fd >= 0)
