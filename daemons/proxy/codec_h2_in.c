@@ -144,8 +144,8 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
 {
 	struct h2 *h = arg;
 
-	if (h->dead)
-		return NGHTTP2_ERR_CALLBACK_FAILURE;
+	if (go_on(h) != 0)
+		return go_on(h);
 	h->block = h2_stream_of(h, frame->hd.stream_id);
 	if (!h->server)
 		return 0;
@@ -367,8 +367,8 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 	struct h2 *h = arg;
 
 	(void)session;
-	if (h->dead)
-		return NGHTTP2_ERR_CALLBACK_FAILURE;
+	if (go_on(h) != 0)
+		return go_on(h);
 	switch (frame->hd.type) {
 	case NGHTTP2_HEADERS:
 		on_headers(h, frame);
@@ -396,7 +396,7 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 	default:
 		break;
 	}
-	return h->dead ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
+	return go_on(h);
 }
 
 static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data, size_t n, void *arg)
@@ -406,8 +406,8 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, co
 	struct buf b;
 
 	(void)flags;
-	if (h->dead)
-		return NGHTTP2_ERR_CALLBACK_FAILURE;
+	if (go_on(h) != 0)
+		return go_on(h);
 	/* The connection's window is never held back: one exchange that waits must not stop the others. */
 	(void)nghttp2_session_consume_connection(session, n);
 	if (!hs || !hs->leg) {
@@ -423,8 +423,8 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, co
 		buf_append(&b, data, n);
 	leg_on_data(hs->leg, &b);
 	buf_done(&b);
-	if (h->dead)
-		return NGHTTP2_ERR_CALLBACK_FAILURE;
+	if (go_on(h) != 0)
+		return go_on(h);
 	hs = h2_stream_of(h, id);
 	if (hs && hs->leg && !hs->leg->paused) {
 		(void)nghttp2_session_consume_stream(session, id, hs->held);
