@@ -5,6 +5,7 @@
  */
 #include "base/vec.h"
 #include "config/check_parts.h"
+#include "config/delegate.h"
 
 /* ---- destinations -------------------------------------------------------------------------- */
 
@@ -55,6 +56,42 @@ static void refer_destination(struct check *c, const struct model_destination *d
 			  STR_ARG(d->subset), STR_ARG(d->host));
 }
 
+/* Routes of a delegate that never come into force. */
+static void refer_delegated(struct check *c, const struct model_http_route *h,
+			    const struct model_virtual_service *to)
+{
+	for (size_t i = 0; i < to->http.n; i++) {
+		if (to->http.v[i].delegate != NULL)
+			check_add(c, "KVM0133", h->at,
+				  "http[%zu] of delegate '%.*s.%.*s' delegates again and is left "
+				  "out: there is one level",
+				  i, STR_ARG(to->r.name), STR_ARG(to->r.ns));
+		else if (delegate_join(h, &to->http.v[i], &c->arena) == NULL)
+			check_add(c, "KVM0130", h->at,
+				  "http[%zu] of delegate '%.*s.%.*s' is never taken: it matches "
+				  "what this route does not",
+				  i, STR_ARG(to->r.name), STR_ARG(to->r.ns));
+	}
+}
+
+static void refer_delegate(struct check *c, const struct model_http_route *h)
+{
+	struct str ns = h->delegate->namespace.n > 0 ? model_ns(c->m, h->delegate->namespace) :
+						       c->r->ns;
+	const struct model_virtual_service *to = delegate_find(c->m, model_as_vs(c->r), h);
+
+	if (to != NULL)
+		refer_delegated(c, h, to);
+	else if (model_find(c->m, MODEL_KIND_VIRTUAL_SERVICE, ns, h->delegate->name) == NULL)
+		check_add(c, "KVM0101", h->at, "delegate '%.*s.%.*s' is unknown",
+			  STR_ARG(h->delegate->name), STR_ARG(ns));
+	else
+		check_add(c, "KVM0133", h->at,
+			  "'%.*s.%.*s' has hosts or is not exported to this namespace: it is no "
+			  "delegate, and the route is left out",
+			  STR_ARG(h->delegate->name), STR_ARG(ns));
+}
+
 static void refer_http(struct check *c, const struct model_http_route *h)
 {
 	for (size_t i = 0; i < h->route.n; i++)
@@ -62,15 +99,8 @@ static void refer_http(struct check *c, const struct model_http_route *h)
 	refer_destination(c, h->mirror, "mirror");
 	for (size_t i = 0; i < h->mirrors.n; i++)
 		refer_destination(c, h->mirrors.v[i].destination, "mirror");
-	if (h->delegate != NULL) {
-		struct str ns = h->delegate->namespace.n > 0
-					? model_ns(c->m, h->delegate->namespace)
-					: c->r->ns;
-
-		if (model_find(c->m, MODEL_KIND_VIRTUAL_SERVICE, ns, h->delegate->name) == NULL)
-			check_add(c, "KVM0101", h->at, "delegate '%.*s.%.*s' is unknown",
-				  STR_ARG(h->delegate->name), STR_ARG(ns));
-	}
+	if (h->delegate != NULL)
+		refer_delegate(c, h);
 }
 
 /* ---- gateways ------------------------------------------------------------------------------ */

@@ -18,6 +18,7 @@ import ssl
 import struct
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -88,7 +89,9 @@ class EchoHandler(http.server.BaseHTTPRequestHandler):
         if self.server.hold:
             self.server.hold.wait(kvmesh.DEADLINE)
         data = json.dumps(seen).encode()
-        self.send_response(200)
+        answers = self.headers.get("x-answers", "200").split(",")      # one for each try
+        tries = int(self.headers.get("x-envoy-attempt-count", 1))
+        self.send_response(int(answers[min(tries, len(answers)) - 1]))
         self.send_header("content-length", str(len(data)))
         self.send_header("access-control-allow-origin", "https://said-by-the-app.example")
         self.send_header("x-app", "1")
@@ -268,6 +271,13 @@ def test_2_1_7_without_mesh_among_its_gateways_it_is_not_for_workloads(shop):
 
 # ---- 2.2 which VirtualService ------------------------------------------------------------------------------------
 
+vs("elsewhere", "elsewhere.example", f"  http: [ {{ {says('of lab')} }} ]", "lab")
+
+
+def test_2_2_1_those_of_other_namespaces_are_used_as_well(shop):
+    assert shop.word("elsewhere.example") == "of lab"
+
+
 def test_2_2_2_two_for_one_host_are_refused_and_the_older_stays(shop):
     path = shop.mesh.write("mesh.d/90-second.yaml", RESOURCES[3].replace("wild-one", "again").replace('"one"', '"two"'))
     try:
@@ -440,6 +450,21 @@ def test_2_3_4_behind_a_catch_all_nothing_is_reached(shop):
 def test_2_3_13_a_host_that_nobody_declared_is_passed_through(shop):
     assert shop.seen(f"127.0.0.1:{shop.apps['v1'].port}", "/2-3-13")["name"] == "v1"
     assert shop.log("/2-3-13", side="PassthroughCluster")[:2] == ["200", "-"]
+
+
+RESOURCES.append("""\
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: { name: hidden, namespace: lab }
+spec: { host: shadow, exportTo: [ "." ], subsets: [ { name: hidden, labels: { app: shadow } } ] }
+""")
+vs("hidden", "hidden.example",
+   "  http: [ { route: [ { destination: { host: shadow.lab.svc.cluster.local, subset: hidden } } ] } ]")
+
+
+def test_2_3_15_a_subset_that_the_caller_does_not_see_is_503_NC(shop):
+    assert shop.get("hidden.example", "/2-3-15").status == 503
+    assert shop.log("/2-3-15") == ["503", "NC", "cluster_not_found"]
 
 
 # ---- 2.4 destinations --------------------------------------------------------------------------------------------
@@ -650,8 +675,11 @@ def test_2_4_7_a_mirror_that_hangs_delays_nothing_and_is_given_up(shop):
     finally:
         shadow.hold.set()
         shadow.hold = None
-    shop.seen("mirror.example", "/plain/works-again")
-    mirrored(shop, "/plain/works-again")
+
+    def works_again():
+        shop.seen("mirror.example", "/plain/works-again")
+        return shop.apps["shadow"].of("/plain/works-again")
+    wait_for("a copy once the mirror answers", works_again)
 
 
 def test_2_4_7_a_mirror_that_is_down_is_counted(shop):
@@ -817,7 +845,46 @@ vs("half", "half", """\
 
 def test_2_5_4_a_host_that_was_tried_is_avoided(shop):
     """One of two endpoints refuses: with one retry every request reaches the other."""
-    assert all(status == 200 for status, _ in many(shop, 100, "half", "/avoid/x"))
+    assert collections.Counter(status for status, _ in many(shop, 100, "half", "/avoid/x")) == {200: 100}
+
+
+def _conditions(*words):
+    return "".join(f'  - {{ match: [ {{ uri: {{ exact: "/{w}" }} }} ], retries: {{ attempts: 2, backoff: 1ms, retryOn: "{w}" }}, {TO_APP} }}\n'
+                   for w in words)
+
+
+vs("timed", "timed.example", f"  http:\n  - {{ timeout: 400ms, {TO_APP} }}")
+vs("retry", "retry.example", "  http:\n" + _conditions("5xx", "gateway-error", "retriable-4xx", "429", "connect-failure",
+                                                       "reset,retriable-status-codes,418"))
+
+
+def test_2_5_2_the_timeout_begins_with_the_end_of_the_request(shop):
+    with socket.create_connection(("127.0.0.1", shop.mesh.http_port), timeout=kvmesh.DEADLINE) as s:
+        s.sendall(b"POST /slow HTTP/1.1\r\nHost: timed.example\r\nContent-Length: 4\r\nConnection: close\r\n\r\n")
+        for _ in range(4):
+            time.sleep(0.2)
+            s.sendall(b"x")
+        assert s.makefile("rb").read().startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("path,answers,status", [
+    ("/5xx", "500,503,200", 200), ("/5xx", "404,200", 404), ("/5xx", "500,500,500", 500),
+    ("/gateway-error", "502,504,200", 200), ("/gateway-error", "500,200", 500), ("/retriable-4xx", "409,200", 200),
+    ("/retriable-4xx", "404,200", 404), ("/429", "429,200", 200), ("/429", "503,200", 503), ("/connect-failure", "503,200", 503),
+    ("/reset,retriable-status-codes,418", "418,200", 200),
+])
+def test_2_5_6_conditions(shop, path, answers, status):
+    assert shop.get("retry.example", path, x_answers=answers).status == status
+
+
+@pytest.mark.parametrize("size,status", [(60_000, 200), (200_000, 503)])
+def test_2_5_7_a_long_body_is_not_kept_for_another_try(shop, size, status):
+    assert shop.get("retry.example", "/5xx", "POST", b"x" * size, x_answers="503,200").status == status
+
+
+def test_2_5_8_tries_are_counted_from_1(shop):
+    h = shop.seen("retry.example", "/5xx", x_answers="503,500,200")["headers"]
+    assert h["x-envoy-attempt-count"] == ["3"]
 
 
 # ---- 2.6 rewrite, redirect ---------------------------------------------------------------------------------------

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""docs/istio-compat.md from the field tables, as kvmeshctl explain tells them, and from the names of the tests.
+
+python3 tests/lib/compat.py --write    writes the page (KVMESH_BUILD: where kvmeshctl is built)
+"""
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+import kvmesh
+
+PAGE = kvmesh.TOP / "docs" / "istio-compat.md"
+WIRE = kvmesh.TOP / "tests" / "wire"
+
+HEAD = """\
+# What of Istio's configuration works
+<!-- made by tests/lib/compat.py from the field tables and the tests: do not edit -->
+
+Every field that Istio's resources have is read and checked. What it does here:
+
+* **works**: it has Istio's meaning;
+* **not yet**: read and checked without effect; `kvmeshctl analyze` reports its use with KVM0900 and the words given;
+* **refused**: an error with the words given;
+* **ignored**: accepted without effect, because it has no meaning here; `analyze` reports its use with KVM0901.
+
+Since: Istio's first version with the field; empty: a field of ours. A field that is unknown is an error.
+`kvmeshctl explain KIND.FIELD` tells more of each.
+
+## Decisions of ours
+* Two VirtualServices that one client sees for one host of the mesh are an error at load (KVM0109); Istio lets the older win.
+* A weight is a share of the sum of all, also below one percent: 995 and 5 are 99.5 % and 0.5 %.
+* A mirror's copy is sent once the whole request is here, with a body of at most what is kept for retries
+  (`limits.retryBodyBytes`, 64 KiB unless set); a longer one, a protocol upgrade, more than 128 copies under way in one
+  worker, or a service that cannot be named: no copy, counted in `kvmesh_mirror_dropped_total`. It has the route's timeout,
+  or 15 s, is not tried again, and leaves a record at the service's side alone.
+* Beside a fault that can happen the route has neither timeout nor retries, as the comment in Istio's API says.
+* A delegate's route whose matches leave what its root selects is dropped (KVM0130 tells).
+* A route that a client of plain HTTP meets with `abort.grpcStatus` answers with the HTTP status that means the same.
+"""
+
+# The numbered rules of routing that tests are named after.
+RULES = {
+    "2.1.1": "a short name is of the resource's namespace",
+    "2.1.2": "aliases by which a client may call a service",
+    "2.1.3": "wildcards: what covers what",
+    "2.1.4": "a request's host: exact, then the longest wildcard, then `*`",
+    "2.1.5": "the most specific configuration of a host decides",
+    "2.1.6": "exportTo decides who sees a resource",
+    "2.1.7": "names of gateways; `mesh`",
+    "2.1.8": "order: first seen, then name, then namespace",
+    "2.2.1": "a workload uses those for `mesh` that it may see",
+    "2.2.2": "two for one host of the mesh: the older has it, the other is an error",
+    "2.2.3": "a wildcard covers services without a more specific VirtualService",
+    "2.2.4": "at gateways they are joined, catch-alls last",
+    "2.2.5": "at gateways hosts must meet the server's",
+    "2.2.6": "delegates: one level, narrowing",
+    "2.2.7": "without a VirtualService all goes to the service",
+    "2.3.1": "routes and match blocks in order, the first that fits",
+    "2.3.2": "port, gateways, sourceLabels, sourceNamespace are decided for each caller before",
+    "2.3.3": "sourceLabels are a subset of the caller's",
+    "2.3.4": "behind a catch-all nothing is reached",
+    "2.3.5": "uri is the path without query; a prefix is text",
+    "2.3.6": "ignoreUriCase; everything else minds case, header names do not",
+    "2.3.7": "presence of headers; repeated lines are joined",
+    "2.3.8": "withoutHeaders",
+    "2.3.9": "queryParams: the first occurrence",
+    "2.3.10": "method, scheme, authority as sent",
+    "2.3.11": "expressions are RE2's, for the whole string",
+    "2.3.12": "no route fits: 404 NR",
+    "2.3.13": "hosts that nobody declared: passed through, or 502",
+    "2.3.14": "hosts that a gateway does not know: 404",
+    "2.3.15": "an unknown subset or host: an error at load, 503 NC where it is not seen",
+    "2.3.16": "claims of tokens in matches, at gateways",
+    "2.4.1": "weights are shares of their sum",
+    "2.4.2": "the choice is made for each request",
+    "2.4.3": "the port of a destination",
+    "2.4.4": "header operations: order, and which level wins",
+    "2.4.5": "Host set by a header operation",
+    "2.4.6": "variables in header values",
+    "2.4.7": "mirrors",
+    "2.4.8": "faults; beside one, timeout and retries are off",
+    "2.4.9": "directResponse",
+    "2.5.1": "timeout: 504 UT; grpc-timeout",
+    "2.5.2": "when timeouts begin",
+    "2.5.3": "what a local caller asks for in headers",
+    "2.5.4": "the default retry policy; hosts that were tried are avoided",
+    "2.5.5": "attempts: 0",
+    "2.5.6": "conditions of retryOn",
+    "2.5.7": "no retry once an answer began or the body is too long to keep",
+    "2.5.8": "back-off; x-envoy-attempt-count",
+    "2.5.9": "the last answer with URX",
+    "2.5.10": "gRPC conditions are read from the head",
+    "2.6.1": "rewrite of prefixes and whole paths",
+    "2.6.2": "a prefix is swapped as text",
+    "2.6.3": "rewrite of the authority",
+    "2.6.4": "rewrite by expression",
+    "2.6.5": "redirect: what is replaced",
+    "2.6.6": "redirect: the port in Location",
+    "2.6.7": "httpsRedirect of a gateway",
+    "2.6.8": "CORS preflights",
+    "2.6.9": "CORS: answers to other origins",
+    "2.14.5": "TLS routes by server name",
+    "2.14.6": "TCP routes, split by connection",
+}
+
+
+# ---- fields ------------------------------------------------------------------------------------------------------
+
+def explain(*what):
+    r = subprocess.run([kvmesh.tool("kvmeshctl"), "explain", *what, "-o", "json"], capture_output=True, text=True,
+                       timeout=kvmesh.DEADLINE, check=True)
+    return json.loads(r.stdout)
+
+
+def message_of(type_name):
+    """HTTPRoute of "HTTPRoute[]" and of "map<string, HTTPRoute>"."""
+    return re.sub(r"^map<string, (.*)>$", r"\1", type_name).removesuffix("[]")
+
+
+def state(f):
+    word = {"works": "works", "not enforced yet": "not yet"}.get(f["status"], f["status"])
+    return word if word == "works" else f"{word}: {f.get('note', '')}"
+
+
+def rows(fields):
+    return ["| field | type | since | here |", "|---|---|---|---|"] + [
+        f"| `{f['name']}` | {f['type'].replace('<', '&lt;')} | {f.get('since', '')} | {state(f)} |" for f in fields]
+
+
+def describe(path, fields, seen, out):
+    """The messages below a path, each once, in the order in which they come."""
+    below = []
+    for f in fields:
+        whole = explain(f"{path}.{f['name']}")
+        name = message_of(f["type"])
+        if whole.get("fields") and (name, len(whole["fields"])) not in seen:
+            seen.add((name, len(whole["fields"])))
+            below.append((name, f"{path}.{f['name']}", whole["fields"]))
+    for name, at, inner in below:
+        out += ["", f"### {name}", f"at `{at}`", ""] + rows(inner)
+        describe(at, inner, seen, out)
+
+
+def kinds():
+    return [k for k in explain() if "istio.io" in k["api"]]
+
+
+def fields_part():
+    out = []
+    for k in kinds():
+        out += ["", f"## {k['kind']}"]
+        if k["status"] != "works":
+            out += ["", f"The kind as a whole: {k['status']}."]
+        fields = explain(k["kind"])
+        out += [""] + rows(fields)
+        describe(k["kind"], fields, set(), out)
+    return out
+
+
+# ---- rules -------------------------------------------------------------------------------------------------------
+
+def rules_of(text):
+    """Numbers that the tests of a file are named after, by function name or by parameter."""
+    found = set()
+    for name in re.findall(r"^def test_((?:\d+_){2,})", text, re.M):
+        first, second, *rest = name.rstrip("_").split("_")
+        found |= {f"{first}.{second}.{n}" for n in rest}
+    return found | set(re.findall(r'\("(\d\.\d+\.\d+)", ', text))
+
+
+def tested():
+    where = {}
+    for path in sorted(WIRE.glob("test_*.py")):
+        for rule in rules_of(path.read_text()):
+            where.setdefault(rule, []).append(path.name)
+    return where
+
+
+def rules_part():
+    where = tested()
+    out = ["", "## Rules of routing", "", "The wire tests that are named after each rule:", "", "| rule | | tests |", "|---|---|---|"]
+    for rule, title in RULES.items():
+        out.append(f"| {rule} | {title} | {', '.join(where.get(rule, [])) or 'open'} |")
+    return out
+
+
+def page():
+    return HEAD + "\n".join(rules_part() + fields_part()) + "\n"
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--write"]:
+        PAGE.write_text(page())
+    else:
+        sys.stdout.write(page())
