@@ -56,7 +56,7 @@ static void oom(void)
 }
 
 /* Another thread may have just given it back: the second try is worth it in any case. */
-static void give_reserve(void)
+void kv_spend_reserve(void)
 {
 	free(atomic_exchange(&reserve, NULL));
 	atomic_store(&reserve_used, true);
@@ -87,7 +87,7 @@ void *kv_try_malloc(size_t n)
 
 	if (p)
 		return p;
-	give_reserve();
+	kv_spend_reserve();
 	return malloc(n > 0 ? n : 1);
 }
 
@@ -97,7 +97,7 @@ void *kv_try_realloc(void *p, size_t n)
 
 	if (q)
 		return q;
-	give_reserve();
+	kv_spend_reserve();
 	return realloc(p, n > 0 ? n : 1);
 }
 
@@ -116,7 +116,7 @@ void *kv_zalloc(size_t n)
 
 	if (p)
 		return p;
-	give_reserve();
+	kv_spend_reserve();
 	p = calloc(1, n > 0 ? n : 1);
 	if (!p)
 		oom();

@@ -59,6 +59,7 @@ void *kv_try_realloc(void *p, size_t n);
  * memory for it.
  */
 bool kv_reserve(size_t bytes);
+void kv_spend_reserve(void);            /* an allocation elsewhere failed */
 bool kv_reserve_was_used(void);         /* since the last question */
 char *kv_asprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 

@@ -3,6 +3,7 @@ noinst_LIBRARIES += libkvio.a
 libkvio_a_SOURCES = \
 	%D%/buf.c %D%/buf.h \
 	%D%/loop.c %D%/loop.h \
+	%D%/memory.c %D%/memory.h \
 	%D%/sd.c %D%/sd.h \
 	%D%/sock.c %D%/sock_diag.c %D%/sock.h \
 	%D%/spiffe.c \

@@ -25,6 +25,7 @@ struct h2_stream *h2_stream_new(struct h2 *h, struct leg *l, int32_t id)
 	hs->id = id;
 	buf_init(&hs->out);
 	buf_init(&hs->early);
+	h2_unread_init(hs);
 	list_push_back(&h->streams, &hs->node);
 	l->conn = h->c;
 	l->exchange = hs;
@@ -41,6 +42,7 @@ void h2_stream_free(struct h2_stream *hs)
 		hs->h->block = NULL;
 	list_del(&hs->node);
 	hs->h->n_waits -= hs->waits != NULL;
+	loop_deadline_done(&hs->unread);
 	buf_done(&hs->out);
 	buf_done(&hs->early);
 	free(hs->trailers);
@@ -244,13 +246,35 @@ static void *mem_realloc(void *p, size_t n, void *slab)
 	return slab_resize(slab, p, n);
 }
 
+/* The only memory of nghttp2 that its own allocator does not see: once more, on the reserve. */
+static nghttp2_session_callbacks *again_callbacks(void)
+{
+	nghttp2_session_callbacks *cb;
+
+	kv_spend_reserve();
+	kv_assert(nghttp2_session_callbacks_new(&cb) == 0);
+	return cb;
+}
+
+static nghttp2_option *again_option(void)
+{
+	nghttp2_option *o;
+
+	kv_spend_reserve();
+	kv_assert(nghttp2_option_new(&o) == 0);
+	return o;
+}
+
 static void make_session(struct h2 *h)
 {
 	nghttp2_mem mem = { h->slab, mem_malloc, mem_free, mem_calloc, mem_realloc };
 	nghttp2_session_callbacks *cb;
 	nghttp2_option *o;
 
-	kv_assert(nghttp2_session_callbacks_new(&cb) == 0 && nghttp2_option_new(&o) == 0);
+	if (nghttp2_session_callbacks_new(&cb) != 0)
+		cb = again_callbacks();
+	if (nghttp2_option_new(&o) != 0)
+		o = again_option();
 	h2_callbacks_in(cb);
 	h2_callbacks_out(cb);
 	set_options(o);

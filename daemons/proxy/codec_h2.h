@@ -73,6 +73,8 @@ struct h2_stream {
 	unsigned refuse_status;         /* the head is not acceptable: what to answer; 0 fine */
 	const char *refuse_reason;
 	struct h2_trailers *trailers;   /* ours, until the last DATA frame is packed */
+	struct loop_deadline unread;    /* the rest of an answer waits for a window */
+	size_t unread_bytes;            /* of out, when last looked at */
 	size_t held;                    /* received and not yet given back to the peer's window */
 	size_t header_bytes;
 	unsigned fields, infos;
@@ -117,6 +119,8 @@ void h2_stream_free(struct h2_stream *hs);
 void h2_exchange_check(struct h2_stream *hs);
 struct leg *h2_detach(struct h2_stream *hs);
 void h2_pack_later(struct h2 *h);
+/* The watch over what a finished exchange has left behind and its peer does not read. */
+void h2_unread_init(struct h2_stream *hs);
 /* One more frame without use, or exchange given up; too many end the connection. */
 void h2_glitch(struct h2 *h);
 void h2_client_reset(struct h2 *h);

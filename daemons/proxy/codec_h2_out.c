@@ -24,6 +24,41 @@ static void tell_room(struct h2_stream *hs)
 	leg_on_writable(l);
 }
 
+static void arm_unread(struct h2_stream *hs)
+{
+	struct worker *w = hs->h->c->w;
+
+	hs->unread_bytes = hs->out.n;
+	loop_deadline_set(&hs->unread, loop_now_us(w->loop) + (uint64_t)worker_settings(w)->stream_idle_timeout_us);
+}
+
+static void on_unread(void *arg)
+{
+	struct h2_stream *hs = arg;
+	struct h2 *h = hs->h;
+
+	if (h->dead || hs->leg)
+		return;
+	if (hs->out.n < hs->unread_bytes) {
+		arm_unread(hs);
+		return;
+	}
+	(void)nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, hs->id, NGHTTP2_CANCEL);
+	h2_pack_later(h);
+}
+
+void h2_unread_init(struct h2_stream *hs)
+{
+	loop_deadline_init(&hs->unread, hs->h->c->w->loop, on_unread, hs);
+}
+
+/* The exchange is over and recorded; its idle time goes on for the peer that leaves the window shut. */
+static void watch_unread(struct h2_stream *hs)
+{
+	if (hs->h->server && !hs->leg && hs->out.n > 0 && hs->unread.at_us == 0)
+		arm_unread(hs);
+}
+
 /* Nothing is under way and nothing more may begin, or an error ended the session; all of it has been packed. */
 static bool is_over(struct h2 *h)
 {
@@ -57,6 +92,7 @@ void h2_pack(struct h2 *h)
 	}
 	for (struct list *it = h->streams.next, *next; !h->dead && it != &h->streams; it = next) {
 		next = it->next;
+		watch_unread(list_entry(it, struct h2_stream, node));
 		tell_room(list_entry(it, struct h2_stream, node));
 		if (!h->dead)
 			h2_tunnel_early(list_entry(it, struct h2_stream, node));

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "io/memory.h"
 #include "io/sd.h"
 #include "io/tls.h"
 #include "ipc/daemon.h"
@@ -121,6 +122,8 @@ static int serve(struct proxy *p, const struct daemon_options *o)
 int main(int argc, char **argv)
 {
 	struct daemon_options o;
+
+	memory_use_reserve();
 	int code = daemon_args(&program, argc, argv, &o);
 
 	if (code != DAEMON_GO_ON)
