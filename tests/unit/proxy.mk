@@ -2,7 +2,8 @@
 if HAVE_CHECK
 # The data path on real loopback sockets: workers, a service, a client (proxy_net.h).
 proxy_net_tests = %D%/test_proxy_http %D%/test_proxy_bad %D%/test_proxy_mtls %D%/test_proxy_tries \
-	%D%/test_proxy_pools %D%/test_proxy_capture %D%/test_proxy_chaos %D%/test_proxy_steps
+	%D%/test_proxy_pools %D%/test_proxy_capture %D%/test_proxy_chaos %D%/test_proxy_steps \
+	%D%/test_proxy_hot
 check_PROGRAMS += $(proxy_net_tests)
 TESTS += $(proxy_net_tests)
 proxy_net_sources = %D%/proxy_net.c %D%/proxy_net.h %D%/proxy_backend.c %D%/fake_ca.h %D%/unit.h
@@ -14,9 +15,13 @@ proxy_test_libs = $(KV_PROXY_LDADD) $(OPENSSL_LIBS) $(CHECK_LIBS)
 %C%_test_proxy_bad_SOURCES = %D%/test_proxy_bad.c %D%/proxy_one.h $(proxy_net_sources)
 %C%_test_proxy_bad_CPPFLAGS = $(proxy_test_cppflags)
 %C%_test_proxy_bad_LDADD = $(proxy_test_libs)
-%C%_test_proxy_mtls_SOURCES = %D%/test_proxy_mtls.c $(proxy_net_sources)
+%C%_test_proxy_mtls_SOURCES = %D%/test_proxy_mtls.c %D%/proxy_two.h $(proxy_net_sources)
 %C%_test_proxy_mtls_CPPFLAGS = $(proxy_test_cppflags)
 %C%_test_proxy_mtls_LDADD = $(proxy_test_libs)
+%C%_test_proxy_hot_SOURCES = %D%/test_proxy_hot.c %D%/proxy_one.h %D%/proxy_two.h \
+	$(proxy_net_sources)
+%C%_test_proxy_hot_CPPFLAGS = $(proxy_test_cppflags)
+%C%_test_proxy_hot_LDADD = $(proxy_test_libs)
 %C%_test_proxy_tries_SOURCES = %D%/test_proxy_tries.c $(proxy_net_sources)
 %C%_test_proxy_tries_CPPFLAGS = $(proxy_test_cppflags)
 %C%_test_proxy_tries_LDADD = $(proxy_test_libs) -lm

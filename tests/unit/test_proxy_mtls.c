@@ -14,95 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "proxy_net.h"
-
-#define ID_NODE1 "spiffe://cluster.local/ns/kvmesh-system/sa/n1"
-#define ID_NODE2 "spiffe://cluster.local/ns/kvmesh-system/sa/n2"
-#define ID_APP "spiffe://cluster.local/ns/default/sa/app"
-#define ID_OTHER "spiffe://cluster.local/ns/default/sa/other"
-
-#define PEERS \
-	"'peers': [{'name': 'n1', 'ns': 'kvmesh-system', 'sa': 'n1', 'principal': " \
-	"'" ID_NODE1 "'}," \
-	"{'name': 'n2', 'ns': 'kvmesh-system', 'sa': 'n2', 'principal': '" ID_NODE2 "'}," \
-	"{'name': 'app-v1', 'ns': 'default', 'sa': 'app', 'principal': '" ID_APP "', 'app': " \
-		"'app', 'version': 'v1'}," \
-	"{'name': 'other', 'ns': 'default', 'sa': 'other', 'principal': '" ID_OTHER "'}]"
-#define SNI "inbound_.80_.app-v1_.app.default.svc.cluster.local"
-#define SNI_ISTIO "outbound_.80_._.app.default.svc.cluster.local"
-
-/* The node of the service: port of the application, its protocol. */
-#define SERVER \
-	NET_SETTINGS ", 'identities': ['" ID_NODE2 "', '" ID_APP "']," PEERS "," \
-	"'workloads': [{'peer': 1, 'identity': 0, 'view': 0}, {'peer': 2, 'identity': 1, 'view': " \
-	"0}]," \
-	"'views': [{'name': 'v'}], 'listeners': [{'kind': 'MESH', 'address': '127.0.0.1', " \
-	"'port': 0}]," \
-	"'inbounds': [{'workload': 1, 'address': '127.0.0.1', 'port': %d, 'protocol': '%s', " \
-	"'mtls': 'STRICT'," \
-	"  'services': [{'service': 'app.default.svc.cluster.local', 'name': 'app', 'ns': " \
-	"'default', 'port': 80}]}]," \
-	"'snis': [{'name': '" SNI "', 'targets': [0], 'service': 0}," \
-	"  {'name': '" SNI_ISTIO "', 'targets': [0], 'service': 0}]"
-
-/* The node of the caller: port of the other's mesh listener, peer that the endpoint is. */
-#define CLIENT CLIENT_WITH("")
-#define CLIENT_WITH(cluster) \
-	NET_SETTINGS ", 'identities': ['" ID_NODE1 "']," PEERS "," \
-	"'workloads': [{'peer': 0, 'identity': 0, 'view': 0}]," \
-	"'listeners': [{'kind': 'HTTP_PROXY', 'address': '127.0.0.1', 'port': 0}," \
-	"  {'kind': 'TCP', 'address': '127.0.0.1', 'port': 0, 'service': " \
-	"'app.default.svc.cluster.local'," \
-	"   'service_port': 80}]," \
-	"'views': [{'name': 'v', 'vhosts': [{'name': 'app:80', 'port': 80, 'domains': ['app']," \
-	"  'service': 'app.default.svc.cluster.local', 'routes': [{'name': 'r', 'destinations':" \
-	"  [{'cluster': 0, 'weight': 1}], 'total_weight': 1, 'retry': {'attempts': 2, 'on': 80, " \
-	"'backoff_us': 1000," \
-	"   'ignore_previous_hosts': true}}]}]," \
-	"  'l4': [{'name': 'app', 'service': 'app.default.svc.cluster.local', 'port': 80, " \
-	"'destinations':" \
-	"  [{'cluster': 0, 'weight': 1}], 'total_weight': 1}]}]," \
-	"'clusters': [{" cluster "'name': 'outbound|80||app.default.svc.cluster.local', " \
-				 "'service_name': 'app'," \
-	"  'service': 'app.default.svc.cluster.local', 'service_ns': 'default', 'port': 80," \
-	"  'endpoints': [{'address': '127.0.0.1', 'port': 1, 'weight': 1, 'peer': %d," \
-	"    'mesh_address': '127.0.0.1', 'mesh_port': %d, 'mesh_sni': '" SNI "'}]}]"
-
-struct mesh {
-	struct net_ca *ca;
-	struct net client, server;
-	struct backend *app;
-	uint16_t mesh_port;
-};
-
-static void setup_with(struct mesh *m, struct net_ca *ca_of_client, struct backend *app,
-		       const char *protocol,
-		       int peer)
-{
-	m->app = app;
-	net_start(&m->server, 2);
-	net_identity(&m->server, m->ca, ID_NODE2);
-	net_identity(&m->server, m->ca, ID_APP);
-	net_publish(&m->server, SERVER, backend_port(app), protocol);
-	m->mesh_port = net_port(&m->server, "MESH");
-	net_start(&m->client, 2);
-	net_identity(&m->client, ca_of_client, ID_NODE1);
-	net_publish(&m->client, CLIENT, peer, m->mesh_port);
-}
-
-static void setup(struct mesh *m)
-{
-	m->ca = net_ca_new();
-	setup_with(m, m->ca, backend_start("app"), "HTTP", 2);
-}
-
-static void teardown(struct mesh *m)
-{
-	net_stop(&m->client);
-	net_stop(&m->server);
-	backend_stop(m->app);
-	net_ca_free(m->ca);
-}
+#include "proxy_two.h"
 
 static void get(int fd, const char *path, struct answer *a)
 {
@@ -116,7 +28,7 @@ START_TEST(a_request_crosses_both_proxies)
 	struct mesh m;
 	struct answer a;
 
-	setup(&m);
+	mesh_setup(&m);
 	int fd = client_dial(net_port(&m.client, "HTTP_PROXY"));
 
 	client_ask(fd, &a, "GET /headers HTTP/1.1\r\nHost: app\r\nX-Kvmesh-Peer: other.default\r\n"
@@ -136,7 +48,7 @@ START_TEST(a_request_crosses_both_proxies)
 	}
 	ck_assert_int_eq(net_stat(&m.server, STATS_TLS_HANDSHAKES), 1);
 	close(fd);
-	teardown(&m);
+	mesh_teardown(&m);
 }
 END_TEST
 
@@ -145,7 +57,7 @@ START_TEST(large_bodies_cross_unchanged)
 	struct mesh m;
 	struct answer a;
 
-	setup(&m);
+	mesh_setup(&m);
 	int fd = client_dial(net_port(&m.client, "HTTP_PROXY"));
 
 	get(fd, "/big/5000000", &a);
@@ -153,7 +65,7 @@ START_TEST(large_bodies_cross_unchanged)
 	ck_assert_uint_eq(strspn(a.body, "x"), 5000000);
 	answer_done(&a);
 	close(fd);
-	teardown(&m);
+	mesh_teardown(&m);
 }
 END_TEST
 
@@ -162,7 +74,7 @@ START_TEST(sessions_are_resumed_but_not_across_identities)
 	struct mesh m;
 	struct answer a;
 
-	setup(&m);
+	mesh_setup(&m);
 	net_publish(&m.client, CLIENT_WITH("'limits': {'max_requests_per_connection': 1},"), 2,
 		    m.mesh_port);
 	int fd = client_dial(net_port(&m.client, "HTTP_PROXY"));
@@ -190,7 +102,7 @@ START_TEST(sessions_are_resumed_but_not_across_identities)
 	ck_assert_int_gt(net_stat(&m.server, STATS_TLS_HANDSHAKES) - net_stat(&m.server,
 		STATS_TLS_RESUMED), full);
 	close(fd);
-	teardown(&m);
+	mesh_teardown(&m);
 }
 END_TEST
 
@@ -216,7 +128,7 @@ START_TEST(tcp_crosses_with_half_close)
 	char buf[32] = "", *rest;
 	size_t n;
 
-	setup_with(&m, m.ca, backend_start_raw(greet_and_echo, NULL), "TCP", 2);
+	mesh_setup_with(&m, m.ca, backend_start_raw(greet_and_echo, NULL), "TCP", 2);
 	int fd = client_dial(net_port(&m.client, "TCP"));
 	char *block = calloc(1, 1000000);
 
@@ -231,7 +143,7 @@ START_TEST(tcp_crosses_with_half_close)
 	close(fd);
 	net_await(&m.client, STATS_STREAMS, 0);
 	net_await(&m.server, STATS_STREAMS, 0);
-	teardown(&m);
+	mesh_teardown(&m);
 }
 END_TEST
 
@@ -243,7 +155,7 @@ START_TEST(a_server_with_another_identity_gets_nothing)
 	struct answer a;
 
 	/* the caller expects "other", the mesh port proves "app" */
-	setup_with(&m, m.ca, backend_start("app"), "HTTP", 3);
+	mesh_setup_with(&m, m.ca, backend_start("app"), "HTTP", 3);
 	int fd = client_dial(net_port(&m.client, "HTTP_PROXY"));
 
 	get(fd, "/secret", &a);
@@ -251,7 +163,7 @@ START_TEST(a_server_with_another_identity_gets_nothing)
 	answer_done(&a);
 	ck_assert_uint_eq(backend_requests(m.app), 0);
 	close(fd);
-	teardown(&m);
+	mesh_teardown(&m);
 }
 END_TEST
 
@@ -261,7 +173,7 @@ START_TEST(a_client_of_a_foreign_ca_gets_nothing)
 	struct net_ca *foreign = net_ca_new();
 	struct answer a;
 
-	setup_with(&m, foreign, backend_start("app"), "HTTP", 2);
+	mesh_setup_with(&m, foreign, backend_start("app"), "HTTP", 2);
 	int fd = client_dial(net_port(&m.client, "HTTP_PROXY"));
 
 	get(fd, "/secret", &a);
@@ -269,7 +181,7 @@ START_TEST(a_client_of_a_foreign_ca_gets_nothing)
 	answer_done(&a);
 	ck_assert_uint_eq(backend_requests(m.app), 0);
 	close(fd);
-	teardown(&m);
+	mesh_teardown(&m);
 	net_ca_free(foreign);
 }
 END_TEST
@@ -278,7 +190,7 @@ START_TEST(plain_text_on_the_mesh_port_gets_no_byte)
 {
 	struct mesh m;
 
-	setup(&m);
+	mesh_setup(&m);
 	int fd = client_dial(m.mesh_port);
 	size_t n;
 
@@ -291,7 +203,7 @@ START_TEST(plain_text_on_the_mesh_port_gets_no_byte)
 	ck_assert_uint_eq(backend_requests(m.app), 0);
 	free(all);
 	close(fd);
-	teardown(&m);
+	mesh_teardown(&m);
 }
 END_TEST
 
@@ -340,7 +252,7 @@ START_TEST(any_client_of_this_mesh_gets_through_by_istios_name)
 {
 	struct mesh m;
 
-	setup(&m);
+	mesh_setup(&m);
 	char *out = raw_tls(&m, SNI_ISTIO, ID_OTHER, "GET /headers HTTP/1.1\r\nHost: app\r\n"
 						     "Connection: close\r\n"
 						     "X-Kvmesh-Peer: app-v1.default\r\n\r\n");
@@ -350,7 +262,7 @@ START_TEST(any_client_of_this_mesh_gets_through_by_istios_name)
 	ck_assert_ptr_nonnull(strstr(out, "server: istio-envoy\r\n"));
 	ck_assert_ptr_null(strstr(out, "x-kvmesh"));
 	free(out);
-	teardown(&m);
+	mesh_teardown(&m);
 }
 END_TEST
 
@@ -360,7 +272,7 @@ START_TEST(no_certificate_or_an_unknown_name_gets_nothing)
 	struct mesh m;
 	char *out;
 
-	setup(&m);
+	mesh_setup(&m);
 	out = raw_tls(&m, SNI, NULL, request);
 	ck_assert_str_eq(out, "");
 	free(out);
@@ -371,7 +283,7 @@ START_TEST(no_certificate_or_an_unknown_name_gets_nothing)
 	ck_assert_str_eq(out, "");
 	free(out);
 	ck_assert_uint_eq(backend_requests(m.app), 0);
-	teardown(&m);
+	mesh_teardown(&m);
 }
 END_TEST
 
@@ -381,7 +293,7 @@ START_TEST(without_a_certificate_of_our_own_nothing_leaves)
 	struct answer a;
 	struct net bare;
 
-	setup(&m);
+	mesh_setup(&m);
 	net_start(&bare, 1);
 	net_publish(&bare, CLIENT, 2, m.mesh_port);
 	int fd = client_dial(net_port(&bare, "HTTP_PROXY"));
@@ -392,7 +304,7 @@ START_TEST(without_a_certificate_of_our_own_nothing_leaves)
 	ck_assert_uint_eq(backend_requests(m.app), 0);
 	close(fd);
 	net_stop(&bare);
-	teardown(&m);
+	mesh_teardown(&m);
 }
 END_TEST
 
@@ -572,7 +484,7 @@ START_TEST(snapshots_and_certificates_change_under_load)
 	struct load l = { 0 };
 	pthread_t t[4];
 
-	setup(&m);
+	mesh_setup(&m);
 	l.port = net_port(&m.client, "HTTP_PROXY");
 	for (int i = 0; i < 4; i++)
 		pthread_create(&t[i], NULL, ask_on, &l);
@@ -601,7 +513,7 @@ START_TEST(snapshots_and_certificates_change_under_load)
 		pthread_join(t[i], NULL);
 	ck_assert_msg(atomic_load(&l.bad) == 0, "%u failed, one with "
 						"%u", atomic_load(&l.bad), l.worst_status);
-	teardown(&m);
+	mesh_teardown(&m);
 }
 END_TEST
 
