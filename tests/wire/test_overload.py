@@ -3,12 +3,16 @@
 written, allocations that fail. docs/overload.md is what these tests hold the proxy to."""
 
 import contextlib
+import mmap
 import os
+import random
 import re
-import signal
+import shutil
 import socket
 import struct
+import subprocess
 import time
+import unittest.mock
 
 import pytest
 
@@ -367,3 +371,113 @@ def test_a_log_is_written_again_when_there_is_room(tmp_path):
             wait_for("lines again", lambda: ok(mesh) and 0 < (disk / "access.log").stat().st_size <= before)
     finally:
         os.system(f"umount -l {disk}")
+
+
+# ---- allocations that fail --------------------------------------------------------------------------------------
+
+class Injector:
+    """Fails chosen allocations of kvmesh-proxy through a preloaded library and five words of shared memory."""
+
+    def __init__(self, directory):
+        compiler = shutil.which(os.environ.get("CC", "cc").split()[-1]) or pytest.skip("no C compiler")
+        library = directory / "failmalloc.so"
+        subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, kvmesh.TOP / "tests/lib/failmalloc.c", "-ldl"],
+                       check=True)
+        plan = directory / "plan"
+        plan.write_bytes(bytes(40))
+        with open(plan, "r+b") as f:
+            self.words = memoryview(mmap.mmap(f.fileno(), 40)).cast("Q")
+        self.env = {"LD_PRELOAD": self.preload(library), "FAILMALLOC": str(plan), "FAILMALLOC_PROGRAM": "kvmesh-proxy",
+                    "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "detect_leaks=0") + ":verify_asan_link_order=0"}
+
+    @staticmethod
+    def preload(library):
+        """Under AddressSanitizer its library must come behind ours, so that its malloc is the next one."""
+        out = subprocess.run(["ldd", kvmesh.tool("kvmesh-proxy")], capture_output=True, text=True).stdout
+        asan = re.search(r"=> (\S*libasan\S*)", out)
+        return f"{library} {asan.group(1)}" if asan else str(library)
+
+    def count(self):
+        return self.words[0]
+
+    def arm(self, nth, n=1):
+        self.words[3], self.words[2] = 0, n
+        self.words[1] = self.words[0] + nth
+
+    def disarm(self):
+        self.words[1] = 0
+        return self.words[3]
+
+
+@contextlib.contextmanager
+def failing_mesh(tmp_path):
+    injector = Injector(tmp_path)
+    with unittest.mock.patch.dict(os.environ, injector.env), \
+            mesh_with(tmp_path, extra=lambda mesh: mesh.write("mesh.d/50-fresh.yaml", FRESH)) as mesh:
+        yield mesh, injector
+
+
+# Every request makes a connection between the proxies of its own: a handshake, an HTTP/2 session, buffers.
+FRESH = """\
+apiVersion: networking.istio.io/v1alpha3
+kind: DestinationRule
+metadata: { name: fresh }
+spec: { host: web, trafficPolicy: { connectionPool: { http: { maxRequestsPerConnection: 1 } } } }
+"""
+
+
+def attempt(mesh):
+    """The status, or None when the connection ended without one."""
+    c = kvmesh.http.client.HTTPConnection("127.0.0.1", mesh.http_port, timeout=20)
+    try:
+        c.request("POST", "/", body=b"x" * 20_000, headers={"Host": "web"})
+        r = c.getresponse()
+        r.read()
+        return r.status
+    except (ConnectionError, kvmesh.http.client.HTTPException):
+        return None
+    finally:
+        c.close()
+
+
+def no_sanitizer_report(mesh):
+    found = re.search(r"(?s)ERROR: AddressSanitizer.{0,4000}|runtime error: .{0,2000}", mesh.text())
+    assert not found, found.group()
+
+
+def test_an_allocation_that_fails_costs_at_most_its_request(tmp_path):
+    """Each allocation of a whole exchange in turn (new connections, two handshakes, two HTTP/2 sessions, bodies): the
+    process lives, the client gets an answer or a close, the next request is served."""
+    with failing_mesh(tmp_path) as (mesh, injector):
+        pid = proxy_pid(mesh)
+        wait_for("a served request", lambda: attempt(mesh) is not None)
+        start = injector.count()
+        attempt(mesh)
+        per_request = injector.count() - start
+        assert per_request > 100, "the injector is not there"
+        every = max(1, per_request // int(os.environ.get("KVMESH_TEST_ALLOCATIONS", "300")))
+        failed = 0
+        for nth in range(1 + random.randrange(every), per_request + 1, every):
+            injector.arm(nth)
+            status = attempt(mesh)
+            failed += injector.disarm()
+            assert status is None or 200 <= status < 600
+            assert mesh.process.alive()
+        assert failed > 50
+        assert proxy_pid(mesh) == pid, mesh.text()
+        wait_for("full service", lambda: metric(mesh, "kvmesh_overload_level") == 0 and ok(mesh))
+        assert "served from the reserve" in mesh.text()
+        no_sanitizer_report(mesh)
+
+
+def test_without_any_memory_the_process_ends_by_the_rule_and_comes_back(tmp_path):
+    """The reserve is used up and still nothing: an abort that says so, a new process, service."""
+    with failing_mesh(tmp_path) as (mesh, injector):
+        pid = proxy_pid(mesh)
+        injector.arm(50, 100_000_000)
+        attempt(mesh)
+        wait_for("its end", lambda: "out of memory" in mesh.text())
+        injector.disarm()
+        wait_for("another process", lambda: proxy_pid(mesh) != pid)
+        wait_for("service", lambda: ok(mesh))
+        no_sanitizer_report(mesh)
