@@ -349,6 +349,10 @@ START_TEST(flags_are_joined)
 	ck_assert_str_eq(record_flags(FAIL_NONE, true, buf), "URX");
 	ck_assert_str_eq(record_flags(FAIL_CONNECT, true, buf), "UF,URX");
 	ck_assert_str_eq(record_flags(FAIL_DOWN_CLOSED, false, buf), "DC");
+	ck_assert_str_eq(record_flags(FAIL_NONE, RECORD_DELAYED, buf), "DI");
+	ck_assert_str_eq(record_flags(FAIL_FAULT, RECORD_DELAYED, buf), "DI,FI");
+	ck_assert_str_eq(record_flags(FAIL_DOWN_CLOSED, RECORD_DELAYED, buf), "DI,DC");
+	ck_assert_str_eq(record_flags(FAIL_CONNECT, RECORD_DELAYED | RECORD_RETRY_LIMIT, buf), "UF,DI,URX");
 }
 END_TEST
 
