@@ -6,6 +6,7 @@
 #include "config/compile_parts.h"
 
 #define NODE "node"                     /* the instance that serves the local workloads */
+#define DNS_REFRESH_US INT64_C(60000000) /* the default, which proxies know */
 #define CALLERS_NS "default"            /* what unregistered callers see the mesh as */
 
 void compile_error(struct compile *c, struct origin at, const char *fmt, ...)
@@ -72,6 +73,7 @@ static void put_settings(const struct model *m, struct snap_settings *to)
 		.header_timeout_us = g->limits.headerTimeout,
 		.idle_timeout_us = g->limits.idleTimeout,
 		.stream_idle_timeout_us = g->limits.streamIdleTimeout,
+		.dns_refresh_us = g->mesh.dnsRefreshRate == DNS_REFRESH_US ? 0 : g->mesh.dnsRefreshRate,
 		.drain_us = g->limits.drainTimeout,
 		.retry_body_bytes = g->limits.retryBodyBytes,
 		.max_memory_bytes = g->limits.maxMemoryBytes,

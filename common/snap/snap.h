@@ -365,6 +365,7 @@ struct snap_settings {
 	int64_t max_connections;        /* per listener; security-model L4 */
 	int64_t max_header_bytes, max_body_bytes;       /* 0: default, none */
 	int64_t header_timeout_us, idle_timeout_us, stream_idle_timeout_us, drain_us;
+	int64_t dns_refresh_us;         /* of names without a time to live; 0: a minute */
 	int64_t retry_body_bytes;       /* request body kept for retries, default 64 KiB */
 	/* of the whole process; 0: what the machine has, see proxy/overload.h */
 	int64_t max_memory_bytes, max_total_connections, max_handshakes, max_handshakes_per_source;

@@ -413,6 +413,7 @@ static const struct field settings_fields[] = {
 	{ F_US(struct snap_settings, idle_timeout_us) },
 	{ F_US(struct snap_settings, stream_idle_timeout_us) },
 	{ F_US(struct snap_settings, drain_us) },
+	{ F_US(struct snap_settings, dns_refresh_us) },
 	{ F_INT(struct snap_settings, retry_body_bytes, 0, 1 << 24) },
 	{ F_INT(struct snap_settings, max_memory_bytes, 0, INT64_MAX) },
 	{ F_INT(struct snap_settings, max_total_connections, 0, 10000000) },

@@ -144,6 +144,18 @@ static int publish(struct control *c, struct snap *snap, struct err *err)
 	return 0;
 }
 
+static int publish_given(struct control *c, struct snap *given, struct err *err)
+{
+	struct snap *s;
+	int r = lookup_resolve(c->lookup, given, &s, err);
+
+	if (r < 0)
+		return r;
+	r = publish(c, s, err);
+	snap_unref(s);
+	return r;
+}
+
 /* The same snapshot over other certificates. */
 static void on_republish(void *arg)
 {
@@ -154,6 +166,19 @@ static void on_republish(void *arg)
 		return;
 	if (publish(c, c->at->snap, &err) < 0)
 		log_err("renewed certificates cannot be used yet: %s", err.text);
+	check_ready(c);
+}
+
+/* Names have addresses, or others than before. */
+static void on_lookup(void *arg)
+{
+	struct control *c = arg;
+	struct err err = { 0 };
+
+	if (!c->given || c->stopping)
+		return;
+	if (publish_given(c, c->given, &err) < 0)
+		log_err("addresses that were looked up cannot be used: %s", err.text);
 	check_ready(c);
 }
 
@@ -197,8 +222,11 @@ static int apply(struct control *c, struct str json, struct err *err)
 		return r;
 	r = check_snap(c, snap, err);
 	if (r == 0)
-		r = publish(c, snap, err);
+		r = publish_given(c, snap, err);
 	if (r == 0) {
+		snap_unref(c->given);
+		c->given = snap_ref(snap);
+		lookup_want(c->lookup, snap);
 		use_log(c, &snap->settings);
 		overload_configure(c->overload, &snap->settings);
 		secrets_want(c->secrets, &snap->identities);
@@ -250,7 +278,7 @@ static bool is_current(const struct control *c, int64_t version, struct str json
 
 	if (!c->at || c->at->snap->version != version || snap_load(json, &s, &err) < 0)
 		return false;
-	bool same = s->hash == c->at->snap->hash;
+	bool same = s->hash == c->given->hash;
 
 	snap_unref(s);
 	return same;
@@ -423,6 +451,7 @@ static void start(struct control *c)
 	/* Before the first publish, whose post makes it visible to the worker. */
 	for (size_t i = 0; i < n; i++)
 		worker_at(c->ws, i)->log = access_log_ring(c->log, i);
+	c->lookup = lookup_new(c->loop, on_lookup, c);
 	c->secrets = secrets_new(c->loop, c->run_dir, c->instance, on_secrets, c);
 	c->watch = dial_router(c, on_watch_connected);
 	c->call = dial_router(c, on_call_connected);
@@ -491,6 +520,8 @@ void control_free(struct control *c)
 	ipc_client_free(c->watch);
 	ipc_client_free(c->call);
 	secrets_free(c->secrets);
+	lookup_free(c->lookup);
+	snap_unref(c->given);
 	attach_unref(c->at);
 	attach_state_free(c->states);
 	access_log_writer_free(c->log);

@@ -10,6 +10,7 @@
 #include "proxy/access_log.h"
 #include "proxy/attach.h"
 #include "proxy/control.h"
+#include "proxy/lookup.h"
 #include "proxy/secrets.h"
 #include "proxy/stats.h"
 #include "proxy/worker.h"
@@ -40,6 +41,8 @@ struct control {
 
 	struct attach_state *states;
 	struct attached *at;            /* what workers serve; NULL: nothing yet */
+	struct snap *given;             /* … as it came, with names where at has addresses */
+	struct lookup *lookup;
 	struct secrets *secrets;
 	struct access_log_writer *log;
 	struct overload *overload;

@@ -26,6 +26,7 @@ libkvproxy_a_SOURCES = \
 	%D%/hash_key.c %D%/hash_key.h \
 	%D%/headers.c %D%/headers.h \
 	%D%/listener.c %D%/listener.h \
+	%D%/lookup.c %D%/lookup.h \
 	%D%/mirror.c %D%/mirror.h \
 	%D%/overload.c %D%/overload.h %D%/overload_measure.c \
 	%D%/record.c %D%/record.h \
