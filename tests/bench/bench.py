@@ -88,11 +88,17 @@ def peers():
     return found
 
 
+class Starved(Exception):
+    """Nothing was done in a whole round."""
+
+
 def measure(scenario, stack, seconds, apps):
     pids = stack.pids()
     before = cpu_ns(pids)
     got = scenario.load(stack, seconds, apps)
-    got["cpu_us"] = (cpu_ns(pids) - before) / 1000 / max(got["requests"], 1e-9)
+    if not got["requests"]:
+        raise Starved
+    got["cpu_us"] = (cpu_ns(pids) - before) / 1000 / got["requests"]
     return got
 
 
@@ -107,18 +113,21 @@ def row(scenario, stacks, apps, args):
         scenario.load(s, 1, apps)
     for _ in range(args.rounds):
         for s in able:
-            results[s.name].append(measure(scenario, s, args.seconds, apps))
-    medians = {n: {k: statistics.median(r[k] for r in v) for k in v[0]} for n, v in results.items()}
+            try:
+                results[s.name].append(measure(scenario, s, args.seconds, apps))
+            except Starved:
+                print(f"{s.name}: a round without one {scenario.unit} done")
+    medians = {n: {k: statistics.median(r[k] for r in v) for k in v[0]} for n, v in results.items() if v}
     mine = medians.get("kvmesh", {}).get(scenario.key, float("nan"))
     compared = "CPU" if scenario.key == "cpu_us" else scenario.key
     rate = "MB/s" if scenario.unit == "GiB" else f"{scenario.unit}s/s"
-    more = [k for k in ("p999",) if k in next(iter(medians.values()))]
+    more = [k for k in ("p999",) if any(k in m for m in medians.values())]
     print(f"{'stack':12}{'CPU us/' + scenario.unit:>18}{'kvmesh/it ' + compared:>16}{rate:>16}{'p50 ms':>9}{'p99 ms':>9}"
           + "".join(f"{k + ' ms':>9}" for k in more) + f"{'failed':>8}")
     for n, m in medians.items():
         print(f"{n:12}{m['cpu_us']:18.1f}{mine / m[scenario.key] if m[scenario.key] else float('nan'):16.2f}{m['rate']:16.0f}{m['p50']:9.2f}"
               f"{m['p99']:9.2f}" + "".join(f"{m[k]:9.2f}" for k in more) + f"{m['failed']:8.0f}", flush=True)
-    return {"scenario": scenario.name, "stacks": medians}
+    return {"scenario": scenario.name, "title": scenario.title, "unit": scenario.unit, "key": scenario.key, "stacks": medians}
 
 
 def throughput(args, directory, apps, certs, available):
@@ -221,9 +230,9 @@ def main():
         if "suite" in args.others:
             (directory / "article").mkdir()
             out["suite"] = suite.run(directory / "article")
+    finally:
         if args.json:
             pathlib.Path(args.json).write_text(json.dumps(out, indent=1))
-    finally:
         shutil.rmtree(directory, ignore_errors=True)
 
 

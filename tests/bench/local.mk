@@ -7,5 +7,5 @@ CLEANFILES += %D%/match %D%/openload %D%/tcpload
 %C%_openload_SOURCES = %D%/openload.c
 %C%_tcpload_SOURCES = %D%/tcpload.c
 
-EXTRA_DIST += %D%/README.md %D%/bench.py %D%/callgrind.py %D%/drivers.py %D%/idle.py %D%/proc.py %D%/suite.py \
+EXTRA_DIST += %D%/README.md %D%/bench.py %D%/callgrind.py %D%/drivers.py %D%/idle.py %D%/proc.py %D%/report.py %D%/suite.py \
 	%D%/stack.py %D%/stack_envoy.py %D%/stack_haproxy.py %D%/stack_kvmesh.py %D%/stack_nghttpx.py %D%/stack_nginx.py
