@@ -35,9 +35,9 @@ static unsigned quota_in(struct str text)
 	return (unsigned)((q + p - 1) / p);
 }
 
-static unsigned quota_of(struct str dir)
+static unsigned quota_of(const char *root, struct str dir)
 {
-	char *path = kv_asprintf("/sys/fs/cgroup%.*s/cpu.max", STR_ARG(dir));
+	char *path = kv_asprintf("%s%.*s/cpu.max", root, STR_ARG(dir));
 	_cleanup_free_ char *text = NULL;
 	size_t n;
 	int r = fs_read(path, FILE_MAX_BYTES, &text, &n, NULL);
@@ -51,16 +51,13 @@ static unsigned smaller(unsigned a, unsigned b)
 	return a == 0 || (b > 0 && b < a) ? b : a;
 }
 
-/*
- * The smallest quota on the way from our own cgroup to the root; 0: none (or no unified hierarchy).
- */
-static unsigned by_quota(void)
+unsigned cpus_by_quota(const char *cgroup_file, const char *cgroup_root)
 {
 	_cleanup_free_ char *text = NULL;
 	size_t n;
 	unsigned best = 0;
 
-	if (fs_read("/proc/self/cgroup", FILE_MAX_BYTES, &text, &n, NULL) < 0)
+	if (fs_read(cgroup_file, FILE_MAX_BYTES, &text, &n, NULL) < 0)
 		return 0;
 	for (struct str rest = str_from(text, n), line; str_split(&rest, '\n', &line);) {
 		if (!str_has_prefix(line, STR("0::/")))
@@ -68,7 +65,7 @@ static unsigned by_quota(void)
 		struct str dir = str_skip(line, 3);
 
 		while (dir.n > 1) {
-			best = smaller(best, quota_of(dir));
+			best = smaller(best, quota_of(cgroup_root, dir));
 			while (dir.n > 1 && dir.p[--dir.n] != '/')
 				;
 		}
@@ -78,5 +75,5 @@ static unsigned by_quota(void)
 
 unsigned cpus_available(void)
 {
-	return smaller(by_affinity(), by_quota());
+	return smaller(by_affinity(), cpus_by_quota("/proc/self/cgroup", "/sys/fs/cgroup"));
 }

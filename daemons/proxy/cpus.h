@@ -6,3 +6,8 @@
 #pragma once
 
 unsigned cpus_available(void);          /* at least 1 */
+/*
+ * The smallest quota on the way from the cgroup that the file names ("0::/a/b") to the root; 0:
+ * none, or no unified hierarchy.
+ */
+unsigned cpus_by_quota(const char *cgroup_file, const char *cgroup_root);
