@@ -15,6 +15,7 @@ include tests/fuzz/local.mk
 include tests/wire/local.mk
 include tests/node/local.mk
 include tests/bench/local.mk
+include tests/soak/local.mk
 
 TESTS += %D%/layers.sh %D%/sizes.sh
 EXTRA_DIST += %D%/layers.sh %D%/sizes.sh

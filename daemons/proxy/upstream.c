@@ -610,8 +610,29 @@ static void name_targets(struct map *names, const struct attached *at)
 		map_put(names, key_of(&at->identities[i]), at->snap);
 }
 
-static bool is_named(const struct map *names, const struct upstream_target *t)
+/* Of a local workload, as step_connect marks it. */
+static bool is_application(const struct upstream_target *t)
 {
+	return !t->endpoint && !t->cluster && t->hint.workload == UINT32_MAX;
+}
+
+static bool is_local(const struct attached *at, const struct sock_addr *addr)
+{
+	for (size_t i = 0; i < at->snap->inbounds.n; i++) {
+		const struct snap_inbound *in = &at->snap->inbounds.v[i];
+		struct sock_addr a;
+
+		if (sock_addr_parse(in->address, (uint16_t)in->port, &a) && sock_addr_eq(&a, addr))
+			return true;
+	}
+	return false;
+}
+
+static bool is_named(const struct map *names, const struct attached *at,
+		     const struct upstream_target *t)
+{
+	if (is_application(t))
+		return is_local(at, &t->addr);
 	return (!t->endpoint || map_has(names, key_of(&t->endpoint))) &&
 	       (!t->cluster || map_has(names, key_of(&t->cluster))) &&
 	       (!t->identity || map_has(names, key_of(&t->identity)));
@@ -628,7 +649,7 @@ void upstream_follow(struct worker *w)
 	for (struct map_entry *e = map_first(&w->pools); e; e = map_next(&w->pools, e)) {
 		struct pool *p = e->val;
 
-		p->left = !is_named(&names, &p->t);
+		p->left = !is_named(&names, w->lease->at, &p->t);
 		if (p->left)
 			pool_drain(p);
 	}
