@@ -2,6 +2,7 @@
 noinst_LIBRARIES += libkvbase.a
 libkvbase_a_SOURCES = \
 	%D%/arena.c %D%/arena.h \
+	%D%/base64.c %D%/base64.h \
 	%D%/cidr.c %D%/cidr.h \
 	%D%/clock.c %D%/clock.h \
 	%D%/err.c %D%/err.h \

@@ -38,11 +38,10 @@ static struct snap_direct *direct(struct compile *c, const struct model_http_dir
 	to->status = d->status;
 	if (!d->body)
 		return to;
-	to->body = d->body->text;
-	if (d->body->bytes.p && !is_text(to->body))
-		compile_error(
-			c, d->at,
-			"directResponse.body.bytes that are not UTF-8 text are not supported yet");
+	if (d->body->bytes.p && !is_text(d->body->text))
+		to->base64 = d->body->bytes;
+	else
+		to->body = d->body->text;
 	return to;
 }
 

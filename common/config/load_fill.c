@@ -7,6 +7,8 @@
 
 #include <time.h>
 
+#include "base/base64.h"
+
 static int schema_err(struct load *l, struct origin at, const char *what, struct str value)
 {
 	return err_list_add(l->errs, ERR_LEVEL_ERROR, KV_ERR_SCHEMA, "KVM0106", at, "%s '%.*s'",
@@ -201,46 +203,6 @@ static int fill_workload(struct load *l, struct model_workload *w)
 }
 
 /* ---- VirtualService ------------------------------------------------------------------------ */
-
-static int base64_value(char c)
-{
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	if (c == '+' || c == '-')
-		return 62;
-	return c == '/' || c == '_' ? 63 : -1;
-}
-
-/* Standard or URL alphabet, padding optional. */
-static bool base64_decode(struct str s, struct arena *a, struct str *ret)
-{
-	char *out = arena_alloc(a, s.n + 1);
-	uint32_t bits = 0;
-	size_t n = 0, n_bits = 0;
-
-	while (s.n > 0 && s.p[s.n - 1] == '=')
-		s.n--;
-	if (s.n % 4 == 1)
-		return false;
-	for (size_t i = 0; i < s.n; i++) {
-		int v = base64_value(s.p[i]);
-
-		if (v < 0)
-			return false;
-		bits = bits << 6 | (uint32_t)v;
-		n_bits += 6;
-		if (n_bits >= 8) {
-			n_bits -= 8;
-			out[n++] = (char)(bits >> n_bits & 0xff);
-		}
-	}
-	*ret = str_from(out, n);
-	return true;
-}
 
 static int fill_virtual_service(struct load *l, struct model_virtual_service *vs)
 {

@@ -83,6 +83,7 @@ struct snap_redirect {
 struct snap_direct {
 	int64_t status;
 	struct str body;
+	struct str base64;              /* instead of body, for bytes that are no text */
 };
 struct snap_rewrite {
 	struct str uri, authority;      /* p == NULL: unchanged */

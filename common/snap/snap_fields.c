@@ -119,6 +119,7 @@ TABLE(redirect_table, struct snap_redirect, "Redirect", redirect_fields);
 static const struct field direct_fields[] = {
 	{ F_INT(struct snap_direct, status, 200, 599), .flags = FIELD_REQUIRED },
 	{ F_STR(struct snap_direct, body) },
+	{ F_STR(struct snap_direct, base64) },
 	F_END
 };
 TABLE(direct_table, struct snap_direct, "Direct", direct_fields);

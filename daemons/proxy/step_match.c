@@ -5,6 +5,7 @@
  */
 #include "config.h"
 
+#include "base/base64.h"
 #include "core/rewrite.h"
 #include "http/url.h"
 #include "proxy/asked.h"
@@ -109,6 +110,16 @@ static enum next redirect(struct stream *s)
 	return NEXT_END;
 }
 
+static enum next answer(struct stream *s, const struct snap_direct *d)
+{
+	struct str body = d->body;
+
+	if (d->base64.n > 0 && !base64_decode(d->base64, &s->arena, &body))
+		body = STR_NULL;
+	reply_status(s, (unsigned)d->status, body, "direct_response");
+	return NEXT_END;
+}
+
 static enum next forward(struct stream *s)
 {
 	const struct snap_route *r = s->hit.route;
@@ -134,8 +145,7 @@ static enum next take_route(struct stream *s)
 	case SNAP_ACTION_REDIRECT:
 		return redirect(s);
 	case SNAP_ACTION_DIRECT:
-		reply_status(s, (unsigned)r->direct->status, r->direct->body, "direct_response");
-		return NEXT_END;
+		return answer(s, r->direct);
 	case SNAP_ACTION_ROUTE:
 	case SNAP_ACTION__N:
 		break;

@@ -820,6 +820,8 @@ vs("direct", "direct.example", """\
   - match: [ { uri: { exact: /typed } } ]
     directResponse: { status: 404, body: { bytes: eyJhIjoxfQ== } }
     headers: { response: { set: { content-type: application/json } } }
+  - match: [ { uri: { exact: /binary } } ]
+    directResponse: { status: 200, body: { bytes: "/wABgA==" } }
   - directResponse: { status: 503 }
 """)
 
@@ -827,6 +829,7 @@ vs("direct", "direct.example", """\
 def test_2_4_9_a_direct_response(shop):
     r = shop.get("direct.example", "/typed")
     assert (r.status, r.text, r.headers["content-type"]) == (404, '{"a":1}', "application/json")
+    assert shop.get("direct.example", "/binary").body == b"\xff\x00\x01\x80"
     r = shop.get("direct.example", "/2-4-9")
     assert (r.status, r.body) == (503, b"")
     assert shop.log("/2-4-9", side="direct.example") == ["503", "-", "direct_response"]

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* base64: bytes written as text (RFC 4648). Layer base. */
+#pragma once
+
+#include <stdbool.h>
+
+#include "base/arena.h"
+#include "base/str.h"
+
+/* Standard or URL alphabet, padding optional. In the arena; false: it is none. */
+bool base64_decode(struct str s, struct arena *a, struct str *ret);
