@@ -3,8 +3,10 @@ bin_PROGRAMS += kvmeshctl
 kvmeshctl_SOURCES = \
 	%D%/args.c \
 	%D%/health_host.c %D%/health.h %D%/health_live.c \
+	%D%/canary.c %D%/canary.h \
 	%D%/child.c %D%/child.h \
 	%D%/cmd_analyze.c \
+	%D%/cmd_canary.c \
 	%D%/cmd_check.c \
 	%D%/cmd_completion.c \
 	%D%/cmd_config.c \

@@ -80,6 +80,10 @@ static const struct ctl_option endpoint_options[] = {
 	{ NULL },
 };
 
+static const struct ctl_option canary_options[] = {
+	{ "dry-run", 0, NULL, "show the change of the file, make none" },
+	{ NULL },
+};
 static const struct ctl_option edges_options[] = {
 	{ "require-mtls", 0, NULL, "exit 1 when an edge is not secured" },
 	{ NULL },
@@ -165,6 +169,10 @@ const struct ctl_command ctl_commands[] = {
 
 	{ .name = "proxy-config", .aliases = "pc", .category = "Traffic",
 	  .subs = proxy_config_commands, .help = "What a proxy really runs" },
+	{ .name = "canary", .category = "Traffic",
+	  .words = "[status|promote|abort] [SERVICE] [SUBSET=WEIGHT…]", .max_words = WORDS_MAX,
+	  .options = canary_options, .run = cmd_canary,
+	  .help = "Weights wanted and shares observed; change them in the file" },
 	{ .name = "edges", .category = "Traffic", .options = edges_options, .run = cmd_edges,
 	  .help = "Who talks to whom, and is it secured" },
 
