@@ -24,7 +24,7 @@
 #define IOV_MAX_ONE 16                  /* pieces of one sendmsg */
 #define READ_ROOM 4096u                 /* what the last block must have left to be read into alone */
 #define READ_PIECE (PAYLOAD - 9)        /* with an HTTP/2 frame's head in front it fills one TLS record */
-#define READ_BLOCKS 16                  /* fresh blocks offered after a read that was filled */
+#define READ_BLOCKS 17                  /* fresh blocks offered after a read that was filled */
 #define COPY_BELOW 2048u                /* moving: fewer bytes than this are copied, not chained */
 
 struct buf_block {
@@ -438,7 +438,6 @@ ssize_t buf_read_fd(struct buf *b, int fd, size_t max)
 
 	if (max > BUF_READ_BYTES)
 		blocks = READ_BLOCKS;
-
 	while (total < max) {
 		struct read_plan p;
 

@@ -378,7 +378,7 @@ static bool wait_for_own_end(struct h1 *h)
 {
 	struct conn *c = h->c;
 
-	if (c->error != 0) {
+	if (c->error != 0 || (c->eof && c->broken)) {
 		conn_kill(c);
 	} else if (c->eof && !h->half_closed && (!h->server || c->in.n == 0)) {
 		h->close = h->half_closed = true;

@@ -76,11 +76,15 @@ static void tcp_recv(struct conn *c)
 		conn_kill(c);
 		return;
 	}
-	if (c->eof && c->in.n == 0 && !l->end_in) {
+	if (!c->eof || c->in.n > 0)
+		return;
+	if (!l->end_in) {
 		l->end_in = true;
 		finish_when_done(c);
 		leg_on_end(l);
 	}
+	if (c->codec == l && c->broken)
+		conn_kill(c);           /* it says nothing more and takes nothing more */
 }
 
 static void tcp_writable(struct conn *c)
@@ -131,14 +135,17 @@ static void tcp_window(struct leg *l, size_t room)
 		conn_resume(l->conn);
 }
 
-/* Cut in the middle: the peer is told by RST, so that it cannot take the part for the whole. */
+/*
+ * Cut in the middle: the peer is told by RST, so that it cannot take the part for the whole. One that was given the
+ * whole keeps it.
+ */
 static void tcp_reset(struct leg *l, enum fail why)
 {
 	struct conn *c = l->conn;
 	const struct linger now = { .l_onoff = 1, .l_linger = 0 };
 
 	detach(c);
-	if (why == FAIL_NO_ROUTE || why == FAIL_BLOCKED || why == FAIL_DENIED) {
+	if (l->end_out || why == FAIL_NO_ROUTE || why == FAIL_BLOCKED || why == FAIL_DENIED) {
 		conn_close(c);
 		return;
 	}
