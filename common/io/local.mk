@@ -4,13 +4,12 @@ libkvio_a_SOURCES = \
 	%D%/buf.c %D%/buf.h \
 	%D%/dns.c %D%/dns.h \
 	%D%/loop.c %D%/loop.h \
-	%D%/memory.c %D%/memory.h \
 	%D%/sd.c %D%/sd.h \
 	%D%/sock.c %D%/sock_diag.c %D%/sock.h \
 	%D%/spiffe.c \
 	%D%/thread.c %D%/thread.h \
 	%D%/tls.c %D%/tls.h %D%/tls_priv.h \
-	%D%/tls_files.c %D%/tls_key.c %D%/tls_resume.c %D%/tls_session.c \
+	%D%/tls_files.c %D%/tls_key.c %D%/tls_memory.c %D%/tls_resume.c %D%/tls_session.c \
 	%D%/tls_sniff.c %D%/tls_verify.c \
 	%D%/tls_websocket.c %D%/tls_websocket.h
 libkvio_a_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(OPENSSL_CFLAGS) $(SYSTEMD_CFLAGS)

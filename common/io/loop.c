@@ -501,6 +501,11 @@ static struct event_base *base_new(void)
 	return base;
 }
 
+void loop_use_reserve(void)
+{
+	event_set_mem_functions(kv_try_malloc, kv_try_realloc, free);
+}
+
 struct loop *loop_new(void)
 {
 	struct loop *l = kv_zalloc(sizeof(*l));

@@ -21,6 +21,8 @@
 
 struct loop;
 
+/* libevent allocates as kv_try_malloc does, on the reserve of base/arena.h too. Before any loop. */
+void loop_use_reserve(void);
 struct loop *loop_new(void);
 /* All loop_fd, loop_timer, loop_deadline of it are done before. Runs what loop_defer_free holds. */
 void loop_free(struct loop *l);

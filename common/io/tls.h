@@ -16,6 +16,12 @@
 #include "base/str.h"
 #include "io/buf.h"
 
+/*
+ * OpenSSL allocates as kv_try_malloc does: what fails is tried again on the reserve of
+ * base/arena.h before it sees NULL. First thing in a program.
+ */
+void tls_use_reserve(void);
+
 /* ---- SPIFFE IDs: one strict parser for certificates, policy and configuration  */
 #define TLS_SPIFFE_MAX 2048
 struct tls_spiffe {

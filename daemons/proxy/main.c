@@ -11,7 +11,6 @@
 #include <stdlib.h>
 
 #include "base/log.h"
-#include "io/memory.h"
 #include "io/sd.h"
 #include "io/tls.h"
 #include "ipc/daemon.h"
@@ -123,7 +122,8 @@ int main(int argc, char **argv)
 {
 	struct daemon_options o;
 
-	memory_use_reserve();
+	tls_use_reserve();
+	loop_use_reserve();
 	int code = daemon_args(&program, argc, argv, &o);
 
 	if (code != DAEMON_GO_ON)
