@@ -92,6 +92,9 @@ const struct check_rule check_rules[] = {
 	  "Two Telemetries with selectors are for one workload." },
 	{ "KVM0160", E, "MultipleTelemetriesWithoutWorkloadSelectors", "IST0160",
 	  "Two Telemetries without selector in one namespace." },
+	{ "KVM0161", W, "InvalidGatewayCredential", "IST0161",
+	  "The certificate of a Gateway's server cannot be used, has expired, or is not for its hosts: "
+	  "connections to the server fail. Judged by kvmeshctl where it may read the files." },
 	{ "KVM0173", W, "SubsetSelectsNoWorkload", "IST0173",
 	  "No endpoint carries the labels of the subset: requests to it get 503 (no healthy "
 	  "upstream)." },

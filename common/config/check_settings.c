@@ -34,7 +34,7 @@ static void add(struct listeners *l, struct listener x, struct origin at)
 	for (size_t i = 0; i < l->n; i++) {
 		const struct listener *o = &l->v[i];
 
-		if (o->port != x.port || (!o->ours && !x.ours) ||
+		if (o->port != x.port || (!o->ours && !x.ours) || str_eq(o->who, x.who) ||
 		    (!str_eq(o->address, x.address) && !is_any(o->address) && !is_any(x.address)))
 			continue;
 		check_add(l->c, "KVM0202", at.line > 0 ? at : o->at,
@@ -124,6 +124,29 @@ static void add_workload(struct listeners *l, const struct model_workload *w)
 		    w->ports.v[i].at);
 }
 
+/* Its ports are those of the Gateways that select it; several servers share one. */
+static void add_gateway(struct listeners *l, const struct model_workload *w)
+{
+	struct str who = model_label(&w->r, &l->c->arena);
+	const char *why;
+
+	model_for_each(l->c->m, MODEL_KIND_GATEWAY, r) {
+		const struct model_gateway *g = model_as_gateway(r);
+
+		if (!labels_is_subset(&g->selector, &w->r.labels))
+			continue;
+		check_begin(l->c, r);
+		for (size_t i = 0; i < g->servers.n; i++) {
+			const struct model_server *s = &g->servers.v[i];
+			struct str address = s->bind.n > 0 ? s->bind : STR("0.0.0.0");
+
+			if (s->port && names_is_servable(s, &why))
+				add(l, (struct listener){ address, s->port->number, who, true },
+				    s->at);
+		}
+	}
+}
+
 static void check_listeners(struct check *c)
 {
 	struct listeners l = { .c = c };
@@ -142,6 +165,9 @@ static void check_listeners(struct check *c)
 		    str_eq(model_as_workload(r)->node, c->m->mesh.node.name))
 			add_workload(&l, model_as_workload(r));
 	}
+	model_for_each(c->m, MODEL_KIND_WORKLOAD, r)
+		if (model_as_workload(r)->gateway)
+			add_gateway(&l, model_as_workload(r));
 }
 
 /* ---- values -------------------------------------------------------------------------------- */

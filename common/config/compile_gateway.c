@@ -8,8 +8,6 @@
  */
 #include "config/compile_parts.h"
 
-#define ETC_DIR "/etc/kvmesh"
-
 struct compile_gateway {                /* of one view */
 	struct {
 		const struct model_server *server;
@@ -197,12 +195,6 @@ static void see(struct compile *c, int64_t view, const struct model_gateway *g,
 	to->v[i].gateway = g;
 }
 
-static struct str credential(struct compile *c, struct str name, const char *file)
-{
-	const char *etc = c->env->etc_dir ? c->env->etc_dir : ETC_DIR;
-	return arena_printf(c->a, "%s/tls/%.*s/%s", etc, STR_ARG(name), file);
-}
-
 /* Those that are not known are left out, as the check has said (2.18). */
 static struct str known_ciphers(struct compile *c, const struct str_list *names)
 {
@@ -219,11 +211,12 @@ static void put_tls(struct compile *c, const struct model_server_tls *t, struct 
 {
 	bool mutual = t->mode != MODEL_SERVER_TLS_SIMPLE;
 	bool named = t->credentialName.n > 0;
+	const char *etc = c->env->etc_dir;
 	to->tls.mode = mutual ? SNAP_TLS_MUTUAL : SNAP_TLS_SIMPLE;
-	to->tls.cert = named ? credential(c, t->credentialName, "tls.crt") : t->serverCertificate;
-	to->tls.key = named ? credential(c, t->credentialName, "tls.key") : t->privateKey;
+	to->tls.cert = named ? names_credential(etc, t->credentialName, "tls.crt", c->a) : t->serverCertificate;
+	to->tls.key = named ? names_credential(etc, t->credentialName, "tls.key", c->a) : t->privateKey;
 	if (mutual)
-		to->tls.ca = named ? credential(c, t->credentialName, "ca.crt") : t->caCertificates;
+		to->tls.ca = named ? names_credential(etc, t->credentialName, "ca.crt", c->a) : t->caCertificates;
 	to->tls.sans = t->subjectAltNames;
 	to->optional_client = t->mode == MODEL_SERVER_TLS_OPTIONAL_MUTUAL;
 	to->tls13 = t->minProtocolVersion == MODEL_TLS_V1_3;

@@ -40,6 +40,9 @@ bool names_exported(const struct model *m, const struct str_list *export_to,
 struct str names_gateway(const struct model *m, struct str gateway, struct str ns, struct arena *a);
 
 /* Does an edge proxy open this server? Else why not. */
+/* A file of a credential below the configuration directory (NULL: /etc/kvmesh). */
+struct str names_credential(const char *etc_dir, struct str name, const char *file,
+			    struct arena *a);
 bool names_is_cipher(struct str s);     /* a TLS 1.2 suite by OpenSSL's name, one of Istio's */
 bool names_is_servable(const struct model_server *s, const char **ret_why);
 

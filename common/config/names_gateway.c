@@ -2,6 +2,14 @@
 /* names_gateway: what an edge proxy can do of what a Gateway's server asks for. Layer config. */
 #include "config/names.h"
 
+#define ETC_DIR "/etc/kvmesh"
+
+struct str names_credential(const char *etc_dir, struct str name, const char *file,
+			    struct arena *a)
+{
+	return arena_printf(a, "%s/tls/%.*s/%s", etc_dir ? etc_dir : ETC_DIR, STR_ARG(name), file);
+}
+
 bool names_is_cipher(struct str s)
 {
 	static const char *const known[] = {

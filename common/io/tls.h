@@ -89,6 +89,7 @@ int tls_ctx_new_client(const struct tls_files *f, struct tls_ctx **ret, struct e
 int tls_ctx_new_server(const struct tls_files *f, const struct tls_server_opts *o,
 		       struct tls_ctx **ret, struct err *err);
 int64_t tls_ctx_not_after(const struct tls_ctx *c);     /* of its certificate; INT64_MAX none */
+bool tls_ctx_is_for(const struct tls_ctx *c, struct str host);  /* its certificate names the host */
 struct tls_ctx *tls_ctx_ref(struct tls_ctx *c);
 void tls_ctx_unref(struct tls_ctx *c);
 

@@ -98,6 +98,13 @@ int64_t tls_ctx_not_after(const struct tls_ctx *c)
 	return cert ? tls_time(X509_get0_notAfter(cert)) : INT64_MAX;
 }
 
+bool tls_ctx_is_for(const struct tls_ctx *c, struct str host)
+{
+	X509 *cert = SSL_CTX_get0_certificate(c->ssl);
+
+	return cert && tls_has_name(cert, host);
+}
+
 static int narrow(SSL_CTX *c, const struct tls_server_opts *o, struct err *err)
 {
 	if (o->tls12)

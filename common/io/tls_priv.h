@@ -108,6 +108,7 @@ int tls_verify_outside(X509_STORE_CTX *x, void *arg);
 bool tls_recheck_mesh(struct tls_session *s);
 /* The SPIFFE ID of a leaf by §5.4, borrowed from *ret_sans, which the caller frees. */
 bool tls_leaf_spiffe(X509 *leaf, GENERAL_NAMES **ret_sans, struct str *ret);
+bool tls_has_name(X509 *leaf, struct str want);
 void tls_list_sans(X509 *leaf, struct arena *a, struct tls_names *ret_uris,
 		   struct tls_names *ret_dns);
 /* Why a leaf cannot be a workload's, or NULL. */

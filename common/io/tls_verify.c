@@ -274,7 +274,7 @@ static bool has_uri(X509 *leaf, struct str want)
 }
 
 /* A DNS name (with the certificate's wildcards), an address, or a URI: never the common name. */
-static bool has_name(X509 *leaf, struct str want)
+bool tls_has_name(X509 *leaf, struct str want)
 {
 	const unsigned flags =
 		X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS;
@@ -329,7 +329,7 @@ int tls_verify_outside(X509_STORE_CTX *x, void *arg)
 	if (!verify_chain(x, s))
 		return 0;
 	for (size_t i = 0; i < s->n_want; i++)
-		if (has_name(X509_STORE_CTX_get0_cert(x), s->want[i]))
+		if (tls_has_name(X509_STORE_CTX_get0_cert(x), s->want[i]))
 			return 1;
 	if (s->n_want == 0)
 		return 1;

@@ -11,6 +11,7 @@
 #include "base/fs.h"
 #include "config/check.h"
 #include "config/load.h"
+#include "ctl/credentials.h"
 #include "ctl/findings.h"
 
 static struct model_load_opts load_opts(struct ctl *c, bool any_owner)
@@ -23,6 +24,14 @@ static struct model_load_opts load_opts(struct ctl *c, bool any_owner)
 					 .any_owner = any_owner };
 }
 
+static int run_rules(struct ctl *c, const struct model *m, struct err_list *errs)
+{
+	int r = model_check(m, errs);
+
+	credentials_check(c->root ? NULL : c->etc, m, errs);
+	return r;
+}
+
 int findings_load_dir(struct ctl *c, bool check, struct model **ret, struct err_list *errs)
 {
 	struct model_load_opts opts = load_opts(c, c->root != NULL);
@@ -33,7 +42,7 @@ int findings_load_dir(struct ctl *c, bool check, struct model **ret, struct err_
 
 	/* Rules across resources mean nothing while some could not be read. */
 	if (check && r == 0 && errs->n_errors == 0)
-		r = model_check(*ret, errs);
+		r = run_rules(c, *ret, errs);
 	err_list_sort(errs);
 	return r;
 }
@@ -85,7 +94,7 @@ static int read_dash(struct ctl *c, const char *const *paths, size_t n, struct s
 static int finish(struct ctl *c, bool check, int r, struct model **ret, struct err_list *errs)
 {
 	if (check && r == 0 && errs->n_errors == 0)
-		r = model_check(c->model, errs);
+		r = run_rules(c, c->model, errs);
 	err_list_sort(errs);
 	*ret = c->model;
 	return r;

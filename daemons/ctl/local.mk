@@ -19,6 +19,7 @@ kvmeshctl_SOURCES = \
 	%D%/cmd_run.c \
 	%D%/cmd_status.c \
 	%D%/cmd_tls_check.c \
+	%D%/credentials.c %D%/credentials.h \
 	%D%/ctl.c %D%/ctl.h \
 	%D%/findings.c %D%/findings.h \
 	%D%/help.c \

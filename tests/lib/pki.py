@@ -41,5 +41,6 @@ class Authority:
             if path:
                 new = to / f".{file}.new"
                 new.write_bytes(path.read_bytes())
+                new.chmod(0o644 if file != "tls.key" else 0o600)
                 new.rename(to / file)
         return to

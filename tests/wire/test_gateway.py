@@ -452,3 +452,35 @@ def test_server_that_goes_takes_its_connections_along(own):
         wait_for("the new servers", lambda: own.curl("https://shop.example/").code != 0)
         s.sendall(ask)
         assert s.recv(4096).split(b" ")[1] in (b"404", b"421")
+
+
+# ---- analyze ---------------------------------------------------------------------------------------
+
+def test_analyze_judges_credentials(own):
+    def findings():
+        out = own.mesh.ctl("config", "test")
+        return [line for line in (out.stdout + out.stderr).splitlines() if "[KVM0161]" in line]
+
+    own.write_gateway(shop_hosts='"shop.example", "other.example"')
+    tls = own.mesh.etc / "tls"
+    (tls / "api/tls.key").write_bytes((tls / "shop/tls.key").read_bytes())
+    found = findings()
+    assert len(found) == 2, found
+    assert re.search(r"mesh.d/gateway.conf:7:\d+: warning: .*is not for host 'other.example'", found[0])
+    assert re.search(r"mesh.d/gateway.conf:9:\d+: warning: .*tls/api/tls.key", found[1])
+
+    own.write_gateway()
+    own.ca.credential(own.mesh.etc, "api", "DNS:api.example", clients=own.clients)
+    assert findings() == []
+    own.ca.credential(own.mesh.etc, "api", "DNS:api.example", clients=own.clients, expired=True)
+    assert "has expired" in findings()[0]
+    (tls / "api/ca.crt").unlink()
+    assert "tls/api/ca.crt" in findings()[0]
+    (tls / "shop/tls.key").chmod(0o644)
+    assert any("open to every user" in f for f in findings())
+
+
+def test_listeners_that_collide(own):
+    own.mesh.workload("other", own.http)
+    out = own.mesh.ctl("config", "test", check=78)
+    assert re.search(r"gateway.conf:4:\d+: error: .*Workload other.default and Workload ingressgateway.default both want .*KVM0202", out.stdout + out.stderr)
