@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+EXTRA_DIST += %D%/gateway.md
 dist_man_MANS += \
 	%D%/man/kvmeshctl.1 \
 	%D%/man/kvmesh-resources.5 \

@@ -160,8 +160,8 @@ def test_from_the_gateway_on_it_is_mtls(edge):
 
 
 @pytest.mark.parametrize("host", ["nobody.example", "www.shop.example", "shop", "shop.default.svc.cluster.local", "127.0.0.1"])
-def test_unknown_host(edge, host):
-    """2.3.14: a gateway serves what it was told to; services of the mesh are not reached by their names."""
+def test_2_3_14_unknown_host(edge, host):
+    """A gateway serves what it was told to; services of the mesh are not reached by their names."""
     r = edge.curl(f"http://{host}/")
     assert r.status == "404"
 
@@ -302,8 +302,8 @@ def test_metrics_and_access_log(edge):
 
 # ---- configuration ---------------------------------------------------------------------------------
 
-def test_wildcards_and_namespaces(own):
-    """2.2.5: the narrower of both hosts is served; ns/ limits whose VirtualServices count."""
+def test_2_2_5_the_narrower_of_both_hosts(own):
+    """The narrower is served; ns/ limits whose VirtualServices count."""
     own.write_gateway(more=f""", {{ port = {{ number = {own.http}; name = "http-b"; protocol = "HTTP"; }}; bind = "127.0.0.1";
        hosts = [ "shops/closed.example" ]; }}""")
     own.route("wild", ["*.wild.example"])
@@ -321,8 +321,17 @@ def test_wildcards_and_namespaces(own):
     wait_for("the namespace is right", lambda: own.curl("http://closed.example/").status == "200")
 
 
-def test_https_redirect(own):
-    """2.6.7: before any route, for all hosts of the server."""
+def test_2_2_4_joined_with_catch_alls_last(own):
+    own.route("a", ["shop.example"], 'directResponse = { status = 203; };')
+    own.route("b", ["shop.example"], 'match = ( { uri = { prefix = "/b"; }; } ); directResponse = { status = 204; };')
+    (own.mesh.etc / "mesh.d/route-shop.conf").unlink()
+    own.start()
+    assert own.curl("http://shop.example/").status == "203"
+    assert own.curl("http://shop.example/b").status == "204"
+
+
+def test_2_6_7_https_redirect(own):
+    """Before any route, for all hosts of the server."""
     own.mesh.write("mesh.d/gateway.conf", f"""
 Gateway = {{ name = "public"; selector = {{ istio = "ingressgateway"; }};
   servers = ( {{ port = {{ number = {own.http}; name = "http"; protocol = "HTTP"; }}; bind = "127.0.0.1";
