@@ -306,3 +306,18 @@ void entry_resolve(struct entry *e, const struct conn *c, const struct lease *le
 	else if (e->listener->kind != SNAP_LISTENER_READY)
 		resolve_outbound(e, lease, ret);
 }
+
+struct lease *entry_resolve_now(struct entry *e, const struct conn *c, struct entry_view *ret)
+{
+	struct worker *w = c->w;
+	struct entry_view before;
+
+	entry_resolve(e, c, w->lease, &w->rng, ret);
+	if (e->listener->kind != SNAP_LISTENER_MESH || ret->target || !w->previous)
+		return w->lease;
+	entry_resolve(e, c, w->previous, &w->rng, &before);
+	if (!before.target)
+		return w->lease;
+	*ret = before;
+	return w->previous;
+}

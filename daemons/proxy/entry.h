@@ -48,6 +48,11 @@ void entry_free(struct entry *e);
 /* rng chooses among local workloads when a service was named. */
 void entry_resolve(struct entry *e, const struct conn *c, const struct lease *lease,
 		   struct rng *rng, struct entry_view *ret);
+/*
+ * In the worker's current lease, or in the one before it: a peer that calls a workload that has just
+ * left. Returns the lease that it is.
+ */
+struct lease *entry_resolve_now(struct entry *e, const struct conn *c, struct entry_view *ret);
 /* The 16 bytes core/match.h wants (IPv4 mapped). False: no IP address. */
 bool entry_addr_bytes(const struct sock_addr *a, uint8_t ret[static 16]);
 /*

@@ -77,7 +77,7 @@ static const struct snap_inbound *inbound_of(struct conn *c)
 {
 	struct entry_view v;
 
-	entry_resolve(c->owner_data, c, c->w->lease, &c->w->rng, &v);
+	entry_resolve_now(c->owner_data, c, &v);
 	return v.target;
 }
 
@@ -415,8 +415,12 @@ static struct tls_identity *pick_identity(void *arg, struct str sni)
 	const struct entry *e = c->owner_data;
 	const struct attached *at = c->w->lease->at;
 
-	if (e->listener->kind == SNAP_LISTENER_MESH)
-		return entry_pick_identity(at, sni, &c->w->rng);
+	if (e->listener->kind == SNAP_LISTENER_MESH) {
+		struct tls_identity *id = entry_pick_identity(at, sni, &c->w->rng);
+		const struct lease *before = c->w->previous;
+
+		return id || !before ? id : entry_pick_identity(before->at, sni, &c->w->rng);
+	}
 	const struct snap_inbound *to = inbound_of(c);
 
 	return to ? at->identities[at->snap->workloads.v[to->workload].identity] : NULL;

@@ -281,12 +281,13 @@ struct leg *leg_open(struct conn *c)
 {
 	struct worker *w = c->w;
 	struct entry *e = c->owner_data;
-	struct stream *s = stream_begin(w, w->lease);
+	struct entry_view view;
+	struct stream *s = stream_begin(w, entry_resolve_now(e, c, &view));
 
+	s->entry = view;
 	s->http = s->replay = c->ops->http;
 	s->rec.down_remote = conn_addr_full(&c->remote);
 	s->rec.down_local = e->original_dst ? *e->original_dst : conn_addr_full(&c->local);
-	entry_resolve(e, c, s->lease, &w->rng, &s->entry);
 	return &s->down;
 }
 

@@ -36,6 +36,7 @@ struct worker_thread {
 	pthread_t id;
 	struct drain *drain;            /* worker's thread; NULL: none, or told already */
 	struct loop_timer drain_deadline;
+	struct loop_timer forget;       /* worker->previous */
 };
 
 /* One address of the snapshot, with a socket in each worker. */
@@ -189,6 +190,32 @@ static void publication_free(struct publication *p)
 	free(p);
 }
 
+static void on_forget(void *arg)
+{
+	struct worker *w = arg;
+
+	lease_unref(w->previous);
+	w->previous = NULL;
+}
+
+/*
+ * Peers learn a change when they learn it: what they still send to a workload that left is served
+ * for a while. A renewed certificate is no change.
+ */
+static void keep_previous(struct worker *w, struct lease *old)
+{
+	struct loop_timer *forget = &w->thread->forget;
+
+	if (old->at->snap == w->lease->at->snap) {
+		lease_unref(old);
+		return;
+	}
+	if (w->previous)
+		lease_unref(w->previous);
+	w->previous = old;
+	loop_timer_set(forget, (uint64_t)old->settings.drain_us);
+}
+
 static void apply(void *arg)
 {
 	struct publication *p = arg;
@@ -197,7 +224,7 @@ static void apply(void *arg)
 
 	w->lease = lease_new(w, p->at);
 	if (old)
-		lease_unref(old);
+		keep_previous(w, old);
 	upstream_follow(w);
 	if (w->draining) {
 		for (size_t i = 0; i < p->n; i++)
@@ -559,6 +586,7 @@ static void worker_init(struct worker *w, struct worker_thread *t, unsigned inde
 	list_init(&w->streams);
 	map_init(&w->pools);
 	loop_timer_init(&t->drain_deadline, w->loop, on_drain_deadline, w);
+	loop_timer_init(&t->forget, w->loop, on_forget, w);
 }
 
 /* In the thread, as the last thing it does. */
@@ -576,9 +604,12 @@ static void end_thread(void *arg)
 static void worker_done(struct worker *w)
 {
 	loop_timer_done(&w->thread->drain_deadline);
+	loop_timer_done(&w->thread->forget);
 	loop_free(w->loop);             /* runs what the last turn deferred */
 	if (w->lease)
 		lease_unref(w->lease);
+	if (w->previous)
+		lease_unref(w->previous);
 	map_done(&w->pools);
 	stream_cache_free(w->cache);
 	slab_free(w->slab);

@@ -59,6 +59,7 @@ struct worker {
 	struct rng rng;
 	struct regex_scratch *regex;    /* what this thread's matches write to */
 	struct lease *lease;            /* current; NULL before the first publish */
+	struct lease *previous;         /* of another snapshot, for peers who do not know yet; or NULL */
 	struct list listeners;          /* struct listener */
 	struct list conns;              /* struct conn, downstream */
 	struct list streams;            /* struct stream, under way */

@@ -14,6 +14,7 @@
 
 #include "base/rng.h"
 #include "proxy_one.h"
+#include "proxy_two.h"
 
 /* ---- endpoints that leave ---------------------------------------------------------------------- */
 
@@ -88,6 +89,67 @@ START_TEST(what_is_under_way_there_ends_first)
 	close(probe);
 	teardown(&f);
 	backend_stop(other);
+}
+END_TEST
+
+/* The service's node without the service; with a drain time. */
+#define WITHOUT(drain) \
+	"'settings': {'trust_domain': 'cluster.local', 'drain_us': " drain "}," \
+	"'identities': ['" ID_NODE2 "']," PEERS "," \
+	"'workloads': [{'peer': 1, 'identity': 0, 'view': 0}], 'views': [{'name': 'v'}]," \
+	"'listeners': [{'kind': 'MESH', 'address': '127.0.0.1', 'port': 0}]"
+
+/* The caller's node learns it later than the service's: on the old connection and on a new one. */
+START_TEST(who_has_not_heard_that_it_left_is_served)
+{
+	struct mesh m;
+	struct answer a;
+
+	mesh_setup(&m);
+	int fd = client_dial(net_port(&m.client, "HTTP_PROXY"));
+
+	get(fd, "/ok", &a);
+	ck_assert_str_eq(a.body, "app");
+	answer_done(&a);
+	net_publish_str(&m.server, WITHOUT("60000000"));
+	for (int i = 0; i < 20; i++) {
+		get(fd, "/ok", &a);
+		ck_assert_uint_eq(a.status, 200);
+		answer_done(&a);
+	}
+	net_identity(&m.client, m.ca, ID_NODE1);        /* a new certificate, a new connection */
+	net_republish(&m.client);
+	net_await(&m.client, STATS_UP_CONNECTIONS, 0);
+	for (int i = 0; i < 20; i++) {
+		get(fd, "/ok", &a);
+		ck_assert_uint_eq(a.status, 200);
+		answer_done(&a);
+	}
+	close(fd);
+	mesh_teardown(&m);
+}
+END_TEST
+
+START_TEST(after_the_drain_time_it_is_gone)
+{
+	struct mesh m;
+	struct answer a;
+	unsigned status = 200;
+
+	mesh_setup(&m);
+	int fd = client_dial(net_port(&m.client, "HTTP_PROXY"));
+
+	/* the first of the two sets the time, the second begins it */
+	net_publish_str(&m.server, WITHOUT("1000"));
+	net_publish_str(&m.server, WITHOUT("1001"));
+	while (status == 200) {
+		get(fd, "/ok", &a);
+		status = a.status;
+		answer_done(&a);
+	}
+	ck_assert(status == 404 || status == 503);
+	close(fd);
+	mesh_teardown(&m);
 }
 END_TEST
 
@@ -307,4 +369,5 @@ START_TEST(random_closes_fail_no_safe_request)
 END_TEST
 
 UNIT_MAIN("proxy_pools", connections_to_what_left_are_closed, what_is_under_way_there_ends_first,
+	  who_has_not_heard_that_it_left_is_served, after_the_drain_time_it_is_gone,
 	  random_closes_fail_no_safe_request)
