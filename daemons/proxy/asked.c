@@ -148,8 +148,8 @@ static void take_deadline(struct stream *s)
 	struct str v = head_value(&s->req, HEAD_ID_GRPC_TIMEOUT);
 	uint64_t us;
 
-	if (s->rec.protocol != RECORD_GRPC || !grpc_timeout_us(v, &us))
-		return;
+	if (s->rec.protocol != RECORD_GRPC || (s->entry.inbound && s->rec.mutual) || !grpc_timeout_us(v, &us))
+		return;                 /* inbound: the caller's proxy keeps the time */
 	s->route_at_us = s->rec.start_us + (us > 0 ? us : 1);
 	stream_arm(s);
 }

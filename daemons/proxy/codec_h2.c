@@ -61,8 +61,8 @@ void h2_slots(struct h2 *h)
 		max = H2_STREAMS_MAX;
 	if (h->introduced)
 		h->c->peer_slots = max + 1;
-	else if (h->c->peer_slots > 0)
-		max = h->c->peer_slots - 1;
+	else
+		max = h->c->peer_slots > 0 ? h->c->peer_slots - 1 : 1;
 	h->c->slots = h->goaway || h->c->active >= max || !nghttp2_session_check_request_allowed(h->session) ?
 			      0 : max - h->c->active;
 }
@@ -128,9 +128,8 @@ void h2_client_idle(struct h2 *h)
 	h->idle_news = h->in_recv;
 	if (h->in_recv)
 		return;
-	if (h->c->slots > 0)
-		h->c->owner->idle(h->c);
-	else if (!nghttp2_session_check_request_allowed(h->session))
+	h->c->owner->idle(h->c);
+	if (!h->dead && !h->goaway && !nghttp2_session_check_request_allowed(h->session))
 		codec_h2.drain(h->c);   /* all ids are used up */
 }
 

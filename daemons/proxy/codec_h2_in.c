@@ -357,8 +357,7 @@ static void on_settings(struct h2 *h, const nghttp2_frame *frame)
 {
 	if ((frame->hd.flags & NGHTTP2_FLAG_ACK) == 0)
 		h->introduced = true;
-	h2_slots(h);
-	if (!h->server && h->c->slots > 0)
+	if (!h->server)
 		h2_client_idle(h);
 }
 

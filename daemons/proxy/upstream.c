@@ -308,7 +308,10 @@ static void become_ready(struct conn *c)
 {
 	struct pool *p = c->owner_data;
 
-	p->peer_slots = c->peer_slots;
+	if (p->peer_slots != c->peer_slots) {
+		p->peer_slots = c->peer_slots;
+		pool_check(p);          /* who waited for that may need more connections */
+	}
 	if (serve_waiting(c) || c->state != CONN_OPEN || c->slots == 0)
 		return;
 	list_del(&c->node);
@@ -471,9 +474,11 @@ static int dial(struct pool *p, struct err *err)
 	return 0;
 }
 
-/* As many attempts as there are exchanges that wait, or one for all of them. */
+/* As many attempts as there are exchanges that wait, or one for all of them, or none until the peer says what it takes. */
 static unsigned wanted(const struct pool *p)
 {
+	if (p->shares && p->peer_slots == 0 && p->n_conns > p->n_connecting)
+		return 0;
 	return p->shares && p->n_waiting > 0 ? 1 : p->n_waiting;
 }
 

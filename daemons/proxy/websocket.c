@@ -26,14 +26,14 @@ void websocket_ask(struct stream *s)
 	uint64_t nonce[2] = { rng_next(&s->w->rng), rng_next(&s->w->rng) };
 	char key[TLS_WEBSOCKET_KEY_MAX];
 
-	if (!is_h1(&s->up) || value_of(&s->req, KEY).n > 0)
+	if (!is_h1(&s->up) || is_h1(&s->down) || value_of(&s->req, KEY).n > 0)
 		return;
 	tls_websocket_key((const uint8_t *)nonce, key);
 	head_add(&s->req, KEY, arena_str(&s->arena, str_from(key, sizeof(key))));
 	s->own_key = true;
 }
 
-/* A client of HTTP/1.1 checks for itself; what is missing is made for it. */
+/* A client of HTTP/1.1 checks for itself; what HTTP/2 leaves out is made for it. */
 bool websocket_answer(struct stream *s)
 {
 	struct str key = value_of(&s->req, KEY), got = value_of(&s->res, ACCEPT);
@@ -46,7 +46,7 @@ bool websocket_answer(struct stream *s)
 		head_remove(&s->res, ACCEPT);
 		return str_eq(got, str_from(accept, sizeof(accept)));
 	}
-	if (got.n == 0)
+	if (got.n == 0 && !is_h1(&s->up))
 		head_add(&s->res, ACCEPT, arena_str(&s->arena, str_from(accept, sizeof(accept))));
 	return true;
 }

@@ -55,9 +55,9 @@ class Grpc:
     def forever(self, request, context):
         over = threading.Event()
         context.add_callback(over.set)
+        context.add_callback(self.cancelled.set)
         while not over.wait(0.05):
             yield b"tick"
-        self.cancelled.set()
 
     def stop(self):
         self.server.stop(0).wait()
