@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/cidr.h"
+#include "http/url.h"
 
 enum form { FORM_EXACT, FORM_PREFIX, FORM_SUFFIX, FORM_PRESENT, FORM_TEMPLATE };
 
@@ -205,11 +206,6 @@ void authz_free(struct authz *a)
 bool authz_has_policies(const struct authz *a, size_t workload)
 {
 	return a->snap->workloads.v[workload].policies.n > 0;
-}
-
-bool authz_looks_at_paths(const struct authz *a, size_t workload)
-{
-	return a->paths[workload];
 }
 
 /* ---- one value against one pattern ---------------------------------------------------------- */
@@ -540,4 +536,31 @@ void authz_judge(const struct authz *a, size_t workload, const struct authz_fact
 	ret->audit = find(a, workload, f, SNAP_AUTHZ_AUDIT, false).policy;
 	ret->shadow_denied = !decide(a, workload, f, true, &shadow);
 	ret->shadow = ret->shadow_denied ? shadow.policy : NULL;
+}
+
+static bool is_ambiguous(const struct authz *a, size_t workload, const struct authz_facts *f,
+			 struct arena *arena)
+{
+	struct authz_facts other = *f;
+	struct authz_verdict v;
+
+	if (!f->http || !a->paths[workload] || a->snap->workloads.v[workload].ambiguous_paths)
+		return false;
+	if (!url_worst_path(f->path, arena, &other.path))
+		return true;
+	if (str_eq(other.path, f->path))
+		return false;
+	authz_judge(a, workload, &other, &v);
+	return !v.allowed;
+}
+
+void authz_decide(const struct authz *a, size_t workload, const struct authz_facts *f,
+		  struct arena *arena, struct authz_verdict *ret)
+{
+	authz_judge(a, workload, f, ret);
+	if (!ret->allowed || !is_ambiguous(a, workload, f, arena))
+		return;
+	ret->allowed = false;
+	ret->ambiguous = true;
+	ret->policy = NULL;
 }

@@ -19,9 +19,8 @@ struct authz;
 int authz_new(const struct snap *s, struct authz **ret, struct err *err);
 void authz_free(struct authz *a);       /* NULL is fine */
 
-/* Has the workload any policy, any that looks at paths? Indexes into snap.workloads. */
+/* Has the workload (index into snap.workloads) any policy? */
 bool authz_has_policies(const struct authz *a, size_t workload);
-bool authz_looks_at_paths(const struct authz *a, size_t workload);
 
 /* A verified token (semantics 2.12.5). */
 struct authz_token {
@@ -46,6 +45,7 @@ struct authz_facts {
 
 struct authz_verdict {
 	bool allowed;
+	bool ambiguous;                 /* refused for its path's other reading alone */
 	/* Who decided: a DENY rule, an ALLOW rule; NULL: no rule (allowed without, denied for want of one). */
 	const struct snap_policy *policy;
 	size_t rule;
@@ -54,7 +54,15 @@ struct authz_verdict {
 	const struct snap_policy *shadow;       /* the dry-run policy that did; NULL: no ALLOW fits */
 };
 
-/* Decide for that local workload (index into snap.workloads). */
+/*
+ * Decide for that local workload (index into snap.workloads). Where rules look at paths, a path
+ * that others may read otherwise must be allowed in that reading too: nobody gets round a rule by
+ * spelling (security-model §5.1), unless the workload's pathAmbiguity allows it. That reading is
+ * made in the arena.
+ */
+void authz_decide(const struct authz *a, size_t workload, const struct authz_facts *f,
+		  struct arena *arena, struct authz_verdict *ret);
+/* The same by the path as it stands alone. */
 void authz_judge(const struct authz *a, size_t workload, const struct authz_facts *f,
 		 struct authz_verdict *ret);
 /* One rule by itself, as authz_judge sees it: for tools that explain. */

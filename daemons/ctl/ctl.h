@@ -138,6 +138,8 @@ bool ctl_time_parse(struct str text, int64_t *ret_us);
 
 /* ---- the commands, one file each or a small family ------------------------------------------- */
 int cmd_analyze(struct ctl *c);
+int cmd_authz_can(struct ctl *c);
+int cmd_authz_check(struct ctl *c);
 int cmd_canary(struct ctl *c);
 int cmd_authn_tls_check(struct ctl *c);
 int cmd_ca_bundle(struct ctl *c);

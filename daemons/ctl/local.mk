@@ -6,6 +6,7 @@ kvmeshctl_SOURCES = \
 	%D%/canary.c %D%/canary.h \
 	%D%/child.c %D%/child.h \
 	%D%/cmd_analyze.c \
+	%D%/cmd_authz.c \
 	%D%/cmd_canary.c \
 	%D%/cmd_check.c \
 	%D%/cmd_completion.c \
@@ -29,7 +30,7 @@ kvmeshctl_SOURCES = \
 	%D%/snapshot.c %D%/snapshot.h %D%/snapshot_routes.c \
 	%D%/tls_check.c %D%/tls_check.h
 kvmeshctl_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS)
-kvmeshctl_LDADD = libkvipc.a $(KV_IO_LDADD) $(KV_CONFIG_LDADD)
+kvmeshctl_LDADD = libkvcore.a libkvhttp.a libkvipc.a $(KV_IO_LDADD) $(KV_CONFIG_LDADD)
 
 # The script is what the program prints.
 bashcompletion_DATA = %D%/completions/kvmeshctl

@@ -128,6 +128,21 @@ static const struct ctl_command authn_commands[] = {
 	{ NULL },
 };
 
+static const struct ctl_option can_options[] = {
+	{ "header", 'H', "NAME:VALUE", "a header of the request; repeatable" },
+	{ "host", 0, "HOST", "its Host" },
+	{ "port", 0, "PORT", "port of the workload (default: its first)" },
+	{ "tcp", 0, NULL, "a connection that is no HTTP" },
+	{ NULL },
+};
+static const struct ctl_command authz_commands[] = {
+	{ .name = "check", .words = "WORKLOAD", .min_words = 1, .max_words = 1,
+	  .run = cmd_authz_check, .help = "The rules that are for a workload, as they are asked" },
+	{ .name = "can", .words = "CALLER WORKLOAD [METHOD PATH]", .min_words = 2, .max_words = 4,
+	  .options = can_options, .run = cmd_authz_can,
+	  .help = "Would it be allowed, and by which rule; exit 1 when not" },
+	{ NULL },
+};
 static const struct ctl_command ca_commands[] = {
 	{ .name = "status", .run = cmd_ca_status, .help = "Root, issuer and what was issued" },
 	{ .name = "bundle", .run = cmd_ca_bundle, .help = "The trust anchors as PEM" },
@@ -162,6 +177,8 @@ const struct ctl_command ctl_commands[] = {
 
 	{ .name = "authn", .category = "Security", .subs = authn_commands,
 	  .help = "Mutual TLS between services" },
+	{ .name = "authz", .category = "Security", .subs = authz_commands,
+	  .help = "Who may call what" },
 	{ .name = "identity", .category = "Security", .words = "[WORKLOAD]", .max_words = 1,
 	  .run = cmd_identity, .help = "Certificates in use; exit 1 when one has expired" },
 	{ .name = "ca", .category = "Security", .subs = ca_commands,

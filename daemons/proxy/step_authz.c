@@ -92,6 +92,8 @@ static const char *explain(struct stream *s, const struct authz_verdict *v)
 {
 	const struct snap_policy *p = v->policy;
 
+	if (v->ambiguous)
+		return "ambiguous_path";
 	if (!p)
 		return "rbac_access_denied_matched_policy[none]";
 	return arena_printf(&s->arena,
@@ -107,28 +109,6 @@ static enum next deny(struct stream *s, const struct snap_policy *p, const char 
 	return fail(s, FAIL_DENIED);
 }
 
-/*
- * A path that others may read otherwise must be allowed in that reading too: nobody gets round a
- * rule by spelling (security-model §5.1).
- */
-static bool is_ambiguous(struct stream *s, size_t workload, const struct authz *a,
-			 struct authz_facts *f)
-{
-	struct authz_verdict v;
-	struct str worst;
-
-	if (!f->http || stream_snap(s)->workloads.v[workload].ambiguous_paths ||
-	    !authz_looks_at_paths(a, workload))
-		return false;
-	if (!url_worst_path(f->path, &s->arena, &worst))
-		return true;
-	if (str_eq(worst, f->path))
-		return false;
-	f->path = worst;
-	authz_judge(a, workload, f, &v);
-	return !v.allowed;
-}
-
 static enum next judge(struct stream *s, size_t workload)
 {
 	const struct authz *a = s->lease->at->authz;
@@ -139,15 +119,13 @@ static enum next judge(struct stream *s, size_t workload)
 		return NEXT_STEP;
 	connection_facts(s, &x);
 	request_facts(s, &x);
-	authz_judge(a, workload, &x.f, &v);
+	authz_decide(a, workload, &x.f, &s->arena, &v);
 	if (v.audit)
 		count(s, "kvmesh_authz_audited_total", v.audit);
 	if (v.shadow_denied)
 		count(s, "kvmesh_authz_dry_run_denied_total", v.shadow);
 	if (!v.allowed)
 		return deny(s, v.policy, explain(s, &v));
-	if (is_ambiguous(s, workload, a, &x.f))
-		return deny(s, NULL, "ambiguous_path");
 	return NEXT_STEP;
 }
 
