@@ -23,19 +23,33 @@ struct plan {
 
 static struct plan *plan;
 static void *(*real_malloc)(size_t), *(*real_calloc)(size_t, size_t), *(*real_realloc)(void *, size_t);
+static void (*real_free)(void *);
 
-/* dlsym itself may ask for memory before it can answer. */
-static char early[65536] __attribute__((aligned(16)));
+/*
+ * Until the constructor has run nothing below is ready to be asked: not dlsym, which wants memory
+ * itself, and not a sanitizer's allocator. Each block has its size in front of it.
+ */
+static char early[1 << 20] __attribute__((aligned(16)));
 static size_t early_used;
+static int ready;
 
 static void *from_early(size_t n)
 {
-	void *p = early + early_used;
+	char *p = early + early_used;
 
-	early_used += (n + 15) / 16 * 16;
-	if (early_used > sizeof(early))
+	if (n > sizeof(early) - early_used - 32)
 		_exit(99);
-	return p;
+	early_used += 16 + (n + 15) / 16 * 16;
+	memcpy(p, &n, sizeof(n));
+	return p + 16;
+}
+
+static size_t early_size(const void *p)
+{
+	size_t n;
+
+	memcpy(&n, (const char *)p - 16, sizeof(n));
+	return n;
 }
 
 static int is_early(const void *p)
@@ -43,7 +57,7 @@ static int is_early(const void *p)
 	return (const char *)p >= early && (const char *)p < early + sizeof(early);
 }
 
-__attribute__((constructor)) static void start(void)
+static void open_plan(void)
 {
 	const char *path = getenv("FAILMALLOC"), *name = getenv("FAILMALLOC_PROGRAM");
 	int fd;
@@ -73,54 +87,45 @@ static int must_fail(size_t size)
 	return 1;
 }
 
-static void *next(const char *name)
-{
-	static _Thread_local int inside;
-
-	if (inside)
-		return NULL;
-	inside = 1;
-	void *p = dlsym(RTLD_NEXT, name);
-
-	inside = 0;
-	return p;
-}
-
 void *malloc(size_t n)
 {
-	if (!real_malloc)
-		*(void **)&real_malloc = next("malloc");
-	if (!real_malloc)
+	if (!ready)
 		return from_early(n);
 	return must_fail(n) ? NULL : real_malloc(n);
 }
 
 void *calloc(size_t n, size_t size)
 {
-	if (!real_calloc)
-		*(void **)&real_calloc = next("calloc");
-	if (!real_calloc)
+	if (!ready)
 		return from_early(n * size);
 	return must_fail(n * size) ? NULL : real_calloc(n, size);
 }
 
 void *realloc(void *p, size_t n)
 {
-	if (!real_realloc)
-		*(void **)&real_realloc = next("realloc");
-	if (!real_realloc || is_early(p))
-		return p ? NULL : malloc(n);
-	return must_fail(n) ? NULL : real_realloc(p, n);
+	if (ready && !is_early(p))
+		return must_fail(n) ? NULL : real_realloc(p, n);
+	void *q = malloc(n);
+
+	if (p && q)
+		memcpy(q, p, early_size(p) < n ? early_size(p) : n);
+	return q;
 }
 
 void free(void *p)
 {
-	static void (*real_free)(void *);
-
-	if (!p || is_early(p))
-		return;
-	if (!real_free)
-		*(void **)&real_free = next("free");
-	if (real_free)
+	if (p && real_free && !is_early(p))
 		real_free(p);
+}
+
+__attribute__((constructor)) static void start(void)
+{
+	*(void **)&real_calloc = dlsym(RTLD_NEXT, "calloc");
+	*(void **)&real_realloc = dlsym(RTLD_NEXT, "realloc");
+	*(void **)&real_free = dlsym(RTLD_NEXT, "free");
+	*(void **)&real_malloc = dlsym(RTLD_NEXT, "malloc");
+	if (!real_malloc || !real_calloc || !real_realloc || !real_free)
+		_exit(98);
+	ready = 1;
+	open_plan();
 }

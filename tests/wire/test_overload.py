@@ -81,7 +81,7 @@ def shed(mesh, reason):
 
 
 @contextlib.contextmanager
-def mesh_with(tmp_path, limits="", conf="", extra=None):
+def mesh_with(tmp_path, limits="", conf="", extra=None, env=None):
     nginx = kvmesh.Nginx(tmp_path, "web")
     mesh = kvmesh.Mesh(tmp_path / "mesh", conf=conf)
     set_limits(mesh, limits)
@@ -90,7 +90,9 @@ def mesh_with(tmp_path, limits="", conf="", extra=None):
     if extra:
         extra(mesh)
     try:
-        yield mesh.start()
+        with unittest.mock.patch.dict(os.environ, env or {}):
+            mesh.start()
+        yield mesh
     finally:
         mesh.stop()
         nginx.stop()
@@ -343,7 +345,7 @@ def test_a_window_that_stays_shut_ends_its_stream(workdir, size):
                 if f[0] == h2.RST:
                     ended.add(f[2])
             assert len(ended) == 20
-        assert h2.rss(mesh) - before < 32 * MIB
+        assert h2.rss(mesh) - before < 80 * MIB, "half of what was asked for"
         assert ok(mesh)
 
 
@@ -412,8 +414,7 @@ class Injector:
 @contextlib.contextmanager
 def failing_mesh(tmp_path):
     injector = Injector(tmp_path)
-    with unittest.mock.patch.dict(os.environ, injector.env), \
-            mesh_with(tmp_path, extra=lambda mesh: mesh.write("mesh.d/50-fresh.yaml", FRESH)) as mesh:
+    with mesh_with(tmp_path, extra=lambda mesh: mesh.write("mesh.d/50-fresh.yaml", FRESH), env=injector.env) as mesh:
         yield mesh, injector
 
 
