@@ -108,8 +108,13 @@ def children(mesh):
             stat = (d / "stat").read_text()
             if int(stat.rsplit(")", 1)[1].split()[1]) == mesh.process.pid:
                 name = stat[stat.index("(") + 1:stat.rindex(")")]
-                found[next(x for x in DAEMONS if x.startswith(name))] = int(d.name)
+                found.update({x: int(d.name) for x in DAEMONS if x.startswith(name) and name.startswith("kvmesh-")})
     return found
+
+
+def connections_to(port):
+    lines = pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return [x for x in lines if x.split()[2].endswith(f":{port:04X}") and x.split()[3] in ("01", "02")]
 
 
 def sample(pid):
@@ -169,6 +174,7 @@ class Soak:
         (self.mesh.etc / "workloads.d/my-app-spare.conf").unlink()
         self.reload()
         port = self.nginx["spare"].port
+        kvmesh.wait_for("the last connection to it to end", lambda: not connections_to(port))
         self.nginx["spare"].stop(signal.SIGQUIT)
         self.nginx["spare"] = kvmesh.Nginx(self.dir, f"spare{len(self.samples)}-{self.counts.get('leave', 0)}", port)
         self.member("my-app-spare", "v2", port)
