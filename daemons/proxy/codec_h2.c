@@ -285,11 +285,21 @@ static void make_session(struct h2 *h)
 	nghttp2_session_callbacks_del(cb);
 }
 
+static bool is_edge(const struct h2 *h)
+{
+	return h->server && worker_settings(h->c->w)->edge;
+}
+
+static uint32_t stream_window(const struct h2 *h)
+{
+	return is_edge(h) ? H2_EDGE_STREAM_WINDOW : H2_STREAM_WINDOW;
+}
+
 static void introduce(struct h2 *h)
 {
 	const nghttp2_settings_entry mine[] = {
 		{ NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, H2_STREAMS_MAX },
-		{ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, H2_STREAM_WINDOW },
+		{ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, stream_window(h) },
 		{ NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, H2_HEADER_LIST_MAX },
 		h->server ? (nghttp2_settings_entry){ NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1 } :
 			    (nghttp2_settings_entry){ NGHTTP2_SETTINGS_ENABLE_PUSH, 0 },
@@ -298,7 +308,8 @@ static void introduce(struct h2 *h)
 	size_t n = sizeof(mine) / sizeof(mine[0]);
 
 	(void)nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, mine, n);
-	(void)nghttp2_session_set_local_window_size(h->session, NGHTTP2_FLAG_NONE, 0, H2_CONN_WINDOW);
+	(void)nghttp2_session_set_local_window_size(h->session, NGHTTP2_FLAG_NONE, 0,
+						    is_edge(h) ? H2_EDGE_CONN_WINDOW : H2_CONN_WINDOW);
 	h2_pack_later(h);
 }
 

@@ -236,6 +236,24 @@ def test_plain_text_on_the_tls_port(edge):
             assert s.recv(100) == b""
 
 
+def test_windows_of_an_edge(edge):
+    """L8: what one client may have on its way is bounded tighter than between proxies."""
+    with edge.tls("shop.example", alpn=("h2",)) as s:
+        s.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0")
+        data, settings, window = b"", {}, 65535
+        while not (settings and window > 65535):
+            data += s.recv(4096)
+            while len(data) >= 9 and len(data) >= 9 + int.from_bytes(data[:3], "big"):
+                n, kind, flags = int.from_bytes(data[:3], "big"), data[3], data[4]
+                body, data = data[9:9 + n], data[9 + n:]
+                if kind == 4 and not flags & 1:
+                    settings = {int.from_bytes(body[i:i + 2], "big"): int.from_bytes(body[i + 2:i + 6], "big") for i in range(0, n, 6)}
+                elif kind == 8:
+                    window += int.from_bytes(body, "big")
+        assert settings[3] == 100 and settings[4] == 65536 and settings[6] == 61440 and settings[5] <= 16384 << 3
+        assert window == 1 << 20
+
+
 # ---- SNI and Host ----------------------------------------------------------------------------------
 
 def test_host_of_another_server_is_misdirected(edge):
