@@ -383,7 +383,8 @@ void leg_on_end(struct leg *l)
 	struct ex *e = ex_of(l);
 
 	fuzz_assert(body_may_come(e));
-	if (l->head->body == HEAD_BODY_LENGTH)
+	/* The length of an answer to HEAD tells of a body that does not come. */
+	if (l->head->body == HEAD_BODY_LENGTH && !str_eq(e->out.method, STR("HEAD")))
 		fuzz_assert(e->bytes == l->head->content_length);
 	for (size_t i = 0; i < l->trailers->n; i++)
 		fuzz_assert(head_is_token(l->trailers->fields[i].name) && head_is_value(l->trailers->fields[i].value));
