@@ -267,6 +267,7 @@ int64_t compile_cluster(struct compile *c, struct compile_client *client,
 			     .want = sub ? &sub->labels : NULL,
 			     .cl = &cl };
 	put_endpoints(&f);
+	compile_locality(c, policy.loadBalancer, &cl);
 	add_entry_names(c, s, &cl);
 	return add_cluster(c, &cl);
 }

@@ -176,6 +176,10 @@ void compile_gateway_view(struct compile *c, struct compile_client *client, stru
 /* compile_inbound.c: the local workloads' own ports */
 void compile_inbounds(struct compile *c);
 
+/* compile_locality.c: priorities and weights of endpoints by where they are */
+void compile_locality(const struct compile *c, const struct model_load_balancer *balancer,
+		      struct snap_cluster *cl);
+
 /* compile_authz.c: policies for them */
 void compile_authz(struct compile *c);
 

@@ -26,6 +26,7 @@ libkvconfig_a_SOURCES = \
 	%D%/compile_headers.c \
 	%D%/compile_inbound.c \
 	%D%/compile_l4.c \
+	%D%/compile_locality.c \
 	%D%/compile_match.c \
 	%D%/compile_parts.h \
 	%D%/compile_peer.c \

@@ -124,7 +124,6 @@ static const struct field load_balancer_fields[] = {
 	{ F_PTR(T, consistentHash, model_consistent_hash_table), ONEOF(1), P1, SINCE("1.8"),
 	  .help = "Same key, same endpoint" },
 	{ F_PTR(T, localityLbSetting, model_locality_lb_table), P2, SINCE("1.8"),
-	  NOT_YET("all localities are equal for now"),
 	  .help = "Weights and failover between localities" },
 	{ F_TIME(T, warmupDurationSecs), P2, SINCE("1.14"),
 	  NOT_YET("new endpoints get their full share at once"),

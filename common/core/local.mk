@@ -8,6 +8,7 @@ libkvcore_a_SOURCES = \
 	%D%/limit.c %D%/limit.h \
 	%D%/match.c %D%/match.h \
 	%D%/outlier.c %D%/outlier.h \
+	%D%/priority.c %D%/priority.h \
 	%D%/regex.c %D%/regex.h \
 	%D%/retry.c %D%/retry.h \
 	%D%/rewrite.c %D%/rewrite.h \

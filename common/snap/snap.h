@@ -249,12 +249,15 @@ struct snap_peer {
 	struct labels labels;
 };
 
+#define SNAP_PRIORITIES_MAX 16
+
 struct snap_endpoint {
 	struct str address;             /* IP, name (DNS clusters) or unix:/path */
 	int64_t port;
 	int64_t weight;                 /* >= 1 */
 	int64_t peer;                   /* index into snap.peers, -1: outside the mesh */
 	struct str locality;
+	int64_t priority;               /* 0 first; below SNAP_PRIORITIES_MAX, without gaps */
 	/*
 	 * mesh_port > 0: the endpoint has a proxy there that takes mTLS. Dial mesh_address:mesh_port with
 	 * SNI mesh_sni and accept only peers[peer].principal (or tls.sans of the cluster).

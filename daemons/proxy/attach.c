@@ -104,6 +104,15 @@ static void attach_endpoint(struct attach_state *st, struct attached *at,
 		to->mesh.len = 0;
 }
 
+static size_t count_levels(const struct snap_cluster *c)
+{
+	int64_t highest = 0;
+
+	for (size_t i = 0; i < c->endpoints.n; i++)
+		highest = c->endpoints.v[i].priority > highest ? c->endpoints.v[i].priority : highest;
+	return (size_t)highest + 1;
+}
+
 static void attach_clusters(struct attach_state *st, struct attached *at)
 {
 	const struct snap *s = at->snap;
@@ -116,6 +125,7 @@ static void attach_clusters(struct attach_state *st, struct attached *at)
 		to->state = attach_state_cluster(st, c);
 		to->hash = at->share->hashes[i];
 		to->n = c->endpoints.n;
+		to->n_levels = count_levels(c);
 		to->endpoints = arena_new_n(&at->arena, struct attached_endpoint, to->n);
 		for (size_t k = 0; k < to->n; k++)
 			attach_endpoint(st, at, c, k, &to->endpoints[k]);

@@ -60,6 +60,7 @@ struct attached_endpoint {
 struct attached_cluster {
 	struct cluster_state *state;
 	const struct chash *hash;               /* RING_HASH and MAGLEV, NULL else */
+	size_t n_levels;                /* of priority; 1: there is no difference */
 	struct attached_endpoint *endpoints;    /* parallel to snap_cluster.endpoints */
 	size_t n;
 };

@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include "core/limit.h"
+#include "core/priority.h"
 #include "proxy/conn.h"
 #include "proxy/ejection.h"
 #include "proxy/hash_key.h"
@@ -20,6 +21,7 @@ struct endpoints {
 	const struct attached_cluster *run;
 	uint64_t now_us;
 	bool panics;                    /* ejections are overlooked (Istio 2.8.9) */
+	int64_t level;                  /* of priority, the others are not looked at; -1: all */
 };
 
 static bool has_address(const struct snap_cluster *c, const struct attached_endpoint *e)
@@ -27,17 +29,24 @@ static bool has_address(const struct snap_cluster *c, const struct attached_endp
 	return e->plain.len > 0 || (e->mesh.len > 0 && c->tls.mode != SNAP_TLS_DISABLE);
 }
 
+static bool is_healthy(const struct endpoints *e, size_t i)
+{
+	const struct attached_endpoint *run = &e->run->endpoints[i];
+
+	return !e->cluster->endpoints.v[i].inactive && has_address(e->cluster, run) &&
+	       (e->panics || !outlier_is_ejected(&run->state->outlier, e->now_us));
+}
+
 static struct lb_host look(void *arg, size_t i)
 {
 	const struct endpoints *e = arg;
-	const struct attached_endpoint *run = &e->run->endpoints[i];
-	struct endpoint_state *st = run->state;
+	const struct snap_endpoint *row = &e->cluster->endpoints.v[i];
+	struct endpoint_state *st = e->run->endpoints[i].state;
 
 	return (struct lb_host){
-		.weight = e->cluster->endpoints.v[i].weight,
+		.weight = row->weight,
 		.active = atomic_load_explicit(&st->active, memory_order_relaxed),
-		.usable = !e->cluster->endpoints.v[i].inactive && has_address(e->cluster, run) &&
-			  (e->panics || !outlier_is_ejected(&st->outlier, e->now_us)),
+		.usable = (e->level < 0 || row->priority == e->level) && is_healthy(e, i),
 	};
 }
 
@@ -64,6 +73,22 @@ static bool panics(const struct snap_cluster *c, struct attached_cluster *run, u
 	return c->outlier && outlier_panics(c->outlier, &set, now_us);
 }
 
+/* Near endpoints first; as they fail, more and more goes to the next ones (Istio 2.8.10). */
+static int64_t pick_level(const struct endpoints *e, struct rng *rng)
+{
+	struct priority_level v[SNAP_PRIORITIES_MAX] = { 0 };
+
+	if (e->run->n_levels == 1)
+		return -1;
+	for (size_t i = 0; i < e->run->n; i++) {
+		struct priority_level *l = &v[e->cluster->endpoints.v[i].priority];
+
+		l->all++;
+		l->healthy += is_healthy(e, i);
+	}
+	return (int64_t)priority_pick(v, e->run->n_levels, rng);
+}
+
 static enum next pick_endpoint(struct stream *s)
 {
 	const struct snap_cluster *c = s->cluster;
@@ -74,6 +99,7 @@ static enum next pick_endpoint(struct stream *s)
 		.now_us = stream_now(s),
 	};
 	e.panics = panics(c, &s->lease->at->clusters[s->cluster_index], e.now_us);
+	e.level = pick_level(&e, &s->w->rng);
 	struct lb_set set = {
 		.n = c->endpoints.n, .weighted = lc->weighted, .get = look, .arg = &e,
 	};

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 if HAVE_CHECK
-core_tests = %D%/test_authz %D%/test_chash %D%/test_lb %D%/test_limit %D%/test_match %D%/test_regex %D%/test_retry %D%/test_rewrite
+core_tests = %D%/test_authz %D%/test_chash %D%/test_lb %D%/test_limit %D%/test_match %D%/test_priority %D%/test_regex %D%/test_retry %D%/test_rewrite
 check_PROGRAMS += $(core_tests)
 TESTS += $(core_tests)
 core_test_cppflags = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
@@ -15,6 +15,8 @@ core_test_libs = $(KV_CORE_LDADD) $(CHECK_LIBS)
 %C%_test_limit_LDADD = $(core_test_libs)
 %C%_test_match_CPPFLAGS = $(core_test_cppflags)
 %C%_test_match_LDADD = $(core_test_libs)
+%C%_test_priority_CPPFLAGS = $(core_test_cppflags)
+%C%_test_priority_LDADD = $(core_test_libs)
 %C%_test_regex_CPPFLAGS = $(core_test_cppflags)
 %C%_test_regex_LDADD = $(core_test_libs)
 %C%_test_retry_CPPFLAGS = $(core_test_cppflags)
