@@ -141,7 +141,7 @@ static struct doc *dump_clusters(struct control *c, struct arena *a)
 	return list;
 }
 
-static const char *health(const struct snap_endpoint *e, const struct endpoint_state *st)
+static const char *health(const struct snap_endpoint *e, struct endpoint_state *st)
 {
 	if (e->inactive)
 		return "INACTIVE";
@@ -155,7 +155,7 @@ static void dump_endpoint(const struct control *c, struct arena *a, size_t clust
 {
 	const struct snap *s = c->at->snap;
 	const struct snap_endpoint *e = &s->clusters.v[cluster].endpoints.v[i];
-	const struct endpoint_state *st = c->at->clusters[cluster].endpoints[i].state;
+	struct endpoint_state *st = c->at->clusters[cluster].endpoints[i].state;
 	struct doc *d = doc_add(a, list, doc_new_map(a));
 
 	doc_set_str(a, d, "cluster", s->clusters.v[cluster].name);
