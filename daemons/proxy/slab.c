@@ -36,7 +36,8 @@ struct block {
 
 struct slab {
 	struct block *kept[CLASSES + 1];
-	size_t kept_bytes, used;
+	size_t kept_bytes, used_bytes;  /* of blocks that have a class */
+	size_t used;
 };
 
 static struct block *block_of(void *p)
@@ -79,6 +80,7 @@ void *slab_take(struct slab *s, size_t n)
 	}
 	b->n = class > 0 ? class * STEP : n;
 	s->used++;
+	s->used_bytes += class * STEP;
 	return b->data;
 }
 
@@ -91,20 +93,41 @@ void *slab_take_zeroed(struct slab *s, size_t n)
 	return p;
 }
 
+static size_t keeps(const struct slab *s)
+{
+	return KEPT_BYTES > 0 ? KEPT_BYTES + s->used_bytes : 0;
+}
+
+static void drop_kept(struct slab *s, size_t class)
+{
+	struct block *b = s->kept[class];
+
+	if (!b)
+		return;
+	s->kept[class] = b->next;
+	s->kept_bytes -= class * STEP;
+	free(b);
+}
+
 void slab_give(struct slab *s, void *p)
 {
 	if (!p)
 		return;
 	struct block *b = block_of(p);
+	size_t class = b->class;
 
 	s->used--;
-	if (b->class == 0 || s->kept_bytes + b->class * STEP > KEPT_BYTES) {
+	s->used_bytes -= class * STEP;
+	if (class == 0) {
 		free(b);
 		return;
 	}
-	s->kept_bytes += b->class * STEP;
-	b->next = s->kept[b->class];
-	s->kept[b->class] = b;
+	s->kept_bytes += class * STEP;
+	b->next = s->kept[class];
+	s->kept[class] = b;
+	/* Two go for each that comes back: what was kept on the way down from a burst goes too. */
+	for (int i = 0; i < 2 && s->kept_bytes > keeps(s); i++)
+		drop_kept(s, class);
 }
 
 void *slab_resize(struct slab *s, void *p, size_t n)

@@ -7,7 +7,8 @@
 
 #include <stddef.h>
 
-#define SLAB_KEPT_BYTES (256u << 10)    /* more than that goes back to the system */
+/* About what is kept besides as much as is in use; more goes back to the system, so a burst is not kept. */
+#define SLAB_KEPT_BYTES (256u << 10)
 
 struct slab;
 struct slab *slab_new(void);

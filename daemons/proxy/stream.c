@@ -14,17 +14,17 @@
 #include "proxy/stream.h"
 
 /*
- * Finished streams kept with their first arena block: a request of the usual size allocates
- * nothing.
+ * Finished streams kept with their first arena block, besides as many as are under way: a request
+ * of the usual size allocates nothing however many there are at once, and a burst is not kept.
  */
-#define CACHE_MAX 128
+#define CACHE_MIN 128
 #define ARENA_BLOCK 4096
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
 struct stream_cache {
 	struct list free;
-	unsigned n;
+	unsigned n, used;
 };
 
 struct stream_cache *stream_cache_new(void)
@@ -57,6 +57,7 @@ void stream_cache_free(struct stream_cache *c)
 
 static struct stream *stream_alloc(struct stream_cache *c)
 {
+	c->used++;
 	if (list_is_empty(&c->free)) {
 		struct stream *s = kv_zalloc(sizeof(*s));
 
@@ -73,6 +74,15 @@ static struct stream *stream_alloc(struct stream_cache *c)
 	return s;
 }
 
+static void drop_one(struct stream_cache *c)
+{
+	struct stream *s = list_entry(c->free.prev, struct stream, node);
+
+	list_del(&s->node);
+	c->n--;
+	stream_free(s);
+}
+
 /* End of the turn: nothing on the stack looks at it any more. */
 static void stream_recycle(void *p)
 {
@@ -80,13 +90,13 @@ static void stream_recycle(void *p)
 	struct stream_cache *c = s->w->cache;
 
 	lease_unref(s->lease);
-	if (c->n >= CACHE_MAX) {
-		stream_free(s);
-		return;
-	}
 	arena_clear(&s->arena);
 	list_push_front(&c->free, &s->node);
 	c->n++;
+	c->used--;
+	/* Two go for each that ends: what was kept on the way down from a burst goes too. */
+	for (int i = 0; i < 2 && c->n > CACHE_MIN + c->used; i++)
+		drop_one(c);
 }
 
 /* ---- deadlines ------------------------------------------------------------------------------- */
