@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * overload: levels, and what workers give up at each, see overload.h. Layer proxy. Each resource
- * has its level; the highest counts. Connections and descriptors never ask for more than
- * OVERLOAD_SHED: what is refused then is new connections, not the requests of those that are in.
+ * overload: the level of this process, see overload.h; overload_worker.c is what follows from it.
+ * Layer proxy. Each resource has its level; the highest counts. Connections and descriptors never
+ * ask for more than OVERLOAD_SHED: what is refused then is new connections, not the requests of
+ * those that are in.
  */
 #include "config.h"
 
@@ -15,11 +16,7 @@
 #include "proxy/cgroup.h"
 #include "proxy/families.h"
 #include "proxy/gate.h"
-#include "proxy/listener.h"
 #include "proxy/overload.h"
-#include "proxy/overload.h"
-#include "proxy/stream.h"
-#include "proxy/upstream.h"
 #include "proxy/worker.h"
 
 #define TICK_US (250u * 1000)
@@ -77,47 +74,10 @@ uint64_t overload_idle_us(enum overload_level level, int64_t configured_us)
 	return (uint64_t)(most < configured_us ? most : configured_us);
 }
 
-/* ---- the worker's half ----------------------------------------------------------------------- */
-
-struct order {
-	struct worker *w;
-	enum overload_level level;
-};
-
-static void carry_out(void *arg)
-{
-	struct order *o = arg;
-	struct worker *w = o->w;
-	enum overload_level before = w->level;
-
-	w->level = o->level;
-	free(o);
-	list_for_each(it, &w->listeners)
-		listener_rest(list_entry(it, struct listener, node));
-	if (w->level == OVERLOAD_NONE || w->draining)
-		return;
-	upstream_trim(w);
-	stream_cache_trim(w->cache);
-	buf_trim();
-	if (w->level <= before || w->level < OVERLOAD_TIGHT)
-		return;
-	list_for_each_safe(it, &w->conns) {
-		struct conn *c = list_entry(it, struct conn, node);
-
-		if (c->ops && c->ops->hurry)
-			c->ops->hurry(c);
-	}
-}
-
 static void tell_workers(struct overload *o)
 {
-	for (size_t i = 0; i < worker_count(o->ws); i++) {
-		struct worker *w = worker_at(o->ws, i);
-		struct order *order = kv_malloc(sizeof(*order));
-
-		*order = (struct order){ .w = w, .level = o->level };
-		loop_post(w->loop, carry_out, order);
-	}
+	for (size_t i = 0; i < worker_count(o->ws); i++)
+		overload_tell(worker_at(o->ws, i), o->level);
 }
 
 /* ---- measuring ------------------------------------------------------------------------------- */

@@ -32,6 +32,9 @@ enum overload_level overload_next(enum overload_level now, uint64_t permille);
 uint64_t overload_idle_us(enum overload_level level, int64_t configured_us);
 
 /* ---- control thread ---- */
+struct worker;
+/* The level from now on; again at the same level: give back what has gathered since. */
+void overload_tell(struct worker *w, enum overload_level level);
 struct overload;
 struct loop;
 struct worker_set;

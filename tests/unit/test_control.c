@@ -9,6 +9,7 @@
 #include "ipc/ipc.h"
 #include "proxy/access_log.h"
 #include "proxy/control.h"
+#include "proxy/gate.h"
 #include "proxy/stats.h"
 #include "proxy/worker.h"
 #include "unit.h"
@@ -29,6 +30,7 @@ struct worker_set {
 	struct attached *at;            /* last published */
 	unsigned n_published;
 	const char *fails;              /* the next publishes fail with this */
+	struct gate gate;
 };
 static struct worker_set workers;
 
@@ -56,6 +58,14 @@ struct worker *worker_at(const struct worker_set *ws, size_t i)
 	(void)ws;
 	ck_assert_uint_eq(i, 0);
 	return &workers.w;
+}
+struct gate *worker_gate(struct worker_set *ws)
+{
+	return &ws->gate;
+}
+void overload_tell(struct worker *w, enum overload_level level)
+{
+	w->level = level;
 }
 struct doc *worker_listeners(const struct worker_set *ws, struct arena *a)
 {
