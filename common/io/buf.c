@@ -21,7 +21,7 @@
 #define HEADROOM 256u
 #define PAYLOAD (BUF_BLOCK_BYTES - HEADROOM)
 #define SPARE_MAX 64u                   /* 1 MiB per thread */
-#define IOV_MAX_ONE 16                  /* pieces of one sendmsg */
+#define IOV_MAX_ONE 32                  /* pieces of one sendmsg */
 #define READ_ROOM 4096u                 /* what the last block must have left to be read into alone */
 #define READ_PIECE (PAYLOAD - 9)        /* with an HTTP/2 frame's head in front it fills one TLS record */
 #define READ_BLOCKS 17                  /* fresh blocks offered after a read that was filled */
