@@ -92,6 +92,15 @@ static void put_http(const struct model_http_settings *h, bool is_http, struct s
 		l->idle_timeout_us = h->idleTimeout;
 }
 
+/* Envoy's defaults where a member is not given (semantics 1.2). */
+static void put_budget(const struct model_retry_budget *b, struct snap_limits *l)
+{
+	if (!b)
+		return;
+	l->retry_budget_ppm = (int64_t)((b->has_percent ? b->percent : 20) * 10000 + 0.5);
+	l->retry_budget_min = b->minRetryConcurrency > 0 ? b->minRetryConcurrency : 3;
+}
+
 static void put_limits(const struct compile *c, const struct names_port *p,
 		       const struct model_connection_pool *pool, struct snap_limits *l)
 {
@@ -161,6 +170,7 @@ void compile_policy(struct compile *c, const struct names_port *p,
 {
 	put_balancer(c, policy->loadBalancer, ret);
 	put_limits(c, p, policy->connectionPool, &ret->limits);
+	put_budget(policy->retryBudget, &ret->limits);
 	ret->outlier = outlier(c, policy->outlierDetection);
 	put_tls(c, policy->tls, &ret->tls);
 }

@@ -43,7 +43,6 @@ static const struct field traffic_policy_fields[] = {
 	  NOT_YET("no PROXY header is sent yet"),
 	  .help = "Send a PROXY protocol header upstream" },
 	{ F_PTR(T, retryBudget, model_retry_budget_table), P2, SINCE("1.27"),
-	  NOT_YET("maxRetries is the only limit on retries yet"),
 	  .help = "Limit of concurrent retries as a share of requests" },
 	F_END
 };
@@ -98,6 +97,7 @@ static const struct field retry_budget_fields[] = {
 	{ F_INT(T, minRetryConcurrency, 0, UINT32_MAX), P2, SINCE("1.27"),
 	  .help = "Retries that are always allowed (default 3)" },
 	{ F_TIME(T, budgetInterval), P3, SINCE("dev"),
+	  NOT_YET("the requests under way now count"),
 	  .help = "Look-back window (default: only the present)" },
 	F_END
 };

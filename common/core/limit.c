@@ -20,6 +20,16 @@ int64_t limit_max(const struct snap_limits *l, enum limit_kind kind)
 	}
 }
 
+int64_t limit_max_retries(const struct snap_limits *l, unsigned requests)
+{
+	int64_t share = (int64_t)requests * l->retry_budget_ppm / 1000000;
+
+	if (l->retry_budget_ppm == 0 && l->retry_budget_min == 0)
+		return l->max_retries;
+	share = share > l->retry_budget_min ? share : l->retry_budget_min;
+	return share > 0 ? share : 1;
+}
+
 /*
  * Compare and swap rather than add and take back: a refused thread must not make others overflow.
  */

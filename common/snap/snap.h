@@ -226,6 +226,8 @@ struct snap_hash {
 
 struct snap_limits {                    /* circuit breakers; 0: unlimited */
 	int64_t max_connections, max_pending, max_requests, max_retries;
+	int64_t retry_budget_ppm;       /* retries as a share of requests, instead of max_retries; 0: off */
+	int64_t retry_budget_min;       /* that many always */
 	int64_t max_requests_per_connection;
 	int64_t connect_timeout_us;
 	int64_t idle_timeout_us;        /* of pooled connections and of opaque TCP */

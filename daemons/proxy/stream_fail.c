@@ -52,12 +52,14 @@ static enum retry_fail retry_fail_of(const struct stream *s)
 	return s->fail == FAIL_UP_PROTOCOL ? RETRY_FAIL_RESET : RETRY_FAIL_NEVER;
 }
 
-/* A try more is under way already with max_retries others: the outcome at hand stands. */
+/* As many as may be are being tried again already: the outcome at hand stands. */
 static bool take_retry(struct stream *s)
 {
 	struct cluster_state *st = s->lease->at->clusters[s->cluster_index].state;
 
-	if (!limit_take(&st->retries, s->cluster->limits.max_retries)) {
+	unsigned requests = atomic_load_explicit(&st->requests, memory_order_relaxed);
+
+	if (!limit_take(&st->retries, limit_max_retries(&s->cluster->limits, requests))) {
 		atomic_fetch_add_explicit(&st->overflow, 1, memory_order_relaxed);
 		return false;
 	}

@@ -59,4 +59,19 @@ START_TEST(never_over_across_threads)
 }
 END_TEST
 
-UNIT_MAIN("limit", takes_up_to_the_maximum, kinds, never_over_across_threads)
+START_TEST(a_budget_follows_the_requests_under_way)
+{
+	const struct snap_limits none = { .max_retries = 7 };
+	const struct snap_limits fifth = { .max_retries = 7, .retry_budget_ppm = 200000, .retry_budget_min = 3 };
+	const struct snap_limits zero = { .retry_budget_min = 0, .retry_budget_ppm = 1 };
+
+	ck_assert_int_eq(limit_max_retries(&none, 1000), 7);
+	ck_assert_int_eq(limit_max_retries(&fifth, 0), 3);
+	ck_assert_int_eq(limit_max_retries(&fifth, 15), 3);
+	ck_assert_int_eq(limit_max_retries(&fifth, 1000), 200);
+	ck_assert_int_eq(limit_max_retries(&zero, 10), 1);
+	ck_assert_int_eq(limit_max_retries(&fifth, UINT32_MAX), 858993459);
+}
+END_TEST
+
+UNIT_MAIN("limit", a_budget_follows_the_requests_under_way, takes_up_to_the_maximum, kinds, never_over_across_threads)
