@@ -22,7 +22,8 @@
 #include "io/tls_priv.h"
 
 #define ANCHORS_MAX 200
-#define SERVER_CACHE_SESSIONS 1000
+/* Each holds its peer's certificate, about 6 kB; of a client only the newest is of use. */
+#define SERVER_CACHE_SESSIONS 512
 
 /* ---- helpers ------------------------------------------------------------- */
 

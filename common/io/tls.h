@@ -132,7 +132,7 @@ struct tls_session *tls_client_new(struct tls_identity *id, const char *sni,
  * Each identity has one SSL_CTX per side, used by all threads. A server session begins on a context
  * of the process and moves to the identity's with SSL_set_SSL_CTX inside the ClientHello callback,
  * before a ticket is looked up. OpenSSL keeps looking in the first context's session cache, so
- * there is one cache for the process (1000 sessions), and what separates identities in it is the
+ * there is one cache for the process (512 sessions), and what separates identities in it is the
  * session id context: SHA-256 of SPIFFE ID, trust domain, generation and anchors. A session of
  * another identity or trust is not found, and a full handshake follows. Loading a certificate into
  * each SSL instead would cost key checks per connection and lose that separation.

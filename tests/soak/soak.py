@@ -211,7 +211,7 @@ class Soak:
 
     def growth(self):
         """Of the proxy, which is never restarted: the middle against the end, each the median of a fifth of the time. In the
-        first half what has a cap fills up (1,000 sessions of TLS servers, with certificates of 20 seconds a new one for nearly
+        first half what has a cap fills up (512 sessions of TLS servers, with certificates of 20 seconds a new one for nearly
         every connection); what leaks goes on growing."""
         rows = [r["kvmesh-proxy"] for _, r in self.samples if "kvmesh-proxy" in r]
         n = max(1, len(rows) // 5)
