@@ -138,7 +138,8 @@ static void on_answer(int result, char type, int count, int ttl, void *addresses
 	const uint8_t *p = addresses;
 
 	q->request = NULL;
-	if (result == DNS_ERR_CANCEL || result == DNS_ERR_SHUTDOWN) {
+	/* The answer of a cancelled question may have been on its way already. */
+	if (!q->fn || result == DNS_ERR_CANCEL || result == DNS_ERR_SHUTDOWN) {
 		query_free(q);
 		return;
 	}
