@@ -351,6 +351,20 @@ static bool header_fits(const struct predicate *p, const struct head *h, bool al
 	return n > 0 && all;
 }
 
+/* As sent, without its port, and without the dot at its end: it is one host (P11). */
+static bool host_fits(const struct predicate *p, struct str host)
+{
+	struct str bare;
+	uint16_t port;
+
+	if (any_text(p, host))
+		return true;
+	if (!url_split_authority(host, &bare, &port))
+		return false;
+	return any_text(p, bare) || (str_has_suffix(bare, STR(".")) &&
+				     any_text(p, str_take(bare, bare.n - 1)));
+}
+
 static bool list_fits(const struct predicate *p, const struct str_list *l)
 {
 	for (size_t i = 0; i < l->n; i++)
@@ -417,7 +431,7 @@ static bool values_fit(const struct predicate *p, const struct authz_facts *f, b
 	case SNAP_ATTR_SNI:
 		return f->sni.n > 0 && any_text(p, f->sni);
 	case SNAP_ATTR_HOST:
-		return any_text(p, f->host);
+		return host_fits(p, f->host);
 	case SNAP_ATTR_METHOD:
 		return any_text(p, f->method);
 	case SNAP_ATTR_PATH:

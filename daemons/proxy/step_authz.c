@@ -44,8 +44,9 @@ static const uint8_t *remote_ip(const struct stream *s, struct facts *x)
 	struct str v = s->http && s->rec.mutual ? last_forwarded(&s->req) : STR_NULL;
 	struct sock_addr a;
 
-	if (v.n > 0)
-		return sock_addr_parse(v, 1, &a) && entry_addr_bytes(&a, x->remote) ? x->remote : NULL;
+	/* What cannot be read is as good as not there: some address must be held against the rules. */
+	if (v.n > 0 && sock_addr_parse(v, 1, &a) && entry_addr_bytes(&a, x->remote))
+		return x->remote;
 	return x->f.source;
 }
 

@@ -292,7 +292,7 @@ static bool one_like(const struct request *r, const struct snap_predicate *p, st
 	case SNAP_ATTR_DESTINATION_IP: return in_block(v, r->ip_texts[2]);
 	case SNAP_ATTR_PORT: return strtol(v.p, NULL, 10) == f->port;
 	case SNAP_ATTR_SNI: return f->sni.n > 0 && glob(v, f->sni, true);
-	case SNAP_ATTR_HOST: return glob(v, f->host, true);
+	case SNAP_ATTR_HOST: return glob(v, f->host, true) || (str_has_suffix(f->host, STR(":80")) && glob(v, str_take(f->host, f->host.n - 3), true));
 	case SNAP_ATTR_METHOD: return glob(v, f->method, false);
 	case SNAP_ATTR_PATH: return path_like(v, f->path);
 	case SNAP_ATTR_REQUEST_PRINCIPAL: return f->token && glob(v, f->token->principal, false);

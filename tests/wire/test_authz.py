@@ -171,6 +171,21 @@ def test_2_11_13_conditions(guarded, when, fits, misses):
     assert guarded.ask(**fits) == 200 and guarded.ask(**misses) == 403
 
 
+@pytest.mark.parametrize("host", ["my-app", "MY-APP", "my-app:80"])
+def test_p11_a_host_with_its_port_is_the_same_host(guarded, host):
+    guarded.policies("{ action: DENY, rules: [ { to: [ { operation: { hosts: [ my-app ] } } ] } ] }")
+    assert guarded.ask(host=host) == 403
+    guarded.policies("{ rules: [ { to: [ { operation: { notHosts: [ my-app ] } } ] } ] }")
+    assert guarded.ask(host=host) == 403
+
+
+def test_a_forwarded_address_that_is_none_does_not_get_round_a_rule(guarded):
+    guarded.policies("{ action: DENY, rules: [ { from: [ { source: { remoteIpBlocks: [ 127.0.0.0/8 ] } } ] } ] }")
+    for value in ("junk", "10.0.0.1:55", "10.0.0.1, junk"):
+        assert guarded.ask(headers=[f"x-forwarded-for: {value}"]) == 403, value
+    assert guarded.ask(headers=["x-forwarded-for: 127.0.0.1, 10.0.0.1"]) == 200
+
+
 def test_p11_every_value_of_a_repeated_header_counts(guarded):
     twice = ["x-role: user", "x-role: admin"]
     guarded.policies('{ action: DENY, rules: [ { when: [ { key: "request.headers[x-role]", values: [ admin ] } ] } ] }')
