@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/fs.h"
 #include "base/vec.h"
@@ -198,19 +199,34 @@ static int reload(struct ctl *c, bool *ret_refused)
 	return CTL_EXIT_CONFIG;
 }
 
-static int put(struct ctl *c, const char *path, mode_t mode, struct str old, struct str new)
+/* The file stays whose it was: the router's group must be able to read it. */
+static int write_as(const char *path, const struct stat *st, struct str text)
 {
 	struct err err;
-	bool refused;
 
-	if (fs_write(path, new.p, new.n, mode, &err) < 0)
+	if (fs_write(path, text.p, text.n, st->st_mode & 07777, &err) < 0)
 		return ctl_fail_err(&err);
+	if (chown(path, st->st_uid, st->st_gid) < 0)
+		return ctl_fail(CTL_EXIT_NO_PERMISSION, "%s was written, but its owner could not "
+							"be kept", path);
+	return 0;
+}
+
+static int put(struct ctl *c, const char *path, const struct stat *st, struct str old,
+	       struct str new)
+{
+	bool refused;
+	int failed = write_as(path, st, new);
+
+	if (failed != 0)
+		return failed;
 	int code = reload(c, &refused);
 
 	if (!refused)
 		return code;
-	if (fs_write(path, old.p, old.n, mode, &err) < 0)
-		return ctl_fail_err(&err);
+	failed = write_as(path, st, old);
+	if (failed != 0)
+		return failed;
 	(void)reload(c, &refused);
 	return ctl_fail(code, "refused; %s is as it was", path);
 }
@@ -229,7 +245,9 @@ static void show(struct ctl *c, const char *path, struct str old, struct str new
 
 int canary_write(struct ctl *c, const struct canary *k, const int64_t *want)
 {
-	const char *path = k->vs->r.at.file;
+	/* Behind a link: what it leads to is what is written. */
+	_cleanup_free_ char *real = realpath(k->vs->r.at.file, NULL);
+	const char *path = real ? real : k->vs->r.at.file;
 	struct edit v[CANARY_SUBSETS_MAX];
 	struct err err;
 	struct stat st;
@@ -250,5 +268,5 @@ int canary_write(struct ctl *c, const struct canary *k, const int64_t *want)
 	show(c, path, old, new);
 	if (n == 0 || ctl_has(c, "dry-run"))
 		return CTL_EXIT_OK;
-	return put(c, path, st.st_mode & 07777, old, new);
+	return put(c, path, &st, old, new);
 }

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """kvmeshctl canary: weights are changed where they are written, and nowhere else."""
 
+import os
+
 import pytest
 
 import kvmesh
@@ -39,6 +41,18 @@ def test_weights_change_in_the_file_and_at_once(article):
     assert path.read_text() == before.replace("weight: 95", "weight: 0").replace("weight: 5", "weight: 100")
     assert shares(article.mesh) == {"v1": 0, "v2": 40}, "the command ends when every proxy has it"
     assert weights(article.mesh) == {"v1": 0, "v2": 100}
+
+
+def test_the_file_stays_whose_it_was(article):
+    path = article.mesh.etc / FILE
+    target = path.with_name("target")
+    path.rename(target)
+    os.chown(target, 0, 12345)
+    target.chmod(0o640)
+    path.symlink_to(target)
+    article.mesh.ctl("canary", "my-app", "v1=50", "v2=50", check=0)
+    st = target.stat()
+    assert path.is_symlink() and (st.st_gid, st.st_mode & 0o777) == (12345, 0o640) and "weight: 50" in target.read_text()
 
 
 def test_promote_and_abort(article):
