@@ -249,7 +249,8 @@ def test_upgrades_share_the_connection_between_the_proxies(world):
         assert all(c.echo(b"%d" % i) == b"%d" % i for i, c in enumerate(more))
         wait_for("as many connections to the application, but for idle ones used again",
                  lambda: opened(world.mesh) - before >= 8)
-        assert opened(world.mesh) - before <= 13, "and one between the proxies for each worker, not each stream"
+        # The first count may be older than the first connections; one for each stream would be 20.
+        assert opened(world.mesh) - before <= 16, "and one between the proxies for each worker, not each stream"
 
 
 def test_bytes_behind_the_request_wait_for_the_switch(world):
