@@ -487,13 +487,6 @@ static bool rule_fits(const struct rule *r, const struct authz_facts *f, bool al
 	       all_fit(&r->when, f, allows);
 }
 
-bool authz_rule_fits(const struct authz *a, size_t policy, size_t rule, const struct authz_facts *f)
-{
-	const struct policy *p = &a->policies[policy];
-
-	return rule_fits(&p->rules[rule], f, p->row->action == SNAP_AUTHZ_ALLOW);
-}
-
 /* ---- the decision (2.11.2) ------------------------------------------------------------------ */
 
 struct found {

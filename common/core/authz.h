@@ -65,5 +65,3 @@ void authz_decide(const struct authz *a, size_t workload, const struct authz_fac
 /* The same by the path as it stands alone. */
 void authz_judge(const struct authz *a, size_t workload, const struct authz_facts *f,
 		 struct authz_verdict *ret);
-/* One rule by itself, as authz_judge sees it: for tools that explain. */
-bool authz_rule_fits(const struct authz *a, size_t policy, size_t rule, const struct authz_facts *f);
