@@ -57,6 +57,32 @@ void server_state_unref(struct server_state *s)
 
 /* ---- the registries: control thread -------------------------------------------------------- */
 
+/* refs is the first member of every state: that is how a registry looks at any of them. */
+_Static_assert(offsetof(struct endpoint_state, refs) == 0 && offsetof(struct cluster_state, refs) == 0 &&
+	       offsetof(struct server_state, refs) == 0, "refs comes first");
+
+static void unref_endpoint(void *e)
+{
+	endpoint_state_unref(e);
+}
+
+static void unref_cluster(void *c)
+{
+	cluster_state_unref(c);
+}
+
+static void unref_server(void *s)
+{
+	server_state_unref(s);
+}
+
+static void let_go(struct map *m, void (*unref)(void *state))
+{
+	for (struct map_entry *e = map_first(m); e; e = map_next(m, e))
+		unref(e->val);
+	map_done(m);
+}
+
 struct attach_state *attach_state_new(void)
 {
 	struct attach_state *s = kv_zalloc(sizeof(*s));
@@ -71,15 +97,9 @@ void attach_state_free(struct attach_state *s)
 {
 	if (!s)
 		return;
-	for (struct map_entry *e = map_first(&s->endpoints); e; e = map_next(&s->endpoints, e))
-		endpoint_state_unref(e->val);
-	for (struct map_entry *e = map_first(&s->clusters); e; e = map_next(&s->clusters, e))
-		cluster_state_unref(e->val);
-	for (struct map_entry *e = map_first(&s->servers); e; e = map_next(&s->servers, e))
-		server_state_unref(e->val);
-	map_done(&s->endpoints);
-	map_done(&s->clusters);
-	map_done(&s->servers);
+	let_go(&s->endpoints, unref_endpoint);
+	let_go(&s->clusters, unref_cluster);
+	let_go(&s->servers, unref_server);
 	free(s);
 }
 
@@ -293,48 +313,25 @@ struct server_state *attach_state_server(struct attach_state *s, const struct sn
 	return server_state_ref(st);
 }
 
-static void sweep_servers(struct attach_state *s)
+/* What only the registry holds goes. */
+static void sweep(struct map *m, void (*unref)(void *state))
 {
 	struct map kept;
 
 	map_init(&kept);
-	for (struct map_entry *e = map_first(&s->servers); e; e = map_next(&s->servers, e)) {
-		struct server_state *st = e->val;
-
-		if (atomic_load_explicit(&st->refs, memory_order_acquire) > 1)
-			map_put(&kept, str_c(st->key), st);
+	for (struct map_entry *e = map_first(m); e; e = map_next(m, e)) {
+		if (atomic_load_explicit((atomic_uint *)e->val, memory_order_acquire) > 1)
+			map_put(&kept, e->key, e->val);
 		else
-			server_state_unref(st);
+			unref(e->val);
 	}
-	map_done(&s->servers);
-	s->servers = kept;
+	map_done(m);
+	*m = kept;
 }
 
 void attach_state_sweep(struct attach_state *s)
 {
-	struct map endpoints, clusters;
-
-	map_init(&endpoints);
-	map_init(&clusters);
-	for (struct map_entry *e = map_first(&s->endpoints); e; e = map_next(&s->endpoints, e)) {
-		struct endpoint_state *st = e->val;
-
-		if (atomic_load_explicit(&st->refs, memory_order_acquire) > 1)
-			map_put(&endpoints, str_c(st->key), st);
-		else
-			endpoint_state_unref(st);
-	}
-	for (struct map_entry *e = map_first(&s->clusters); e; e = map_next(&s->clusters, e)) {
-		struct cluster_state *st = e->val;
-
-		if (atomic_load_explicit(&st->refs, memory_order_acquire) > 1)
-			map_put(&clusters, str_c(st->key), st);
-		else
-			cluster_state_unref(st);
-	}
-	map_done(&s->endpoints);
-	map_done(&s->clusters);
-	s->endpoints = endpoints;
-	s->clusters = clusters;
-	sweep_servers(s);
+	sweep(&s->endpoints, unref_endpoint);
+	sweep(&s->clusters, unref_cluster);
+	sweep(&s->servers, unref_server);
 }
