@@ -21,12 +21,8 @@ struct policies {
 
 static bool is_own_domain(const struct compile *c, struct str domain)
 {
-	const struct str_list *aliases = &c->m->mesh.mesh.trustDomainAliases;
-
-	for (size_t i = 0; i < aliases->n; i++)
-		if (str_eq(aliases->v[i], domain))
-			return true;
-	return str_eq(domain, c->m->mesh.mesh.trustDomain) || str_eq(domain, STR("cluster.local"));
+	return str_list_has(&c->m->mesh.mesh.trustDomainAliases, domain) ||
+	       str_eq(domain, c->m->mesh.mesh.trustDomain) || str_eq(domain, STR("cluster.local"));
 }
 
 /* A principal of this mesh is meant under each name that the mesh has (2.11.7). */

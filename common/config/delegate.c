@@ -61,19 +61,10 @@ static bool labels_differ(const struct labels *root, const struct labels *sub)
 	return false;
 }
 
-static bool has_word(const struct str_list *l, struct str s)
-{
-	for (size_t i = 0; i < l->n; i++) {
-		if (str_eq(l->v[i], s))
-			return true;
-	}
-	return false;
-}
-
 static bool gateways_leave(const struct str_list *root, const struct str_list *sub)
 {
 	for (size_t i = 0; i < sub->n && root->n > 0; i++) {
-		if (!has_word(root, sub->v[i]))
+		if (!str_list_has(root, sub->v[i]))
 			return true;
 	}
 	return false;

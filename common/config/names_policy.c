@@ -116,21 +116,11 @@ static bool is_better(const struct model_destination_rule *a,
 	return a->workloadSelector != NULL && b->workloadSelector == NULL;
 }
 
-static bool lists_eq(const struct str_list *a, const struct str_list *b)
-{
-	if (a->n != b->n)
-		return false;
-	for (size_t i = 0; i < a->n; i++)
-		if (!str_eq(a->v[i], b->v[i]))
-			return false;
-	return true;
-}
-
 /* Same host, exportTo and selector: one rule in several pieces (2.7.2). */
 static bool is_mergeable(const struct model_destination_rule *a,
 			 const struct model_destination_rule *b)
 {
-	if (!str_eq(a->fqdn, b->fqdn) || !lists_eq(&a->exportTo, &b->exportTo) ||
+	if (!str_eq(a->fqdn, b->fqdn) || !str_list_eq(&a->exportTo, &b->exportTo) ||
 	    (a->workloadSelector == NULL) != (b->workloadSelector == NULL))
 		return false;
 	return a->workloadSelector == NULL ||

@@ -122,3 +122,23 @@ const char *field_type_name(const struct field *f)
 					 : "");
 	return buf;
 }
+
+/* ---- lists of strings ----------------------------------------------------------------------- */
+
+bool str_list_has(const struct str_list *l, struct str s)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if (str_eq(l->v[i], s))
+			return true;
+	return false;
+}
+
+bool str_list_eq(const struct str_list *a, const struct str_list *b)
+{
+	if (a->n != b->n)
+		return false;
+	for (size_t i = 0; i < a->n; i++)
+		if (!str_eq(a->v[i], b->v[i]))
+			return false;
+	return true;
+}

@@ -42,6 +42,8 @@ struct int_list {
 	int64_t *v;
 	size_t n;
 };
+bool str_list_has(const struct str_list *l, struct str s);
+bool str_list_eq(const struct str_list *a, const struct str_list *b);   /* in the same order */
 /* Layout shared by every FIELD_LIST and FIELD_MAP: { type *v; size_t n; }. */
 struct bind_list {
 	void *v;

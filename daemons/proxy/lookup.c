@@ -55,16 +55,6 @@ static struct str address_text(struct arena *a, const uint8_t addr[16])
 	return arena_str(a, str_c(text));
 }
 
-static bool is_same(const struct str_list *a, const struct str_list *b)
-{
-	if (a->n != b->n)
-		return false;
-	for (size_t i = 0; i < a->n; i++)
-		if (!str_eq(a->v[i], b->v[i]))
-			return false;
-	return true;
-}
-
 static void take_addresses(struct name *n, const struct dns_answer *a)
 {
 	struct str_list now = { 0 };
@@ -74,7 +64,7 @@ static void take_addresses(struct name *n, const struct dns_answer *a)
 	arena_init(&arena, 0);
 	for (size_t i = 0; i < a->n; i++)
 		*vec_push_arena(&arena, now.v, now.n, cap) = address_text(&arena, a->v[i]);
-	if (is_same(&now, &n->addresses)) {
+	if (str_list_eq(&now, &n->addresses)) {
 		arena_done(&arena);
 		return;
 	}
