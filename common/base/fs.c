@@ -113,8 +113,12 @@ static int sync_dir(const char *dir, struct err *err)
 	return 0;
 }
 
-/* The whole content under a temporary name. fchmod because the umask narrows open's mode. */
-static int write_tmp(const char *tmp, const void *data, size_t n, mode_t mode, struct err *err)
+/*
+ * The whole content under a temporary name. fchmod because the umask narrows open's mode, and behind
+ * fchown, which takes bits away. owner: NULL the caller.
+ */
+static int write_tmp(const char *tmp, const void *data, size_t n, mode_t mode,
+		     const struct stat *owner, struct err *err)
 {
 	_cleanup_close_ int fd =
 		open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode & 0600);
@@ -122,6 +126,8 @@ static int write_tmp(const char *tmp, const void *data, size_t n, mode_t mode, s
 
 	if (fd < 0)
 		return fail(err, "create", tmp);
+	if (owner && fchown(fd, owner->st_uid, owner->st_gid) < 0)
+		return fail(err, "keep the owner of", tmp);
 	if (fchmod(fd, mode) < 0)
 		return fail(err, "set the mode of", tmp);
 	rc = write_all(fd, data, n);
@@ -132,7 +138,8 @@ static int write_tmp(const char *tmp, const void *data, size_t n, mode_t mode, s
 	return 0;
 }
 
-int fs_write(const char *path, const void *data, size_t n, mode_t mode, struct err *err)
+static int write_over(const char *path, const void *data, size_t n, mode_t mode,
+		      const struct stat *owner, struct err *err)
 {
 	const char *slash = strrchr(path, '/');
 	_cleanup_free_ char *dir = parent_of(path);
@@ -141,7 +148,7 @@ int fs_write(const char *path, const void *data, size_t n, mode_t mode, struct e
 	rng_secure(&salt, sizeof(salt));
 	_cleanup_free_ char *tmp =
 		kv_asprintf("%s/.%s.%016" PRIx64 ".tmp", dir, slash ? slash + 1 : path, salt);
-	int rc = write_tmp(tmp, data, n, mode, err);
+	int rc = write_tmp(tmp, data, n, mode, owner, err);
 	if (rc == 0 && rename(tmp, path) < 0)
 		rc = fail(err, "replace", path);
 	if (rc < 0) {
@@ -151,6 +158,21 @@ int fs_write(const char *path, const void *data, size_t n, mode_t mode, struct e
 		return rc;
 	}
 	return sync_dir(dir, err);
+}
+
+int fs_write(const char *path, const void *data, size_t n, mode_t mode, struct err *err)
+{
+	return write_over(path, data, n, mode, NULL, err);
+}
+
+int fs_replace(const char *path, const void *data, size_t n, struct err *err)
+{
+	_cleanup_free_ char *real = realpath(path, NULL);
+	struct stat st;
+
+	if (!real || stat(real, &st) < 0)
+		return fail(err, "replace", path);
+	return write_over(real, data, n, st.st_mode & 07777, &st, err);
 }
 
 static int mkdir_one(const char *path, mode_t mode, struct err *err)

@@ -15,5 +15,10 @@
 int fs_read(const char *path, size_t max, char **ret, size_t *ret_n, struct err *err);
 /* Replace path atomically; mode is exact from the first moment. */
 int fs_write(const char *path, const void *data, size_t n, mode_t mode, struct err *err);
+/*
+ * The same for a file that is somebody's: owner, group and mode stay, as does a link to it. Nobody
+ * ever sees it with another owner.
+ */
+int fs_replace(const char *path, const void *data, size_t n, struct err *err);
 /* mkdir -p with that mode for the directories that are missing. */
 int fs_mkdir(const char *path, mode_t mode, struct err *err);

@@ -4,8 +4,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/fs.h"
 #include "base/vec.h"
@@ -199,34 +197,19 @@ static int reload(struct ctl *c, bool *ret_refused)
 	return CTL_EXIT_CONFIG;
 }
 
-/* The file stays whose it was: the router's group must be able to read it. */
-static int write_as(const char *path, const struct stat *st, struct str text)
+static int put(struct ctl *c, const char *path, struct str old, struct str new)
 {
 	struct err err;
-
-	if (fs_write(path, text.p, text.n, st->st_mode & 07777, &err) < 0)
-		return ctl_fail_err(&err);
-	if (chown(path, st->st_uid, st->st_gid) < 0)
-		return ctl_fail(CTL_EXIT_NO_PERMISSION, "%s was written, but its owner could not "
-							"be kept", path);
-	return 0;
-}
-
-static int put(struct ctl *c, const char *path, const struct stat *st, struct str old,
-	       struct str new)
-{
 	bool refused;
-	int failed = write_as(path, st, new);
 
-	if (failed != 0)
-		return failed;
+	if (fs_replace(path, new.p, new.n, &err) < 0)
+		return ctl_fail_err(&err);
 	int code = reload(c, &refused);
 
 	if (!refused)
 		return code;
-	failed = write_as(path, st, old);
-	if (failed != 0)
-		return failed;
+	if (fs_replace(path, old.p, old.n, &err) < 0)
+		return ctl_fail_err(&err);
 	(void)reload(c, &refused);
 	return ctl_fail(code, "refused; %s is as it was", path);
 }
@@ -245,17 +228,14 @@ static void show(struct ctl *c, const char *path, struct str old, struct str new
 
 int canary_write(struct ctl *c, const struct canary *k, const int64_t *want)
 {
-	/* Behind a link: what it leads to is what is written. */
-	_cleanup_free_ char *real = realpath(k->vs->r.at.file, NULL);
-	const char *path = real ? real : k->vs->r.at.file;
+	const char *path = k->vs->r.at.file;
 	struct edit v[CANARY_SUBSETS_MAX];
 	struct err err;
-	struct stat st;
 	size_t len, n;
 	char *text;
 
-	if (stat(path, &st) < 0 || fs_read(path, DOC_FILE_MAX, &text, &len, &err) < 0)
-		return ctl_fail(CTL_EXIT_NO, "%s cannot be read", path);
+	if (fs_read(path, DOC_FILE_MAX, &text, &len, &err) < 0)
+		return ctl_fail_err(&err);
 	struct str old = arena_str(&c->arena, str_from(text, len));
 
 	free(text);
@@ -268,5 +248,5 @@ int canary_write(struct ctl *c, const struct canary *k, const int64_t *want)
 	show(c, path, old, new);
 	if (n == 0 || ctl_has(c, "dry-run"))
 		return CTL_EXIT_OK;
-	return put(c, path, &st, old, new);
+	return put(c, path, old, new);
 }
