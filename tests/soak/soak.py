@@ -14,18 +14,17 @@ import pathlib
 import random
 import re
 import signal
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
 TESTS = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS / "lib"), str(TESTS / "wire")]
 import kvmesh  # noqa: E402
 from load import Load  # noqa: E402
+from server import Server  # noqa: E402
 
 DAEMONS = ("kvmesh-proxy", "kvmesh-router", "kvmesh-ca", "kvmesh-metrics")
 # The allocator and the page cache of a process breathe. What leaks grows by more than this in minutes.
@@ -48,22 +47,14 @@ spec:
 """
 
 
-class Fickle:
+class Fickle(Server):
     """Answers the first request of each connection, then closes at random: said or unsaid, before or behind the next."""
 
     def __init__(self, seed):
         self.rng = random.Random(seed)
-        self.sock = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.port = self.sock.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__(backlog=128)
 
-    def _accept(self):
-        with contextlib.suppress(OSError):
-            while True:
-                c, _ = self.sock.accept()
-                threading.Thread(target=self._serve, args=(c,), daemon=True).start()
-
-    def _serve(self, c):
+    def serve(self, c):
         with c, contextlib.suppress(OSError):
             while b"\r\n\r\n" in c.recv(65536):
                 end = self.rng.randrange(8)
@@ -74,9 +65,6 @@ class Fickle:
                     c.recv(65536)
                 if end < 3:
                     return
-
-    def close(self):
-        self.sock.close()
 
 
 class H2load:
@@ -150,7 +138,7 @@ class Soak:
         self.mesh.stop()
         for n in self.nginx.values():
             n.stop()
-        self.fickle.close()
+        self.fickle.stop()
 
     def reload(self, ok=True):
         r = self.mesh.ctl("config", "reload", "--wait")

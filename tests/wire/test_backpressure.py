@@ -17,6 +17,7 @@ import pytest
 import kvmesh
 from kvmesh import wait_for
 from test_http2 import App, AppConnection, Client
+from server import Server
 
 HUGE = 10 << 30
 # Each TCP connection may hold up to tcp_wmem + tcp_rmem (10 MB by default); the proxies hold some 100 kB.
@@ -59,7 +60,7 @@ def stops_growing(what, count):
 # ---- applications ----------------------------------------------------------------------------------------------
 
 
-class Hose(threading.Thread):
+class Hose(Server):
     """HTTP/1.1 and, as what is no HTTP request, plain TCP:
     GET /endless    10 GB
     POST /deaf      reads nothing of the body
@@ -68,19 +69,10 @@ class Hose(threading.Thread):
     """
 
     def __init__(self):
-        super().__init__(daemon=True)
-        self.sock = socket.create_server(("127.0.0.1", 0), backlog=200)
-        self.port = self.sock.getsockname()[1]
         self.sent = self.got = self.pouring = 0
         self.lock = threading.Lock()
         self.stopping = threading.Event()
-        self.start()
-
-    def run(self):
-        with contextlib.suppress(OSError):
-            while True:
-                c, _ = self.sock.accept()
-                threading.Thread(target=self.serve, args=(c,), daemon=True).start()
+        super().__init__(backlog=200)
 
     def count(self, **more):
         with self.lock:
@@ -131,7 +123,7 @@ class Hose(threading.Thread):
 
     def stop(self):
         self.stopping.set()
-        self.sock.close()
+        super().stop()
 
 
 class H2Connection(AppConnection):

@@ -7,18 +7,18 @@ import pathlib
 import re
 import socket
 import struct
-import threading
 import time
 
 import pytest
 
 import kvmesh
 from kvmesh import wait_for
+from server import Server
 
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: app\r\n\r\n"
 
 
-class RawService:
+class RawService(Server):
     """Keeps every byte of every connection. Answers each whole head with the bytes that `script` holds for its path
     (a list: pieces, None closes, "reset" resets, a number waits), without it with a short 200."""
 
@@ -26,19 +26,9 @@ class RawService:
         self.script = {}
         self.seen = []                  # one bytearray a connection
         self.ended = []                 # those whose connection is over
-        self.sock = socket.create_server(("127.0.0.1", 0))
-        self.port = self.sock.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__()
 
-    def _accept(self):
-        while True:
-            try:
-                c, _ = self.sock.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(c,), daemon=True).start()
-
-    def _serve(self, c):
+    def serve(self, c):
         got, at = bytearray(), 0
         self.seen.append(got)
         with c:
@@ -70,9 +60,6 @@ class RawService:
     def text(self):
         return b"\n".join(bytes(x) for x in list(self.seen))
 
-    def close(self):
-        self.sock.close()
-
 
 class World:
     def __init__(self, directory, limits=""):
@@ -89,7 +76,7 @@ class World:
 
     def stop(self):
         self.mesh.stop()
-        self.app.close()
+        self.app.stop()
 
     def raw(self, *pieces, shut=False):
         """Everything that comes back until the proxy ends the connection. A reset would be a failure: the answer to bad

@@ -13,6 +13,7 @@ import pytest
 
 import kvmesh
 from kvmesh import wait_for
+from server import Server
 
 
 def read_request(f):
@@ -27,25 +28,11 @@ def read_request(f):
     return head, fields
 
 
-class Echo(threading.Thread):
+class Echo(Server):
     """HTTP/1.1 server: echoes bodies the way they came (length or chunked), does upgrades, sends big bodies."""
 
-    def __init__(self):
-        super().__init__(daemon=True)
-        self.sock = socket.create_server(("127.0.0.1", 0))
-        self.port = self.sock.getsockname()[1]
-        self.start()
-
-    def run(self):
-        while True:
-            try:
-                c, _ = self.sock.accept()
-            except OSError:
-                return
-            c.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            threading.Thread(target=self.serve, args=(c,), daemon=True).start()
-
     def serve(self, c):
+        c.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with c, c.makefile("rb") as f:
             try:
                 while self.one(c, f):

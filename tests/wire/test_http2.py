@@ -24,6 +24,7 @@ import pytest
 import kvmesh
 from kvmesh import wait_for
 from test_http1 import Echo
+from server import Server
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST, SETTINGS, PUSH, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
@@ -35,7 +36,7 @@ REFUSED_STREAM, CANCEL, COMPRESSION_ERROR, ENHANCE_YOUR_CALM = 7, 8, 9, 11
 # ---- applications ----------------------------------------------------------------------------------------------
 
 
-class App(threading.Thread):
+class App(Server):
     """An h2c application on python3-h2. What it does with a request is told by the path:
     /echo          body back, with its length and a trailer
     /trailers      request trailers back as x-got-NAME, and trailers of its own
@@ -47,22 +48,11 @@ class App(threading.Thread):
     """
 
     def __init__(self, connection=None):
-        super().__init__(daemon=True)
         self.connection = connection or AppConnection
-        self.sock = socket.create_server(("127.0.0.1", 0))
-        self.port = self.sock.getsockname()[1]
         self.resets = []                # (path, code) of what clients gave up
         self.seen = []                  # (path, fields)
         self.held = []                  # functions that answer
-        self.start()
-
-    def run(self):
-        while True:
-            try:
-                c, _ = self.sock.accept()
-            except OSError:
-                return
-            threading.Thread(target=self.serve, args=(c,), daemon=True).start()
+        super().__init__()
 
     def serve(self, c):
         with c, contextlib.suppress(OSError, h2.exceptions.ProtocolError):
@@ -71,9 +61,6 @@ class App(threading.Thread):
     def release(self):
         while self.held:
             self.held.pop()()
-
-    def stop(self):
-        self.sock.close()
 
 
 class AppConnection:

@@ -18,6 +18,7 @@ from kvmesh import wait_for
 from test_http2 import (ACK, CANCEL, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE,
                         PRIORITY, PUSH, REFUSED_STREAM, RST, SETTINGS, WINDOW_UPDATE, App, AppConnection, Client, block,
                         frame)
+from server import Server
 
 BOTH = END_HEADERS | END_STREAM
 
@@ -25,35 +26,21 @@ BOTH = END_HEADERS | END_STREAM
 # ---- services --------------------------------------------------------------------------------------------------
 
 
-class RawService(threading.Thread):
+class RawService(Server):
     """Reads requests and lets a function of the path answer each with frames: answers[path](connection, sid)."""
 
     def __init__(self, settings=b""):
-        super().__init__(daemon=True)
-        self.sock = socket.create_server(("127.0.0.1", 0))
-        self.port = self.sock.getsockname()[1]
         self.settings = settings
         self.answers = {}
         self.seen = []                  # (connection, sid, fields)
         self.resets = []                # (path, code)
         self.lock = threading.Lock()
         self.open, self.most = {}, {}   # exchanges under way by connection, and their peak
-        self.start()
-
-    def run(self):
-        while True:
-            try:
-                c, _ = self.sock.accept()
-            except OSError:
-                return
-            threading.Thread(target=self.serve, args=(RawConnection(self, c),), daemon=True).start()
+        super().__init__()
 
     def serve(self, c):
-        with c.sock, contextlib.suppress(OSError):
-            c.run()
-
-    def stop(self):
-        self.sock.close()
+        with c, contextlib.suppress(OSError):
+            RawConnection(self, c).run()
 
 
 class RawConnection:
@@ -204,22 +191,8 @@ class InfoConnection(AppConnection):
             super().request(sid)
 
 
-class H1App(threading.Thread):
+class H1App(Server):
     """The same in HTTP/1.1, byte by byte."""
-
-    def __init__(self):
-        super().__init__(daemon=True)
-        self.sock = socket.create_server(("127.0.0.1", 0))
-        self.port = self.sock.getsockname()[1]
-        self.start()
-
-    def run(self):
-        while True:
-            try:
-                c, _ = self.sock.accept()
-            except OSError:
-                return
-            threading.Thread(target=self.serve, args=(c,), daemon=True).start()
 
     def serve(self, c):
         with c, contextlib.suppress(OSError):

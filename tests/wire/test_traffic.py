@@ -3,7 +3,6 @@
 
 import http.server
 import json
-import socket
 import threading
 import time
 
@@ -11,27 +10,18 @@ import pytest
 
 import kvmesh
 from kvmesh import wait_for
+from server import Server
 
 
-class Scripted:
+class Scripted(Server):
     """An HTTP/1.1 server that does to each connection what a function says, and counts requests."""
 
     def __init__(self, handler):
         self.requests = []
-        self.sock = socket.create_server(("127.0.0.1", 0))
-        self.port = self.sock.getsockname()[1]
         self.handler = handler
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__()
 
-    def _accept(self):
-        while True:
-            try:
-                c, _ = self.sock.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(c,), daemon=True).start()
-
-    def _serve(self, c):
+    def serve(self, c):
         data = b""
         with c:
             try:
@@ -47,9 +37,6 @@ class Scripted:
                         return
             except OSError:
                 pass
-
-    def close(self):
-        self.sock.close()
 
 
 def answer(c, body=b"ok\n", status=b"200 OK", extra=b""):
@@ -181,7 +168,7 @@ def scripted(workdir):
     yield make
     for mesh, server in made:
         mesh.stop()
-        server.close()
+        server.stop()
 
 
 def flags(mesh, path, side="outbound|"):
@@ -243,7 +230,7 @@ def test_a_service_that_hangs_up_is_503(scripted):
 
 def test_nobody_listens_is_503(scripted, workdir):
     mesh, server = scripted(lambda s, c, h, n: answer(c))
-    server.close()
+    server.stop()
     mesh.workload("app", kvmesh.free_port())
     mesh.ctl("config", "reload", "--wait", check=0)
     assert mesh.get("app", "/x").status == 503

@@ -20,6 +20,7 @@ import kvmesh
 from kvmesh import wait_for
 from test_http2 import (CANCEL, DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, PROTOCOL_ERROR, RST, SETTINGS, App,
                         AppConnection, Client, Raw, block, frame)
+from server import Server
 
 HTTP_1_1_REQUIRED = 13
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -33,7 +34,7 @@ def accept_of(key):
 # ---- applications ----------------------------------------------------------------------------------------------
 
 
-class SwitchingApp(threading.Thread):
+class SwitchingApp(Server):
     """Switches protocols as the path says, then sends back what comes, byte by byte:
     /echo        until the peer ends, then ends
     /greet       speaks first, then ends
@@ -44,19 +45,8 @@ class SwitchingApp(threading.Thread):
     """
 
     def __init__(self):
-        super().__init__(daemon=True)
-        self.sock = socket.create_server(("127.0.0.1", 0))
-        self.port = self.sock.getsockname()[1]
         self.heads, self.ends = [], []
-        self.start()
-
-    def run(self):
-        while True:
-            try:
-                c, _ = self.sock.accept()
-            except OSError:
-                return
-            threading.Thread(target=self.serve, args=(c,), daemon=True).start()
+        super().__init__()
 
     def serve(self, c):
         with c, contextlib.suppress(OSError):
