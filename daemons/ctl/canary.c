@@ -173,15 +173,12 @@ static int find_edits(const struct canary *k, const int64_t *want, struct str te
 
 static int reload(struct ctl *c, bool *ret_refused)
 {
-	struct doc *params = doc_new_map(&c->arena), *reply;
+	struct doc *reply;
 	struct err_list errs;
 	struct err err;
 
 	*ret_refused = false;
-	doc_set_bool(&c->arena, params, "wait", true);
-	if (c->timeout_ms < 12000)      /* the router itself waits 10 s for the proxies */
-		c->timeout_ms = 12000;
-	if (ctl_call_router(c, "Reload", params, &reply, &err) < 0) {
+	if (ctl_reload(c, true, &reply, &err) < 0) {
 		if (!ctl_is_unanswered(&err))
 			return ctl_fail_err(&err);
 		ctl_note(c, "the router does not run: it will read the file when it starts");

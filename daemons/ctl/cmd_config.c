@@ -143,14 +143,10 @@ static bool is_refused(struct ctl *c)
 int cmd_config_reload(struct ctl *c)
 {
 	bool wait = ctl_has(c, "wait");
-	struct doc *params = doc_new_map(&c->arena), *reply;
+	struct doc *reply;
 	struct err err;
 
-	doc_set_bool(&c->arena, params, "wait", wait);
-	/* the router itself waits 10 s for the proxies */
-	if (wait && c->timeout_ms < 12000)
-		c->timeout_ms = 12000;
-	if (ctl_call_router(c, "Reload", params, &reply, &err) == 0)
+	if (ctl_reload(c, wait, &reply, &err) == 0)
 		return tell_reload(c, reply);
 	if (wait && !ctl_is_unanswered(&err) && err.code != KV_ERR_REFUSED && !is_refused(c))
 		return ctl_fail(CTL_EXIT_TIMEOUT, "%s", err.text);

@@ -93,6 +93,17 @@ int ctl_call_router(struct ctl *c, const char *method, const struct doc *paramet
 			parameters, ret, err);
 }
 
+int ctl_reload(struct ctl *c, bool wait, struct doc **ret, struct err *err)
+{
+	struct doc *params = doc_new_map(&c->arena);
+
+	doc_set_bool(&c->arena, params, "wait", wait);
+	/* the router itself waits 10 s for the proxies */
+	if (wait && c->timeout_ms < 12000)
+		c->timeout_ms = 12000;
+	return ctl_call_router(c, "Reload", params, ret, err);
+}
+
 static int by_name(const void *a, const void *b)
 {
 	const char *const *x = a, *const *y = b;

@@ -128,6 +128,8 @@ int ctl_call(struct ctl *c, const char *path, const char *method, const struct d
 	     struct doc **ret, struct err *err);
 int ctl_call_router(struct ctl *c, const char *method, const struct doc *parameters,
 		    struct doc **ret, struct err *err);
+/* Reload; wait: until every proxy has answered, for which the time limit is raised. */
+int ctl_reload(struct ctl *c, bool wait, struct doc **ret, struct err *err);
 /* True when nobody serves that socket: no file, or nobody listening. */
 bool ctl_is_unanswered(const struct err *err);
 /* Names of the proxy instances that have a socket in RUN/proxy, sorted. */
