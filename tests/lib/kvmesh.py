@@ -240,6 +240,11 @@ Service = {{ name = "{name}"; namespace = "{namespace}"; selector = {{ {pairs} }
         return self.process.text() if self.process else (self.dir / "run.log").read_text(errors="replace")
 
     # ---- talking -------------------------------------------------------------------------------
+    def assert_sound(self):
+        """Everything runs, and no sanitizer has had a word to say."""
+        assert self.process.alive()
+        assert "AddressSanitizer" not in self.text() and "runtime error" not in self.text()
+
     def ctl(self, *args, check=None, input=None):
         r = subprocess.run(
             [tool("kvmeshctl"), "--etc", self.etc, "--run", self.run, "--state", self.state, *map(str, args)],

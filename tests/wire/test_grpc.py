@@ -158,9 +158,8 @@ def still_serving(request):
     yield
     if "world" in request.fixturenames:
         w = request.getfixturevalue("world")
-        assert w.mesh.process.alive()
+        w.mesh.assert_sound()
         assert call(w, "/fine")["grpc-status"] == "0"
-        assert "AddressSanitizer" not in w.mesh.text() and "runtime error" not in w.mesh.text()
 
 
 # ---- calls by hand ---------------------------------------------------------------------------------------------
