@@ -545,6 +545,7 @@ void authz_judge(const struct authz *a, size_t workload, const struct authz_fact
 	ret->shadow = ret->shadow_denied ? shadow.policy : NULL;
 }
 
+/* A program may drop ";…" and keep "%2f", or the other way round: any reading may be the one that counts. */
 static bool is_ambiguous(const struct authz *a, size_t workload, const struct authz_facts *f,
 			 struct arena *arena)
 {
@@ -553,12 +554,16 @@ static bool is_ambiguous(const struct authz *a, size_t workload, const struct au
 
 	if (!f->http || !a->paths[workload] || a->snap->workloads.v[workload].ambiguous_paths)
 		return false;
-	if (!url_worst_path(f->path, arena, &other.path))
-		return true;
-	if (str_eq(other.path, f->path))
-		return false;
-	authz_judge(a, workload, &other, &v);
-	return !v.allowed;
+	for (unsigned reading = 0; reading < URL_READINGS; reading++) {
+		if (!url_read_path(f->path, reading, arena, &other.path))
+			return true;
+		if (str_eq(other.path, f->path))
+			continue;
+		authz_judge(a, workload, &other, &v);
+		if (!v.allowed)
+			return true;
+	}
+	return false;
 }
 
 void authz_decide(const struct authz *a, size_t workload, const struct authz_facts *f,

@@ -56,8 +56,8 @@ struct authz_verdict {
 
 /*
  * Decide for that local workload (index into snap.workloads). Where rules look at paths, a path
- * that others may read otherwise must be allowed in that reading too: nobody gets round a rule by
- * spelling (security-model §5.1), unless the workload's pathAmbiguity allows it. That reading is
+ * that others may read otherwise must be allowed in each reading: nobody gets round a rule by
+ * spelling (security-model §5.1), unless the workload's pathAmbiguity allows it. The readings are
  * made in the arena.
  */
 void authz_decide(const struct authz *a, size_t workload, const struct authz_facts *f,

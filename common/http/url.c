@@ -271,7 +271,7 @@ static size_t drop_parameters(char *p, size_t n)
 	return out;
 }
 
-bool url_worst_path(struct str path, struct arena *a, struct str *ret)
+bool url_read_path(struct str path, unsigned reading, struct arena *a, struct str *ret)
 {
 	bool plain;
 
@@ -283,9 +283,13 @@ bool url_worst_path(struct str path, struct arena *a, struct str *ret)
 	if (plain && str_find(path, ';') < 0)
 		return true;
 	char *out = arena_alloc(a, path.n);
-	size_t n = decode(path, URL_NORMALIZE_DECODE_AND_MERGE_SLASHES, out);
+	size_t n = decode(path, reading & URL_READ_DECODED ? URL_NORMALIZE_DECODE_AND_MERGE_SLASHES :
+							     URL_NORMALIZE_BASE, out);
 
-	n = merge_slashes(out, drop_parameters(out, n));
+	if (reading & URL_READ_NO_PARAMETERS)
+		n = drop_parameters(out, n);
+	if (reading & URL_READ_MERGED)
+		n = merge_slashes(out, n);
 	if (!remove_dots(out, &n))
 		return false;
 	*ret = str_from(out, n);

@@ -26,9 +26,15 @@ enum url_normalize {
  * something changes. False: refused (bad %, %00, control bytes, climbs above the root).
  */
 bool url_normalize(struct str target, enum url_normalize how, struct arena *a, struct str *ret);
+/* What a reader behind us may do to a path besides the base form; each with or without the others. */
+enum url_reading {
+	URL_READ_DECODED = 1,           /* %2F and %5C are "/" */
+	URL_READ_NO_PARAMETERS = 2,     /* ";…" is dropped from each segment */
+	URL_READ_MERGED = 4,            /* "//" is "/" */
+	URL_READINGS = 8,               /* so many there are */
+};
 /*
- * How the most generous reader behind us may understand a path without query: %2F and %5C and "\"
- * are "/", ";parameters" are dropped, "//" is "/", then dot segments (security-model §5.1). The path
- * itself when it has but one reading. False: it climbs above the root.
+ * A path without query as that reader understands it (security-model §5.1), dot segments resolved
+ * at last; the path itself when it has but one reading. False: it climbs above the root.
  */
-bool url_worst_path(struct str path, struct arena *a, struct str *ret);
+bool url_read_path(struct str path, unsigned reading, struct arena *a, struct str *ret);

@@ -189,4 +189,32 @@ START_TEST(normal_forms_are_stable)
 }
 END_TEST
 
-UNIT_MAIN("url", authorities, queries, normal_forms, normal_forms_are_stable)
+/* Each row: a path, then what readers 0 to 7 make of it; NULL: above the root. */
+START_TEST(a_path_as_its_readers_understand_it)
+{
+	static const struct { const char *path, *as[URL_READINGS]; } rows[] = {
+		{ "/a/b", { "/a/b", "/a/b", "/a/b", "/a/b", "/a/b", "/a/b", "/a/b", "/a/b" } },
+		{ "/x/..;v/a", { "/x/..;v/a", "/x/..;v/a", "/a", "/a", "/x/..;v/a", "/x/..;v/a", "/a", "/a" } },
+		{ "/x%2fy/..;/a", { "/x%2fy/..;/a", "/x/y/..;/a", "/a", "/x/a", "/x%2fy/..;/a", "/x/y/..;/a", "/a", "/x/a" } },
+		{ "/x//../a", { "/x/a", "/x/a", "/x/a", "/x/a", "/a", "/a", "/a", "/a" } },
+		{ "/..%2fa", { "/..%2fa", NULL, "/..%2fa", NULL, "/..%2fa", NULL, "/..%2fa", NULL } },
+	};
+	struct arena a;
+
+	arena_init(&a, 0);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		for (unsigned k = 0; k < URL_READINGS; k++) {
+			struct str got;
+			bool ok = url_read_path(str_c(rows[i].path), k, &a, &got);
+
+			ck_assert_msg(ok == (rows[i].as[k] != NULL), "%s, reading %u", rows[i].path, k);
+			if (ok)
+				ck_assert_msg(str_eq(got, str_c(rows[i].as[k])), "%s, reading %u: %.*s", rows[i].path, k,
+					      STR_ARG(got));
+		}
+	arena_done(&a);
+}
+END_TEST
+
+UNIT_MAIN("url", authorities, queries, normal_forms, normal_forms_are_stable,
+	  a_path_as_its_readers_understand_it)

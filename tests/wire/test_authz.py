@@ -239,7 +239,7 @@ def test_2_11_16_dry_run_only_counts(guarded):
 
 
 SPELLINGS = ["/admin", "//admin", "/./admin", "/x/../admin", "/%61dmin", "/x/%2e%2e/admin", "/%2fadmin", "/x/..%2fadmin", "/x%2f..%2fadmin",
-             "/x/..;/admin", "/admin;a=b", "/x/..%5cadmin", "/x\\..\\admin", "/admin/", "/admin//x", "/admin/../admin", "/admin#x"]
+             "/x/..;/admin", "/admin;a=b", "/x/..%5cadmin", "/x\\..\\admin", "/x%2fy/..;/admin", "/admin/", "/admin//x", "/admin/../admin", "/admin#x"]
 
 
 @pytest.mark.parametrize("path", SPELLINGS)
