@@ -110,19 +110,39 @@ static size_t place_of(const struct chash *t, uint64_t key)
 	return low % t->n;
 }
 
+/* A ring has up to 8 million points: where the next of a usable endpoint is far away, it is not walked to. */
+#define POINTS_MAX 1024
+
+/* Each key ranks the endpoints in an order of its own. */
+static size_t best_usable(const struct lb_set *set, uint64_t key)
+{
+	size_t best = LB_NONE;
+	uint64_t most = 0;
+
+	for (size_t i = 0; i < set->n; i++) {
+		uint64_t rank = hash_bytes(&i, sizeof(i), key);
+
+		if ((best == LB_NONE || rank > most) && set->get(set->arg, i).usable) {
+			best = i;
+			most = rank;
+		}
+	}
+	return best;
+}
+
 static size_t pick_on_ring(const struct chash *t, const struct lb_set *set, uint64_t key)
 {
 	size_t at = place_of(t, key);
 	uint32_t before = UINT32_MAX;
 
-	for (size_t i = 0; i < t->n; i++) {
+	for (size_t i = 0; i < t->n && i < POINTS_MAX; i++) {
 		uint32_t e = t->ring[(at + i) % t->n].endpoint;
 
 		if (e != before && set->get(set->arg, e).usable)
 			return e;
 		before = e;
 	}
-	return LB_NONE;
+	return best_usable(set, key);
 }
 
 /* ---- maglev --------------------------------------------------------------------------------- */
@@ -177,10 +197,7 @@ static size_t pick_in_table(const struct chash *t, const struct lb_set *set, uin
 		if (set->get(set->arg, e).usable)
 			return e;
 	}
-	for (size_t i = 0; i < set->n; i++)
-		if (set->get(set->arg, i).usable)
-			return i;
-	return LB_NONE;
+	return best_usable(set, key);
 }
 
 /* ---- both ----------------------------------------------------------------------------------- */

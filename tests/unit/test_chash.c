@@ -12,6 +12,7 @@
 #define N_MAX 16
 
 static struct {
+	size_t asked;
 	bool away[N_MAX];
 	int64_t weight[N_MAX];
 } world;
@@ -19,6 +20,7 @@ static struct {
 static struct lb_host get(void *arg, size_t i)
 {
 	(void)arg;
+	world.asked++;
 	return (struct lb_host){ .weight = world.weight[i], .usable = !world.away[i] };
 }
 
@@ -133,6 +135,30 @@ START_TEST(who_is_away_is_passed_over_and_keeps_his_keys)
 }
 END_TEST
 
+/* A million points: neither when all are away nor when only featherweights are left are they walked. */
+START_TEST(a_large_ring_is_not_walked)
+{
+	size_t got[4] = { 0 };
+
+	reset();
+	world.weight[0] = world.weight[1] = 1000000;
+	world.away[0] = world.away[1] = true;
+	struct chash *t = table_of(SNAP_LB_RING_HASH, 1, 4, 1000000);
+	struct lb_set set = set_of(4);
+
+	for (uint64_t i = 0; i < 1000; i++)
+		got[chash_pick(t, &set, key(i))]++;
+	ck_assert_uint_lt(world.asked, 1000 * 1100);
+	/* The lot of two keys: within five standard deviations of half. */
+	ck_assert_msg(got[2] > 420 && got[3] > 420, "%zu and %zu", got[2], got[3]);
+	world.asked = 0;
+	world.away[2] = world.away[3] = true;
+	ck_assert_uint_eq(chash_pick(t, &set, key(0)), LB_NONE);
+	ck_assert_uint_lt(world.asked, 1100);
+	chash_free(t);
+}
+END_TEST
+
 START_TEST(nobody_to_choose)
 {
 	struct lb_set none = set_of(0);
@@ -144,4 +170,4 @@ START_TEST(nobody_to_choose)
 END_TEST
 
 UNIT_MAIN("chash", shares_follow_the_weights, only_the_keys_of_the_one_that_left_move,
-	  who_is_away_is_passed_over_and_keeps_his_keys, nobody_to_choose)
+	  who_is_away_is_passed_over_and_keeps_his_keys, a_large_ring_is_not_walked, nobody_to_choose)
