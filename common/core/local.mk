@@ -10,8 +10,10 @@ libkvcore_a_SOURCES = \
 	%D%/outlier.c %D%/outlier.h \
 	%D%/priority.c %D%/priority.h \
 	%D%/regex.c %D%/regex.h \
+	%D%/regex_literals.c %D%/regex_literals.h \
 	%D%/retry.c %D%/retry.h \
 	%D%/rewrite.c %D%/rewrite.h \
+	%D%/route_index.c %D%/route_index.h \
 	%D%/route_table.c %D%/route_table.h
 libkvcore_a_CFLAGS = $(AM_CFLAGS) $(PCRE2_CFLAGS)
 # Archives of this layer and below, then the foreign libraries.

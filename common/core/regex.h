@@ -42,9 +42,3 @@ enum regex_result regex_match(const struct regex *re, struct str subject,
  */
 enum regex_result regex_replace(const struct regex *re, struct str subject, struct str substitution,
 				struct regex_scratch *scratch, struct arena *a, struct str *ret);
-
-/*
- * Text that every match begins with ("/api/v" of "/api/v[0-9]+/.*"), "" when none is certain. In
- * the arena. An index may use it; letters are in the pattern's case.
- */
-struct str regex_literal_prefix(struct str pattern, struct arena *a);

@@ -1,20 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * route_table: every (route, match block) is a rule with a number; the lowest number whose
- * predicates all fit wins. With many rules, an index gives the numbers that can fit a path at all:
- * rules by exact path, by prefix (a regex counts under its literal prefix, a rule without uri under
- * the empty one). The index hashes the path once, byte by byte, and looks each prefix length up on
- * the way; it folds case, so it may name too many candidates but never too few, and every predicate
- * is evaluated in full. Layer core.
+ * predicates all fit wins. With many rules, an index (route_index.h) gives the numbers that can fit
+ * a path at all; every predicate of those is evaluated in full. Layer core.
  */
 #include "core/route_table.h"
 
 #include "base/vec.h"
 #include "core/cors.h"
+#include "core/route_index.h"
 #include "http/url.h"
 
 #define INDEX_FROM 12                   /* fewer rules are tried one by one */
-#define LISTS_MAX 32 /* candidate lists merged at once; more: all rules one by one */
 #define SLOTS_MAX 32                    /* header names looked up once per request */
 
 struct text_pred {
@@ -32,22 +29,8 @@ struct rule {
 	const struct regex *rewrite;
 	const struct cors *cors;
 	struct text_pred uri, scheme, method, authority;
+	struct regex_literals literals; /* of a pattern for the path */
 	struct field_pred *headers, *query;
-};
-
-/* Rules that stand under one path or prefix, ascending. */
-struct bucket {
-	uint64_t hash;
-	bool used;
-	uint32_t *rules;
-	size_t n, cap;
-};
-struct index {
-	struct bucket *buckets;
-	size_t mask;
-	uint32_t *lengths;              /* of prefixes, distinct, ascending */
-	size_t n_lengths;
-	bool has_exact;
 };
 
 struct route_table {
@@ -55,7 +38,7 @@ struct route_table {
 	size_t n_rules;
 	struct str names[SLOTS_MAX];    /* header names by slot */
 	unsigned n_names;
-	struct index *index;            /* NULL: few rules */
+	const struct route_index *index;        /* NULL: few rules */
 };
 
 /* ---- patterns ------------------------------------------------------------------------------- */
@@ -141,6 +124,8 @@ static int prepare_block(struct route_table *t, struct rule *rule, const struct 
 {
 	rule->block = b;
 	int r = prepare_text(b->uri, c, &rule->uri, err);
+	if (r == 0 && rule->uri.re)
+		rule->literals = regex_literals(b->uri->value, a);
 	if (r == 0)
 		r = prepare_text(b->scheme, c, &rule->scheme, err);
 	if (r == 0)
@@ -177,83 +162,14 @@ static int prepare_route(struct route_table *t, const struct snap_route *route,
 }
 
 /* ---- the index over paths ------------------------------------------------------------------- */
-#define HASH_START UINT64_C(0xcbf29ce484222325)
-
-static unsigned char fold(char c)
+static const struct route_index *index_new(const struct route_table *t, struct arena *a)
 {
-	return (unsigned char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c);
-}
-
-static uint64_t hash_step(uint64_t h, char c)
-{
-	return (h ^ fold(c)) * UINT64_C(0x100000001b3);
-}
-
-/* What a whole path and a prefix of the same bytes are kept under must differ. */
-static uint64_t hash_end(uint64_t h, bool exact)
-{
-	h = (h ^ (exact ? UINT64_C(0x9e3779b97f4a7c15) : 0)) * UINT64_C(0xbf58476d1ce4e5b9);
-	return h ^ h >> 31;
-}
-
-static uint64_t hash_text(struct str s, bool exact)
-{
-	uint64_t h = HASH_START;
-	for (size_t i = 0; i < s.n; i++)
-		h = hash_step(h, s.p[i]);
-	return hash_end(h, exact);
-}
-
-static struct bucket *bucket_of(const struct index *x, uint64_t hash)
-{
-	size_t i = hash & x->mask;
-	while (x->buckets[i].used && x->buckets[i].hash != hash)
-		i = (i + 1) & x->mask;
-	return &x->buckets[i];
-}
-
-static void add_length(struct index *x, uint32_t n)
-{
-	size_t i = 0;
-	while (i < x->n_lengths && x->lengths[i] < n)
-		i++;
-	if (i < x->n_lengths && x->lengths[i] == n)
-		return;
-	memmove(x->lengths + i + 1, x->lengths + i, (x->n_lengths - i) * sizeof(*x->lengths));
-	x->lengths[i] = n;
-	x->n_lengths++;
-}
-
-static void index_rule(struct index *x, uint32_t number, const struct snap_string *uri,
-		       struct arena *a)
-{
-	bool exact = uri && uri->kind == SNAP_MATCH_EXACT;
-	struct str key = STR("");
-	if (uri && uri->kind == SNAP_MATCH_REGEX)
-		key = regex_literal_prefix(uri->value, a);
-	else if (uri && uri->kind != SNAP_MATCH_PRESENT)
-		key = uri->value;
-	struct bucket *b = bucket_of(x, hash_text(key, exact));
-	b->hash = hash_text(key, exact);
-	b->used = true;
-	*vec_push_arena(a, b->rules, b->n, b->cap) = number;
-	if (exact)
-		x->has_exact = true;
-	else
-		add_length(x, (uint32_t)key.n);
-}
-
-static struct index *index_new(const struct route_table *t, struct arena *a)
-{
-	struct index *x = arena_new(a, struct index);
-	size_t size = 16;
-	while (size < t->n_rules * 2)
-		size *= 2;
-	x->mask = size - 1;
-	x->buckets = arena_new_n(a, struct bucket, size);
-	x->lengths = arena_new_n(a, uint32_t, t->n_rules + 1);
+	struct route_key *keys = kv_malloc(t->n_rules * sizeof(*keys));
 	for (size_t i = 0; i < t->n_rules; i++)
-		index_rule(x, (uint32_t)i, t->rules[i].uri.s, a);
+		keys[i] = (struct route_key){ .uri = t->rules[i].uri.s,
+					      .literals = t->rules[i].literals };
+	const struct route_index *x = route_index_new(keys, t->n_rules, a);
+	free(keys);
 	return x;
 }
 
@@ -361,11 +277,32 @@ static bool query_fits(struct judge *j, const struct field_pred *p)
 	return field_fits(j, p, value);
 }
 
+static bool holds(struct str s, struct str run)
+{
+	while (s.n >= run.n) {
+		const char *p = memchr(s.p, run.p[0], s.n - run.n + 1);
+		if (!p)
+			return false;
+		if (memcmp(p, run.p, run.n) == 0)
+			return true;
+		s = str_skip(s, (size_t)(p - s.p) + 1);
+	}
+	return false;
+}
+
+/* What a pattern must have is found sooner than the pattern. */
+static bool path_fits(struct judge *j, const struct rule *r)
+{
+	if (r->literals.inner.n > 0 && !holds(j->f->path, r->literals.inner))
+		return false;
+	return text_fits(j, &r->uri, j->f->path);
+}
+
 static bool rule_fits(struct judge *j, const struct rule *r)
 {
 	if (!r->block)
 		return true;
-	if (!text_fits(j, &r->uri, j->f->path) || !text_fits(j, &r->method, j->f->method) ||
+	if (!path_fits(j, r) || !text_fits(j, &r->method, j->f->method) ||
 	    !text_fits(j, &r->scheme, j->f->scheme) ||
 	    !text_fits(j, &r->authority, j->f->authority))
 		return false;
@@ -380,59 +317,7 @@ static bool rule_fits(struct judge *j, const struct rule *r)
 	return true;
 }
 
-/* ---- candidates ----------------------------------------------------------------------------- */
-struct lists {
-	const struct bucket *v[LISTS_MAX];
-	size_t at[LISTS_MAX];
-	size_t n;
-	bool full;
-};
-
-static void add_list(struct lists *l, const struct index *x, uint64_t hash)
-{
-	const struct bucket *b = bucket_of(x, hash);
-	if (!b->used)
-		return;
-	if (l->n == LISTS_MAX) {
-		l->full = true;
-		return;
-	}
-	l->at[l->n] = 0;
-	l->v[l->n++] = b;
-}
-
-static void find_lists(const struct index *x, struct str path, struct lists *l)
-{
-	uint64_t h = HASH_START;
-	size_t k = 0;
-	for (size_t i = 0;; i++) {
-		if (k < x->n_lengths && x->lengths[k] == i) {
-			add_list(l, x, hash_end(h, false));
-			k++;
-		}
-		if (i == path.n || (k == x->n_lengths && !x->has_exact))
-			break;
-		h = hash_step(h, path.p[i]);
-	}
-	if (x->has_exact)
-		add_list(l, x, hash_end(h, true));
-}
-
-/* The lowest number at the heads of the lists; SIZE_MAX: all are used up. */
-static size_t next_candidate(struct lists *l)
-{
-	size_t best = SIZE_MAX, from = 0;
-	for (size_t i = 0; i < l->n; i++) {
-		if (l->at[i] < l->v[i]->n && l->v[i]->rules[l->at[i]] < best) {
-			best = l->v[i]->rules[l->at[i]];
-			from = i;
-		}
-	}
-	if (best != SIZE_MAX)
-		l->at[from]++;
-	return best;
-}
-
+/* ---- the first that fits --------------------------------------------------------------------- */
 static const struct rule *first_of_all(struct judge *j)
 {
 	for (size_t i = 0; i < j->t->n_rules; i++) {
@@ -444,13 +329,10 @@ static const struct rule *first_of_all(struct judge *j)
 
 static const struct rule *first_of_candidates(struct judge *j)
 {
-	struct lists l;
-	l.n = 0;
-	l.full = false;
-	find_lists(j->t->index, j->f->path, &l);
-	if (l.full)
+	struct route_candidates c;
+	if (!route_index_find(j->t->index, j->f->path, &c))
 		return first_of_all(j);
-	for (size_t i; (i = next_candidate(&l)) != SIZE_MAX;) {
+	for (size_t i; (i = route_candidates_next(&c)) != SIZE_MAX;) {
 		if (rule_fits(j, &j->t->rules[i]))
 			return &j->t->rules[i];
 	}

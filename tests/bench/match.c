@@ -5,7 +5,8 @@
  *
  * Of 500 routes 200 are exact paths, 200 prefixes, 100 patterns; the asked paths hit the first, the
  * last, one of each kind, or none. "prefixed" patterns begin with a literal, as people write them
- * (/api/42/users/[0-9]+); "bare" ones have none (.*\.ext42) and have to be tried one by one.
+ * (/api/42/users/[0-9]+), "bare" ones end with one (.*\.ext42), "inner" ones have it in the middle
+ * (/[^/]+/kind-42/[0-9]+); "alike" ones have none (/[a-z]+/[0][4][2]) and are tried one by one.
  */
 #include "config.h"
 
@@ -21,7 +22,7 @@
 #define ROUNDS 7
 #define TEXT_MAX 128
 
-enum shape { SHAPE_PREFIXED, SHAPE_BARE };
+enum shape { SHAPE_PREFIXED, SHAPE_BARE, SHAPE_INNER, SHAPE_ALIKE };
 
 static struct snap *snap_of(size_t hosts)
 {
@@ -43,6 +44,21 @@ static struct snap *snap_of(size_t hosts)
 	return s;
 }
 
+static struct str pattern_of(struct snap *s, size_t i, enum shape shape)
+{
+	switch (shape) {
+	case SHAPE_BARE:
+		return arena_printf(&s->arena, ".*\\.ext%zu", i);
+	case SHAPE_INNER:
+		return arena_printf(&s->arena, "/[^/]+/kind-%zu/[0-9]+", i);
+	case SHAPE_ALIKE:
+		return arena_printf(&s->arena, "/[a-z]+/[%zu][%zu][%zu]", i / 100, i / 10 % 10, i % 10);
+	case SHAPE_PREFIXED:
+		break;
+	}
+	return arena_printf(&s->arena, "/api/%zu/users/[0-9]+", i);
+}
+
 /* Route i of n: by fifths two exact, two prefixes, one pattern. One route alone is a prefix. */
 static struct snap_string *uri_of(struct snap *s, size_t i, enum shape shape)
 {
@@ -56,7 +72,7 @@ static struct snap_string *uri_of(struct snap *s, size_t i, enum shape shape)
 		m->value = arena_printf(&s->arena, "/part-%zu/", i);
 	} else {
 		m->kind = SNAP_MATCH_REGEX;
-		m->value = arena_printf(&s->arena, shape == SHAPE_BARE ? ".*\\.ext%zu" : "/api/%zu/users/[0-9]+", i);
+		m->value = pattern_of(s, i, shape);
 	}
 	return m;
 }
@@ -140,7 +156,10 @@ static void print_cost(const char *name, const struct match *m, const char *host
 
 static void routes(void)
 {
-	static const char *const names[] = { "prefixed", "bare" };
+	static const struct { const char *name, *last; } shapes[] = {
+		{ "prefixed", "/api/499/users/4711" }, { "bare", "/a/b/c.ext499" },
+		{ "inner", "/shop/kind-499/4711" }, { "alike", "/shop/499" },
+	};
 	struct snap *one = snap_of(1);
 
 	routes_add(one, 1, SHAPE_PREFIXED);
@@ -150,7 +169,7 @@ static void routes(void)
 	print_cost("1 route", m, "service-0", "/part-498/users/17/orders");
 	match_free(m);
 	snap_unref(one);
-	for (int shape = SHAPE_PREFIXED; shape <= SHAPE_BARE; shape++) {
+	for (int shape = SHAPE_PREFIXED; shape <= SHAPE_ALIKE; shape++) {
 		struct snap *s = snap_of(1);
 		char name[TEXT_MAX];
 
@@ -164,11 +183,12 @@ static void routes(void)
 		};
 
 		for (size_t i = 0; i < sizeof(asked) / sizeof(asked[0]); i++) {
-			snprintf(name, sizeof(name), "%d routes, %s patterns: %s", ROUTES, names[shape], asked[i].name);
+			snprintf(name, sizeof(name), "%d routes, %s patterns: %s", ROUTES, shapes[shape].name,
+				 asked[i].name);
 			print_cost(name, m, "service-0", asked[i].path);
 		}
-		snprintf(name, sizeof(name), "%d routes, %s patterns: last pattern", ROUTES, names[shape]);
-		print_cost(name, m, "service-0", shape == SHAPE_BARE ? "/a/b/c.ext499" : "/api/499/users/4711");
+		snprintf(name, sizeof(name), "%d routes, %s patterns: last pattern", ROUTES, shapes[shape].name);
+		print_cost(name, m, "service-0", shapes[shape].last);
 		match_free(m);
 		snap_unref(s);
 	}

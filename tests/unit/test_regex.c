@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* core/regex and snap/re2: RE2's dialect, whole-string match, limits, replacing, literal prefixes. */
+/* core/regex, core/regex_literals and snap/re2: RE2's dialect, whole-string match, limits, replacing, literals. */
 #include "core/regex.h"
+#include "core/regex_literals.h"
 
 #include "base/rng.h"
 #include "snap/re2.h"
@@ -182,21 +183,130 @@ START_TEST(replace_is_capped)
 }
 END_TEST
 
-START_TEST(literal_prefixes)
+START_TEST(literals)
 {
-	static const struct { const char *pattern, *prefix; } t[] = {
-		{ "/api/v[0-9]+/.*", "/api/v" }, { "/api", "/api" }, { "/api/(a|b)", "/api/" }, { "/a|/b", "" },
-		{ "/ab*", "/a" }, { "/ab+", "/a" }, { "/a\\.b.*", "/a.b" }, { "(?i)/a", "" }, { ".*", "" }, { "", "" },
-		{ "/a[|]b", "/a" }, { "/a[]|]b", "/a" }, { "/a\\|b", "/a|b" }, { "/\xc3\xa9?x", "/" }, { "/a\\d", "/a" },
-		{ "/a{2}", "/" }, { "a(b)|c", "" }, { "/x\\Qa|b\\E", "" },
+	static const struct { const char *pattern, *prefix, *suffix, *inner; } t[] = {
+		{ "/api/v[0-9]+/.*", "/api/v", "", "/api/v" },
+		{ "/api", "/api", "/api", "/api" },
+		{ "/api/(a|b)", "/api/", "", "/api/" },
+		{ "/a|/b", "/", "", "/" },
+		{ "/a/x|/b/x", "/", "/x", "/x" },
+		{ "(ab|ab)c", "abc", "abc", "abc" },
+		{ ".*\\.ext42", "", ".ext42", ".ext42" },
+		{ "^/[^/]+/orders/[0-9]+$", "/", "", "/orders/" },
+		{ "/ab*", "/a", "", "/a" },
+		{ "/ab*c", "/a", "c", "/a" },
+		{ "/ab+", "/ab", "b", "/ab" },
+		{ "/ab?c", "/a", "c", "/a" },
+		{ "/a{2}", "/a", "a", "/a" },
+		{ "/a{0,2}", "/", "", "/" },
+		{ "/a{1}b", "/ab", "/ab", "/ab" },
+		{ "/a{b}", "/a{b}", "/a{b}", "/a{b}" },
+		{ "/(ab){2,}c", "/ab", "abc", "/ab" },
+		{ "x(?:ab)?y", "x", "y", "x" },
+		{ "(?P<n>ab)+c", "ab", "abc", "abc" },
+		{ "/a\\.b.*", "/a.b", "", "/a.b" },
+		{ "(?i)/a", "", "", "" },
+		{ "/a(?i:b)c", "", "", "" },
+		{ ".*", "", "", "" },
+		{ "", "", "", "" },
+		{ "(|/a)", "", "", "" },
+		{ "/a[|]b", "/a", "b", "/a" },
+		{ "/a[]|]b", "/a", "b", "/a" },
+		{ "/a[[:alpha:]]]bc", "/a", "]bc", "]bc" },
+		{ "/a\\|b", "/a|b", "/a|b", "/a|b" },
+		{ "/\xc3\xa9?x", "/", "x", "/" },
+		{ "/\xc3\xa9x", "/\xc3\xa9x", "/\xc3\xa9x", "/\xc3\xa9x" },
+		{ "/a\\db", "/a", "b", "/a" },
+		{ "/\\x{2f}b\\pLc\\x41d", "/", "d", "/" },
+		{ "a(b)|c", "", "", "" },
+		{ "/x\\Qa|b\\E", "", "", "" },
 	};
 	struct arena a;
 	arena_init(&a, 0);
-	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++)
-		unit_str_eq(regex_literal_prefix(str_c(t[i].pattern), &a), t[i].prefix);
+	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+		ck_assert_int_eq(re2_check(str_c(t[i].pattern), NULL), 0);
+		struct regex_literals l = regex_literals(str_c(t[i].pattern), &a);
+		unit_str_eq(l.prefix, t[i].prefix);
+		unit_str_eq(l.suffix, t[i].suffix);
+		unit_str_eq(l.inner, t[i].inner);
+	}
+	/* Longer than what is kept: the first and the last bytes. */
+	char text[301];
+	memset(text, 'a', 300);
+	text[0] = '/';
+	text[299] = 'z';
+	text[300] = '\0';
+	struct regex_literals l = regex_literals(str_c(text), &a);
+	ck_assert(l.prefix.n > 16 && str_has_prefix(str_c(text), l.prefix));
+	ck_assert(l.suffix.n > 16 && str_has_suffix(str_c(text), l.suffix));
+	ck_assert_uint_gt(l.inner.n, 16);
 	arena_done(&a);
 }
 END_TEST
 
+static void random_part(struct rng *r, char *to, size_t room, int depth)
+{
+	static const char *const parts[] = { "a", "b", "ab", ".", "[ab]", "[^b]", "\\.", "\\w", "\\x61", "^", "$", "{", "a{2}" };
+	static const char *const after[] = { "*", "+", "?", "{0,1}", "{1,}", "{2}", "{1}", "+?", "", "", "", "" };
+	size_t at = strlen(to);
+	uint64_t kind = rng_below(r, depth > 2 ? 8 : 11);
+	const char *part = parts[rng_below(r, sizeof(parts) / sizeof(parts[0]))];
+
+	if (room < 40)
+		return;
+	if (kind < 8) {
+		snprintf(to + at, room, "%s%s", part, strchr("^${a", part[0]) ? "" : after[rng_below(r, 12)]);
+		return;
+	}
+	snprintf(to + at, room, "%s", rng_below(r, 2) == 0 ? "(" : "(?:");
+	for (uint64_t n = rng_below(r, 4); n > 0; n--) {
+		size_t used = strlen(to + at);
+		random_part(r, to + at, room - used - 20, depth + 1);
+		if (rng_below(r, 3) == 0)
+			snprintf(to + at + strlen(to + at), 2, "|");
+	}
+	snprintf(to + at + strlen(to + at), 12, ")%s", after[rng_below(r, 12)]);
+}
+
+/* Whatever matches has the literals, and not all of them are empty. */
+START_TEST(literals_are_had_by_every_match)
+{
+	struct rng r;
+	struct arena a;
+	unsigned matches = 0, useful = 0;
+	struct regex_scratch *scratch = regex_scratch_new();
+	rng_init(&r, 29);
+	arena_init(&a, 0);
+	for (int round = 0; round < 20000; round++) {
+		char pattern[400] = "", subject[16];
+		for (uint64_t n = rng_below(&r, 4) + 1; n > 0; n--)
+			random_part(&r, pattern, sizeof(pattern) - strlen(pattern), 0);
+		struct regex *re = NULL;
+		if (regex_new(str_c(pattern), &re, NULL) < 0)
+			continue;
+		struct regex_literals l = regex_literals(str_c(pattern), &a);
+		for (int k = 0; k < 20; k++) {
+			size_t n = rng_below(&r, 8);
+			for (size_t i = 0; i < n; i++)
+				subject[i] = "ab.{"[rng_below(&r, 4)];
+			struct str s = str_from(subject, n);
+			if (regex_match(re, s, scratch) != REGEX_YES)
+				continue;
+			matches++;
+			useful += l.inner.n > 0;
+			ck_assert_msg(str_has_prefix(s, l.prefix) && str_has_suffix(s, l.suffix) &&
+				      str_find_str(s, l.inner) >= 0, "'%s' matches '%.*s'", pattern, STR_ARG(s));
+		}
+		regex_free(re);
+		arena_clear(&a);
+	}
+	ck_assert_uint_gt(matches, 10000);
+	ck_assert_uint_gt(useful, 1000);
+	arena_done(&a);
+	regex_scratch_free(scratch);
+}
+END_TEST
+
 UNIT_MAIN("regex", whole_string, refuses_what_re2_refuses, limits_end_a_match, judge_and_compiler_agree,
-	  replaces_all, replace_is_capped, literal_prefixes)
+	  replaces_all, replace_is_capped, literals, literals_are_had_by_every_match)
