@@ -41,7 +41,7 @@ Since: Istio's first version with the field; empty: a field of ours. A field tha
 * A route that a client of plain HTTP meets with `abort.grpcStatus` answers with the HTTP status that means the same.
 """
 
-# The numbered rules of routing that tests are named after.
+# The numbered rules of traffic and policies that tests are named after.
 RULES = {
     "2.1.1": "a short name is of the resource's namespace",
     "2.1.2": "aliases by which a client may call a service",
@@ -102,8 +102,96 @@ RULES = {
     "2.6.7": "httpsRedirect of a gateway",
     "2.6.8": "CORS preflights",
     "2.6.9": "CORS: answers to other origins",
+    "2.7.1": "where a DestinationRule is looked for: the client's namespace, the service's, the root",
+    "2.7.2": "two for one host in one namespace are joined",
+    "2.7.3": "a DestinationRule with workloadSelector is for those clients alone, and before others",
+    "2.7.4": "an endpoint is of a subset when it has all its labels",
+    "2.7.5": "subset's port, subset, port, top: blocks are replaced whole",
+    "2.7.6": "an empty subset: 503 UH",
+    "2.8.1": "LEAST_REQUEST is the default",
+    "2.8.2": "weights of endpoints; smooth round robin",
+    "2.8.3": "consistent hashing: keys and cookies",
+    "2.8.4": "PASSTHROUGH: the original destination",
+    "2.8.5": "circuit breakers: 503 UO with x-envoy-overloaded",
+    "2.8.6": "maxRequestsPerConnection; which idleTimeout counts",
+    "2.8.7": "connectTimeout: 503 UF",
+    "2.8.8": "outlier detection",
+    "2.8.9": "minHealthPercent",
+    "2.8.10": "locality priorities with outlierDetection",
+    "2.8.11": "distribute",
+    "2.8.12": "failoverPriority",
+    "2.8.13": "warmup",
+    "2.8.14": "endpoints that are not healthy leave",
+    "2.9.1": "a DestinationRule's tls goes before automatic mTLS",
+    "2.9.2": "automatic mTLS is decided for each endpoint",
+    "2.9.3": "mesh certificates, SNI, whom the server must prove to be",
+    "2.9.4": "SIMPLE and MUTUAL: authorities, SNI, names",
+    "2.9.5": "DISABLE towards STRICT fails",
+    "2.9.6": "credentialName of a DestinationRule",
+    "2.9.7": "replaced certificate files are read again",
+    "2.9.8": "SPIFFE IDs",
+    "2.9.9": "protocol versions and ciphers of the mesh",
+    "2.10.1": "PeerAuthentication: mesh, namespace, workload, port",
+    "2.10.2": "UNSET inherits; PERMISSIVE in the end",
+    "2.10.3": "two at one scope: the older",
+    "2.10.4": "ports are the workload's",
+    "2.10.5": "STRICT closes plain connections, DISABLE takes nothing else",
+    "2.10.6": "PERMISSIVE on an HTTP port",
+    "2.10.7": "PERMISSIVE on a TCP port",
+    "2.10.8": "PERMISSIVE on a port that says nothing",
+    "2.10.9": "server-first protocols",
+    "2.10.10": "ports that no service declares",
+    "2.11.1": "which AuthorizationPolicies concern a workload",
+    "2.11.2": "CUSTOM, DENY, ALLOW",
+    "2.11.3": "what who is refused gets",
+    "2.11.4": "no rules, and a rule without conditions",
+    "2.11.5": "from, to, when; the not-forms",
+    "2.11.6": "exact, prefix, suffix, presence",
+    "2.11.7": "principals",
+    "2.11.8": "namespaces",
+    "2.11.9": "serviceAccounts",
+    "2.11.10": "ipBlocks, remoteIpBlocks",
+    "2.11.11": "requestPrincipals",
+    "2.11.12": "hosts, ports, paths and their templates",
+    "2.11.13": "keys of when",
+    "2.11.14": "HTTP fields on a TCP port",
+    "2.11.15": "CUSTOM",
+    "2.11.16": "dry run",
+    "2.11.17": "the order of what looks at a request",
+    "2.11.18": "no spelling of a path gets round a rule",
+    "2.12.1": "without a token: anonymous",
+    "2.12.2": "a token that is not valid: 401",
+    "2.12.3": "where tokens are looked for",
+    "2.12.4": "several rules",
+    "2.12.5": "what a valid token leaves",
+    "2.12.6": "keys: inline, file, URI",
+    "2.12.7": "CORS preflights need no token",
+    "2.13.1": "x-forwarded-for at the edge",
+    "2.13.2": "x-forwarded-proto",
+    "2.13.3": "x-request-id",
+    "2.13.4": "trace headers are passed on",
+    "2.13.5": "x-forwarded-client-cert",
+    "2.13.6": "headers of responses",
+    "2.13.7": "headers that tell the application of timeouts and rewrites",
+    "2.13.8": "HTTP/1.0, upgrades, Expect",
+    "2.13.9": "names of headers are lower-case",
+    "2.14.1": "servers of several Gateways are joined by port",
+    "2.14.2": "SNI chooses the server, then Host the VirtualService",
+    "2.14.3": "PASSTHROUGH, AUTO_PASSTHROUGH",
+    "2.14.4": "MUTUAL, OPTIONAL_MUTUAL",
     "2.14.5": "TLS routes by server name",
     "2.14.6": "TCP routes, split by connection",
+    "2.14.7": "TCP has no fault, retry, rewrite, mirror",
+    "2.15.1": "resolution of a ServiceEntry",
+    "2.15.2": "what leads to a ServiceEntry: Host, SNI, address",
+    "2.15.3": "the port of an endpoint; Unix sockets",
+    "2.15.4": "workloadSelector of a ServiceEntry",
+    "2.15.5": "two ServiceEntries for one host",
+    "2.15.6": "outboundTrafficPolicy",
+    "2.15.7": "which Sidecar, and what it lets see",
+    "2.15.8": "calls by address",
+    "2.16": "the protocol of a port",
+    "2.17": "response flags and their statuses",
 }
 
 
@@ -165,9 +253,9 @@ def fields_part():
 def rules_of(text):
     """Numbers that the tests of a file are named after, by function name or by parameter."""
     found = set()
-    for name in re.findall(r"^def test_((?:\d+_){2,})", text, re.M):
+    for name in re.findall(r"^def test_(?:rule_)?((?:\d+_){2,})", text, re.M):
         first, second, *rest = name.rstrip("_").split("_")
-        found |= {f"{first}.{second}.{n}" for n in rest}
+        found |= {f"{first}.{second}.{n}" for n in rest} or {f"{first}.{second}"}
     return found | set(re.findall(r'\("(\d\.\d+\.\d+)", ', text))
 
 
@@ -181,7 +269,7 @@ def tested():
 
 def rules_part():
     where = tested()
-    out = ["", "## Rules of routing", "", "The wire tests that are named after each rule:", "", "| rule | | tests |", "|---|---|---|"]
+    out = ["", "## Rules", "", "The wire tests that are named after each rule:", "", "| rule | | tests |", "|---|---|---|"]
     for rule, title in RULES.items():
         out.append(f"| {rule} | {title} | {', '.join(where.get(rule, [])) or 'open'} |")
     return out
