@@ -115,44 +115,44 @@ def test_2_11_4_empty(guarded, spec, allowed):
     assert (guarded.ask() == 200) == allowed
 
 
-@pytest.mark.parametrize("source,node,web", [
-    (f"principals: [ {NODE} ]", True, False),
-    (f"principals: [ {WEB} ]", False, True),
-    ('principals: [ "*" ]', True, True),
-    ('principals: [ "*/sa/web" ]', False, True),
-    ('principals: [ "cluster.local/ns/shop/*" ]', False, True),
-    (f"notPrincipals: [ {WEB} ]", True, False),
-    ("namespaces: [ shop ]", False, True),
-    ('namespaces: [ "sh*" ]', False, True),
-    ("notNamespaces: [ shop ]", True, False),
-    ("serviceAccounts: [ shop/web ]", False, True),
-    ("serviceAccounts: [ web ]", False, False),      # of the policy's own namespace
-    ("ipBlocks: [ 127.0.0.0/8 ]", True, True),
-    ("ipBlocks: [ 10.0.0.0/8 ]", False, False),
-    ('notIpBlocks: [ "::/0" ]', False, False),
+@pytest.mark.parametrize("rule,source,node,web", [
+    ("2.11.7", f"principals: [ {NODE} ]", True, False),
+    ("2.11.7", f"principals: [ {WEB} ]", False, True),
+    ("2.11.7", 'principals: [ "*" ]', True, True),
+    ("2.11.7", 'principals: [ "*/sa/web" ]', False, True),
+    ("2.11.7", 'principals: [ "cluster.local/ns/shop/*" ]', False, True),
+    ("2.11.7", f"notPrincipals: [ {WEB} ]", True, False),
+    ("2.11.8", "namespaces: [ shop ]", False, True),
+    ("2.11.8", 'namespaces: [ "sh*" ]', False, True),
+    ("2.11.8", "notNamespaces: [ shop ]", True, False),
+    ("2.11.9", "serviceAccounts: [ shop/web ]", False, True),
+    ("2.11.9", "serviceAccounts: [ web ]", False, False),      # of the policy's own namespace
+    ("2.11.10", "ipBlocks: [ 127.0.0.0/8 ]", True, True),
+    ("2.11.10", "ipBlocks: [ 10.0.0.0/8 ]", False, False),
+    ("2.11.10", 'notIpBlocks: [ "::/0" ]', False, False),
 ])
-def test_2_11_7_to_10_sources(guarded, source, node, web):
+def test_sources(guarded, rule, source, node, web):
     guarded.policies(f"{{ rules: [ {{ from: [ {{ source: {{ {source} }} }} ] }} ] }}")
     assert (guarded.ask() == 200, guarded.ask(user="nobody") == 200) == (node, web)
 
 
-@pytest.mark.parametrize("operation,fits,misses", [
-    ("methods: [ GET ]", dict(), dict(method="POST")),
-    ('methods: [ "P*" ]', dict(method="POST"), dict()),
-    ("notMethods: [ POST ]", dict(), dict(method="POST")),
-    ("paths: [ /a ]", dict(path="/a"), dict(path="/a/")),
-    ("paths: [ /a ]", dict(path="/a?x=1"), dict(path="/b?/a")),
-    ('paths: [ "/a*" ]', dict(path="/abc"), dict(path="/ba")),
-    ('paths: [ "*.html" ]', dict(path="/x.html"), dict(path="/x.htm")),
-    ('notPaths: [ "/admin*" ]', dict(path="/ok"), dict(path="/admin/x")),
-    ("hosts: [ my-app ]", dict(host="my-app"), dict()),
-    ("hosts: [ MY-APP ]", dict(host="my-app"), dict()),
-    ('hosts: [ "*.default" ]', dict(), dict(host="my-app")),
-    ('paths: [ "/v/{*}/x" ]', dict(path="/v/1/x"), dict(path="/v/1/2/x")),
-    ('paths: [ "/v/{**}" ]', dict(path="/v/1/2/x"), dict(path="/w/1")),
-    ('paths: [ "/v/{**}/end" ]', dict(path="/v/1/2/end"), dict(path="/v/1/2")),
+@pytest.mark.parametrize("rule,operation,fits,misses", [
+    ("2.11.5", "methods: [ GET ]", dict(), dict(method="POST")),
+    ("2.11.6", 'methods: [ "P*" ]', dict(method="POST"), dict()),
+    ("2.11.5", "notMethods: [ POST ]", dict(), dict(method="POST")),
+    ("2.11.12", "paths: [ /a ]", dict(path="/a"), dict(path="/a/")),
+    ("2.11.12", "paths: [ /a ]", dict(path="/a?x=1"), dict(path="/b?/a")),
+    ("2.11.6", 'paths: [ "/a*" ]', dict(path="/abc"), dict(path="/ba")),
+    ("2.11.6", 'paths: [ "*.html" ]', dict(path="/x.html"), dict(path="/x.htm")),
+    ("2.11.5", 'notPaths: [ "/admin*" ]', dict(path="/ok"), dict(path="/admin/x")),
+    ("2.11.12", "hosts: [ my-app ]", dict(host="my-app"), dict()),
+    ("2.11.12", "hosts: [ MY-APP ]", dict(host="my-app"), dict()),
+    ("2.11.6", 'hosts: [ "*.default" ]', dict(), dict(host="my-app")),
+    ("2.11.12", 'paths: [ "/v/{*}/x" ]', dict(path="/v/1/x"), dict(path="/v/1/2/x")),
+    ("2.11.12", 'paths: [ "/v/{**}" ]', dict(path="/v/1/2/x"), dict(path="/w/1")),
+    ("2.11.12", 'paths: [ "/v/{**}/end" ]', dict(path="/v/1/2/end"), dict(path="/v/1/2")),
 ])
-def test_2_11_12_operations(guarded, operation, fits, misses):
+def test_operations(guarded, rule, operation, fits, misses):
     guarded.policies(f"{{ rules: [ {{ to: [ {{ operation: {{ {operation} }} }} ] }} ] }}")
     assert guarded.ask(**fits) == 200 and guarded.ask(**misses) == 403
     guarded.policies(f"{{ action: DENY, rules: [ {{ to: [ {{ operation: {{ {operation} }} }} ] }} ] }}")
@@ -236,6 +236,23 @@ def test_2_11_16_dry_run_only_counts(guarded):
     guarded.policies('{ action: DENY, rules: [ {} ] }', annotations={"istio.io/dry-run": "true"})
     assert guarded.ask() == 200
     wait_for("the dry-run counter", lambda: "kvmesh_authz_dry_run_denied_total{" in guarded.mesh.metrics())
+
+
+def test_2_11_17_callers_are_judged_at_the_services_side_after_what_their_own_side_does(guarded):
+    guarded.policies('{ action: DENY, rules: [ {} ] }')
+    assert guarded.ask() == 403
+    guarded.mesh.write("mesh.d/60-fault.yaml", """\
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: { name: early, namespace: default }
+spec:
+  hosts: [ early.example ]
+  http:
+  - fault: { abort: { httpStatus: 400, percentage: { value: 100 } } }
+    route: [ { destination: { host: my-app } } ]
+""")
+    guarded.mesh.ctl("config", "reload", "--wait", check=0)
+    assert guarded.ask(host="early.example") == 400
 
 
 SPELLINGS = ["/admin", "//admin", "/./admin", "/x/../admin", "/%61dmin", "/x/%2e%2e/admin", "/%2fadmin", "/x/..%2fadmin", "/x%2f..%2fadmin",
