@@ -198,3 +198,23 @@ def test_2_10_9_a_server_that_speaks_first_behind_a_tcp_port(captured):
     mesh, ns, app = captured("# nothing\n", protocol="TCP", program=greeting_program)
     r = ns.run("setpriv", "--reuid", "65534", "--clear-groups", "bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{app}; head -n 1 <&3")
     assert r.stdout.strip() == "220 hello", r
+
+
+@pytest.mark.parametrize("port,as_http", [
+    ("name: http", True), ("name: http-web", True), ("name: grpc-web", True), ("name: http2-x", True),
+    ("name: tcp-web", False), ("name: mysql", False), ("name: redis-main", False), ("name: web", True),      # looked at
+    ("name: tcp-web, appProtocol: http", True), ("name: http-web, appProtocol: tcp", False),
+])
+def test_2_16_a_service_says_the_protocol_by_name_or_appProtocol(captured, port, as_http):
+    mesh, ns, app = captured("# nothing\n", protocol=None)
+    mesh.write("mesh.d/00-app.conf", "")
+    mesh.write("mesh.d/00-app.yaml", f"""\
+apiVersion: v1
+kind: Service
+metadata: {{ name: app, namespace: default }}
+spec: {{ selector: {{ app: app }}, ports: [ {{ {port}, port: 80, targetPort: {app} }} ] }}
+""")
+    mesh.ctl("config", "reload", "--wait", check=0)
+    r = ns.run("setpriv", "--reuid", "65534", "--clear-groups", "curl", "-si", "--max-time", "20", f"http://127.0.0.1:{app}/")
+    assert ("server: istio-envoy" in r.stdout) == as_http, r
+    assert as_http or "SimpleHTTP" in r.stdout, r
