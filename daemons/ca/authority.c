@@ -9,7 +9,7 @@
 #include "base/arena.h"
 #include "base/log.h"
 #include "ca/authority.h"
-#include "ca/mint.h"
+#include "ca/files.h"
 
 #define SECOND_US 1000000ll
 #define BACKDATE_S 60
@@ -31,8 +31,58 @@ static struct mint mint_of(const struct registry *r, int64_t now_us)
 	};
 }
 
+static struct keystore_opts opts_of(const struct authority *a, const struct mint *mint)
+{
+	return (struct keystore_opts){
+		.etc_dir = a->etc_dir,
+		.state_dir = a->state_dir,
+		.mint = mint,
+		.prev = a->keystore,
+	};
+}
+
+/* The files say that something changes, and nobody waits for it yet: now they do. */
+static int follow_files(struct authority *a, const struct files *f, int64_t now_s, struct err *err)
+{
+	struct rotation *r = &a->rotation;
+	const struct rotation_plan plan = { .kind = ROTATION_FILES, .now_s = now_s };
+	bool own = r->kind != ROTATION_FILES;
+
+	if (r->step == ROTATION_DISTRIBUTE && !own)
+		return 0;
+	if (r->step == ROTATION_PREPARE || r->step == ROTATION_DISTRIBUTE) {
+		int code = rotation_abort(f, r, err);
+
+		if (code < 0)
+			return code;
+	}
+	return rotation_begin(f, NULL, &plan, r, err);
+}
+
+static int open_with_rotation(struct authority *a, const struct mint *mint, int64_t now_us,
+			      struct keystore **ret, struct err *err)
+{
+	const struct keystore_opts o = opts_of(a, mint);
+	int64_t now_s = now_us / SECOND_US;
+	struct files f;
+
+	files_init(&f, a->state_dir);
+	int r = a->keystore ? 0 : rotation_load(&f, &a->rotation, err);
+
+	if (r == 0)
+		r = rotation_resume(&f, mint, now_s, &a->rotation, err);
+	if (r == 0)
+		r = keystore_open(&o, ret, err);
+	if (r == 0 && keystore_is_outdated(*ret))
+		r = follow_files(a, &f, now_s, err);
+	files_done(&f);
+	if (r < 0)
+		keystore_free(take(ret));
+	return r;
+}
+
 /* What is there, or with a registry what must be there. No CA and no registry yet: *ret NULL. */
-static int open_keystore(const struct authority *a, const struct registry *r, int64_t now_us,
+static int open_keystore(struct authority *a, const struct registry *r, int64_t now_us,
 			 struct keystore **ret, struct err *err)
 {
 	struct mint mint;
@@ -40,7 +90,7 @@ static int open_keystore(const struct authority *a, const struct registry *r, in
 	*ret = NULL;
 	if (r)
 		mint = mint_of(r, now_us);
-	int code = keystore_open(a->etc_dir, a->state_dir, r ? &mint : NULL, ret, err);
+	int code = open_with_rotation(a, r ? &mint : NULL, now_us, ret, err);
 
 	if (code == -ENOENT && !r)
 		return 0;
@@ -88,6 +138,7 @@ int authority_open(const char *etc_dir, const char *state_dir, const struct poli
 		.rules = *rules,
 	};
 	rate_init(&a->rate, 10, 50);
+	acks_init(&a->acks);
 	load_registry(a);
 	int r = open_ledger(state_dir, &a->ledger, err);
 
@@ -103,10 +154,16 @@ void authority_close(struct authority *a)
 	keystore_free(a->keystore);
 	ledger_close(a->ledger);
 	registry_free(a->registry);
+	acks_done(&a->acks);
 	free(a->registry_path);
 	free(a->etc_dir);
 	free(a->state_dir);
 	*a = (struct authority){ 0 };
+}
+
+void authority_sweep(const struct authority *a)
+{
+	files_sweep(a->state_dir);
 }
 
 int authority_check(const char *etc_dir, const char *state_dir, struct err *err)
@@ -115,7 +172,8 @@ int authority_check(const char *etc_dir, const char *state_dir, struct err *err)
 	_cleanup_free_ char *registry_path = kv_asprintf("%s/ca/registry.json", state_dir);
 	struct keystore *k = NULL;
 	struct registry *r = NULL;
-	int code = keystore_open(etc_dir, state_dir, NULL, &k, err);
+	const struct keystore_opts o = { .etc_dir = etc_dir, .state_dir = state_dir };
+	int code = keystore_open(&o, &k, err);
 
 	if (code == 0 || code == -ENOENT)
 		code = ledger_check(ledger, err);
@@ -136,7 +194,8 @@ int authority_check(const char *etc_dir, const char *state_dir, struct err *err)
 static bool replace_keystore(struct authority *a, struct keystore *k)
 {
 	bool changed = !a->keystore || !k ||
-		       keystore_generation(a->keystore) != keystore_generation(k);
+		       keystore_generation(a->keystore) != keystore_generation(k) ||
+		       strcmp(keystore_issuer_id(a->keystore), keystore_issuer_id(k)) != 0;
 
 	keystore_free(a->keystore);
 	a->keystore = k;
@@ -144,7 +203,7 @@ static bool replace_keystore(struct authority *a, struct keystore *k)
 }
 
 static int adopt_registry(struct authority *a, struct registry *r, int64_t now_us,
-			  bool *ret_bundle_changed, struct err *err)
+			  bool *ret_changed, struct err *err)
 {
 	bool same = a->registry && registry_eq(a->registry, r);
 
@@ -154,7 +213,7 @@ static int adopt_registry(struct authority *a, struct registry *r, int64_t now_u
 
 		if (code < 0)
 			return code;
-		*ret_bundle_changed = replace_keystore(a, k) || !a->registry;
+		*ret_changed = replace_keystore(a, k) || !a->registry;
 	}
 	registry_free(a->registry);
 	a->registry = r;
@@ -171,28 +230,33 @@ static int adopt_registry(struct authority *a, struct registry *r, int64_t now_u
 }
 
 int authority_set_registry(struct authority *a, const struct doc *parameters, int64_t now_us,
-			   bool *ret_bundle_changed, struct err *err)
+			   bool *ret_changed, struct err *err)
 {
 	struct registry *r = NULL;
 
-	*ret_bundle_changed = false;
+	*ret_changed = false;
 	int code = registry_parse(parameters, &r, err);
 
 	if (code == 0)
-		code = adopt_registry(a, r, now_us, ret_bundle_changed, err);
+		code = adopt_registry(a, r, now_us, ret_changed, err);
 	if (code < 0 && r)
 		registry_free(r);
 	snprintf(a->refused_registry, sizeof(a->refused_registry), "%s", code < 0 ? err->text : "");
 	return code;
 }
 
-int authority_reload(struct authority *a, int64_t now_us, bool *ret_bundle_changed, struct err *err)
+int authority_reload(struct authority *a, int64_t now_us, bool *ret_changed, struct err *err)
 {
 	struct keystore *k;
 	int r = open_keystore(a, a->registry, now_us, &k, err);
 
-	*ret_bundle_changed = r == 0 && (k || a->keystore) && replace_keystore(a, k);
+	*ret_changed = r == 0 && (k || a->keystore) && replace_keystore(a, k);
 	return r;
+}
+
+struct mint authority_mint(const struct authority *a, int64_t now_us)
+{
+	return mint_of(a->registry, now_us);
 }
 
 /* ---- issuing ------------------------------------------------------------------------------- */
@@ -283,6 +347,10 @@ int authority_issue(struct authority *a, const struct authority_ask *ask,
 	if (!a->keystore || !a->registry)
 		return err_set(err, -EAGAIN,
 			       "this CA waits for the router's first list of identities");
+	if (!keystore_issuer_key(a->keystore))
+		return err_set(err, -EAGAIN,
+			       "this CA waits until every proxy trusts its new issuer (kvmeshctl ca "
+			       "status)");
 	int r = policy_decide(&a->rules, a->registry, &ask->caller, ask->spiffe, &grant, err);
 
 	return r < 0 ? r : issue_granted(a, ask, &grant, ret, err);

@@ -10,11 +10,14 @@
 
 #include "base/err.h"
 #include "base/str.h"
+#include "ca/acks.h"
 #include "ca/keystore.h"
 #include "ca/ledger.h"
+#include "ca/mint.h"
 #include "ca/policy.h"
 #include "ca/rate.h"
 #include "ca/registry.h"
+#include "ca/rotation.h"
 #include "ca/sign.h"
 
 struct authority {
@@ -26,25 +29,28 @@ struct authority {
 	struct rate rate;
 	struct policy_rules rules;
 	char refused_registry[512];     /* why the router's last list is not in force; "" it is */
+	struct rotation rotation;       /* under way, as it is on disk */
+	struct acks acks;
 };
 
 /* Open what there is. A state that cannot be used is an error; no registry or CA yet is none. */
 int authority_open(const char *etc_dir, const char *state_dir, const struct policy_rules *rules,
 		   int64_t now_us, struct authority *ret, struct err *err);
 void authority_close(struct authority *a);
+/* What an earlier run left half-written, once no other CA can be at work here. */
+void authority_sweep(const struct authority *a);
 /* For -t: everything readable and whole? Changes nothing. */
 int authority_check(const char *etc_dir, const char *state_dir, struct err *err);
 
 /*
  * The router's list replaces the one in force, and is kept on disk. The first one makes the CA when
- * there is none. On error the old list stays. *ret_bundle_changed: watchers of the bundle must be
- * told.
+ * there is none. On error the old list stays. *ret_changed: bundle or issuer is another, watchers
+ * must be told.
  */
 int authority_set_registry(struct authority *a, const struct doc *parameters, int64_t now_us,
-			   bool *ret_bundle_changed, struct err *err);
-/* Read the keys again, replace an issuer that ends; on error the old ones stay. */
-int authority_reload(struct authority *a, int64_t now_us, bool *ret_bundle_changed,
-		     struct err *err);
+			   bool *ret_changed, struct err *err);
+/* Read the keys again; on error the old ones stay. */
+int authority_reload(struct authority *a, int64_t now_us, bool *ret_changed, struct err *err);
 
 struct authority_ask {
 	struct policy_caller caller;
@@ -64,3 +70,6 @@ struct authority_cert {
  */
 int authority_issue(struct authority *a, const struct authority_ask *ask,
 		    struct authority_cert *ret, struct err *err);
+
+/* How this CA makes what is missing; needs a registry. */
+struct mint authority_mint(const struct authority *a, int64_t now_us);

@@ -18,7 +18,12 @@ enum file {
 	FILE_CHAIN,             /* between issuer and root, plugged-in only */
 	FILE_NEXT_KEY,          /* the issuer that is trusted already and signs soon */
 	FILE_NEXT_CERT,
-	FILE_OLD_CERT,          /* the issuer before, trusted until it ends */
+	FILE_OLD_CERT,          /* what signed before, issuer first; trusted for a while */
+	FILE_NEXT_ROOT_KEY,     /* of a change of the root */
+	FILE_NEXT_ROOT_CERT,
+	FILE_ASKED_KEY,         /* a certificate for it was asked for elsewhere */
+	FILE_IN_USE,            /* what signs or is to sign soon, issuer first: files may be changed by hand */
+	FILE_ROTATION,          /* which step of a change is under way (rotation.h) */
 	FILE__N
 };
 
@@ -39,3 +44,13 @@ int files_read_cert(const struct files *f, enum file which, X509 **ret, struct e
 /* Mode 0400, atomically. */
 int files_write_key(const struct files *f, enum file which, EVP_PKEY *key, struct err *err);
 int files_write_cert(const struct files *f, enum file which, X509 *cert, struct err *err);
+int files_write_certs(const struct files *f, enum file which, const STACK_OF(X509) *certs,
+		      struct err *err);
+/* Each certificate of those files that exist once, in their order, as one file. */
+int files_join_certs(const struct files *f, const enum file *from, size_t n, enum file to,
+		     struct err *err);
+/* On disk when they return. */
+int files_move(const struct files *f, enum file from, enum file to, struct err *err);
+int files_remove(const struct files *f, enum file which, struct err *err);      /* missing is fine */
+/* Half-written files of an earlier run, which may hold keys; when nobody else works in DIR/ca. */
+void files_sweep(const char *dir);

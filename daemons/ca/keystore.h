@@ -21,22 +21,30 @@ struct mint;                    /* ca/mint.h */
 /* OpenSSL's locked, never dumped memory for keys; once, before any key is read. */
 int keystore_init(struct err *err);
 
+struct keystore_opts {
+	const char *etc_dir, *state_dir;
+	const struct mint *mint;        /* what is missing in STATE is made; NULL: nothing is */
+	const struct keystore *prev;    /* in use until now, or NULL */
+};
 /*
  * ETC/ca/ca-key.pem and its companions when that file exists, else STATE/ca. -ENOENT: there is no
- * CA yet and nothing was made (mint == NULL). mint: what is missing in STATE is made there, and an
- * issuer that ends is replaced.
+ * CA yet and nothing was made (mint == NULL).
  */
-int keystore_open(const char *etc_dir, const char *state_dir, const struct mint *mint,
-		  struct keystore **ret, struct err *err);
+int keystore_open(const struct keystore_opts *o, struct keystore **ret, struct err *err);
 void keystore_free(struct keystore *k);
 
 struct x509_st *keystore_issuer(const struct keystore *k);
+/* NULL: it must not sign before everybody trusts it, and the key before it is gone. */
 struct evp_pkey_st *keystore_issuer_key(const struct keystore *k);
+#define KEYSTORE_ISSUER_ID_MAX 65
+const char *keystore_issuer_id(const struct keystore *k);       /* its certificate's SHA-256, hex */
 /* Roots and issuing intermediates, PEM, as the mesh trusts them. */
 struct str keystore_bundle(const struct keystore *k);
 uint64_t keystore_generation(const struct keystore *k); /* changes with the bundle's content */
 bool keystore_root_key_on_node(const struct keystore *k);
 bool keystore_is_plugged_in(const struct keystore *k);  /* from ETC/ca */
+/* ETC/ca holds others than those in use: trusted, but not signing yet. */
+bool keystore_is_outdated(const struct keystore *k);
 /* May the issuer sign for that trust domain (its name constraint)? */
 bool keystore_allows(const struct keystore *k, struct str trust_domain);
 

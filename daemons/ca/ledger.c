@@ -17,7 +17,8 @@
 #define PRUNE_EVERY 256
 
 enum statement { STATEMENT_INSERT, STATEMENT_MARK, STATEMENT_PRUNE, STATEMENT_LIST, STATEMENT_COUNT,
-		 STATEMENT_HIGH_WATER, STATEMENT__N };
+		 STATEMENT_HIGH_WATER, STATEMENT_LAST_END, STATEMENT_LAST_END_OTHERS,
+		 STATEMENT__N };
 
 static const char *const statements[STATEMENT__N] = {
 	[STATEMENT_INSERT] = "INSERT INTO issued (serial, spiffe, not_before, not_after, "
@@ -31,6 +32,9 @@ static const char *const statements[STATEMENT__N] = {
 			   " WHERE ?1 IS NULL OR spiffe = ?1 ORDER BY seq DESC LIMIT ?2",
 	[STATEMENT_COUNT] = "SELECT n FROM mark",
 	[STATEMENT_HIGH_WATER] = "SELECT high_water FROM mark",
+	[STATEMENT_LAST_END] = "SELECT max(not_after) FROM issued WHERE issued_at <= ?1",
+	[STATEMENT_LAST_END_OTHERS] =
+		"SELECT max(not_after) FROM issued WHERE issued_at <= ?1 AND proxy = ''",
 };
 
 static const struct db_spec spec = {
@@ -128,6 +132,27 @@ int64_t ledger_count(const struct ledger *l)
 int64_t ledger_high_water_us(const struct ledger *l)
 {
 	return l->high_water_us;
+}
+
+struct number {
+	int64_t v;
+};
+
+static void on_number(void *arg, const struct db_row *row)
+{
+	((struct number *)arg)->v = db_row_int(row, 0);
+}
+
+int ledger_last_end_s(struct ledger *l, int64_t issued_until_us, bool others, int64_t *ret,
+		      struct err *err)
+{
+	const struct db_value until = DB_V_INT(issued_until_us);
+	struct number n = { 0 };
+	int r = db_each(l->db, others ? STATEMENT_LAST_END_OTHERS : STATEMENT_LAST_END, &until, 1,
+			on_number, &n, err);
+
+	*ret = n.v;
+	return r;
 }
 
 struct lister {

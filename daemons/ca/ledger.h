@@ -38,3 +38,9 @@ int64_t ledger_high_water_us(const struct ledger *l);
 /* Newest first; spiffe empty: all. */
 int ledger_list(struct ledger *l, struct str spiffe, int64_t limit,
 		void (*fn)(void *arg, const struct ledger_entry *e), void *arg, struct err *err);
+/*
+ * When the last of those issued until then ends (seconds since 1970); others: of those that no proxy
+ * asked for. 0: there are none.
+ */
+int ledger_last_end_s(struct ledger *l, int64_t issued_until_us, bool others, int64_t *ret,
+		      struct err *err);

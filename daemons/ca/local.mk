@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 noinst_LIBRARIES += libkvca.a
 libkvca_a_SOURCES = \
+	%D%/acks.c %D%/acks.h \
+	%D%/advance.c %D%/advance.h \
 	%D%/attest.c %D%/attest.h \
 	%D%/authority.c %D%/authority.h \
 	%D%/files.c %D%/files.h \
@@ -11,6 +13,7 @@ libkvca_a_SOURCES = \
 	%D%/policy.c %D%/policy.h \
 	%D%/rate.c %D%/rate.h \
 	%D%/registry.c %D%/registry.h \
+	%D%/rotation.c %D%/rotation.h \
 	%D%/server.c %D%/server.h \
 	%D%/sign.c %D%/sign.h
 libkvca_a_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(OPENSSL_CFLAGS)

@@ -74,6 +74,7 @@ static int serve(const struct daemon_options *o, struct authority *a)
 		log_err("%s", err.text);
 		return DAEMON_EXIT_FAILED;
 	}
+	authority_sweep(a);             /* the socket is ours, so the directory is */
 	struct loop *l = loop_new();
 	struct server *s = server_new(l, o, a, fd);
 	struct daemon_signals signals = { .loop = l, .reload = on_reload, .arg = s };

@@ -19,7 +19,6 @@
 #include "ca/mint.h"
 
 #define BACKDATE_S 60
-#define OVERLAP_MAX_S 3600      /* in the bundle before it signs */
 
 static int load_or_make_key(const struct files *f, enum file which, EVP_PKEY **ret,
 			    struct err *err)
@@ -119,12 +118,13 @@ static int make_ca_cert(const struct ca_cert *c, X509 **ret, struct err *err)
 	return r;
 }
 
-static int make_root(const struct files *f, const struct mint *m, struct err *err)
+static int make_root(const struct files *f, const struct mint *m, enum file key_file,
+		     enum file cert_file, struct err *err)
 {
 	_cleanup_pkey_ EVP_PKEY *key = NULL;
 	_cleanup_x509_ X509 *cert = NULL;
 	int64_t now_s = m->now_us / 1000000;
-	int r = load_or_make_key(f, FILE_ROOT_KEY, &key, err);
+	int r = load_or_make_key(f, key_file, &key, err);
 
 	if (r < 0)
 		return r;
@@ -139,27 +139,30 @@ static int make_root(const struct files *f, const struct mint *m, struct err *er
 
 	r = make_ca_cert(&c, &cert, err);
 	if (r == 0)
-		r = files_write_cert(f, FILE_ROOT_CERT, cert, err);
+		r = files_write_cert(f, cert_file, cert, err);
 	if (r == 0)
-		log_info("made the root of trust domain %.*s; move %s to a safe place off this "
+		log_info("made a root for trust domain %.*s; move %s to a safe place off this "
 			 "machine",
 			 STR_ARG(m->trust_domain), f->path[FILE_ROOT_KEY]);
 	return r;
 }
 
-/* A key and its certificate from the root, under those two names. */
-static int make_issuer(const struct files *f, const struct mint *m, enum file key_file,
-		       enum file cert_file, struct err *err)
+struct issuer_files {                   /* the root's, then those of the issuer to make */
+	enum file root_key, root_cert, key, cert;
+};
+
+static int make_issuer(const struct files *f, const struct mint *m, const struct issuer_files *at,
+		       struct err *err)
 {
 	_cleanup_pkey_ EVP_PKEY *key = NULL, *root_key = NULL;
 	_cleanup_x509_ X509 *cert = NULL, *root = NULL;
 	int64_t now_s = m->now_us / 1000000;
-	int r = files_read_key(f, FILE_ROOT_KEY, &root_key, err);
+	int r = files_read_key(f, at->root_key, &root_key, err);
 
 	if (r == 0)
-		r = files_read_cert(f, FILE_ROOT_CERT, &root, err);
+		r = files_read_cert(f, at->root_cert, &root, err);
 	if (r == 0)
-		r = load_or_make_key(f, key_file, &key, err);
+		r = load_or_make_key(f, at->key, &key, err);
 	if (r < 0)
 		return r;
 	int64_t root_end_s = ossl_time_s(X509_get0_notAfter(root));
@@ -176,7 +179,7 @@ static int make_issuer(const struct files *f, const struct mint *m, enum file ke
 	};
 
 	r = make_ca_cert(&c, &cert, err);
-	return r < 0 ? r : files_write_cert(f, cert_file, cert, err);
+	return r < 0 ? r : files_write_cert(f, at->cert, cert, err);
 }
 
 int mint_missing(const struct files *f, const struct mint *m, struct err *err)
@@ -188,7 +191,7 @@ int mint_missing(const struct files *f, const struct mint *m, struct err *err)
 			return err_set(err, -ENOENT,
 				       "%s is missing: bring the root's certificate back",
 				       f->path[FILE_ROOT_CERT]);
-		int r = make_root(f, m, err);
+		int r = make_root(f, m, FILE_ROOT_KEY, FILE_ROOT_CERT, err);
 
 		if (r < 0)
 			return r;
@@ -200,67 +203,33 @@ int mint_missing(const struct files *f, const struct mint *m, struct err *err)
 			       "there is no issuing CA in %s, and the root's key that could make "
 			       "one is not there either: bring %s back",
 			       f->path[FILE_CA_CERT], f->path[FILE_ROOT_KEY]);
-	return make_issuer(f, m, FILE_CA_KEY, FILE_CA_CERT, err);
+	return make_issuer(f, m,
+			   &(struct issuer_files){ FILE_ROOT_KEY, FILE_ROOT_CERT, FILE_CA_KEY,
+						   FILE_CA_CERT },
+			   err);
 }
 
-/* ---- replacing an issuer ------------------------------------------------------------------- */
-
-static int move(const struct files *f, enum file from, enum file to, struct err *err)
+int mint_next(const struct files *f, const struct mint *m, bool root, struct err *err)
 {
-	if (rename(f->path[from], f->path[to]) == 0)
-		return 0;
-	return err_set(err, -errno, "cannot put %s in the place of %s: %s", f->path[from],
-		       f->path[to], strerror(errno));
-}
+	struct issuer_files at = { FILE_ROOT_KEY, FILE_ROOT_CERT, FILE_NEXT_KEY, FILE_NEXT_CERT };
+	int r = 0;
 
-/* A crash between the two moves of take_over, in whichever order they reached the disk. */
-static int finish_take_over(const struct files *f, struct err *err)
-{
-	bool key = files_has(f, FILE_NEXT_KEY), cert = files_has(f, FILE_NEXT_CERT);
-	_cleanup_pkey_ EVP_PKEY *next_key = NULL;
-	_cleanup_x509_ X509 *issuer = NULL;
-
-	if (cert && !key)
-		return move(f, FILE_NEXT_CERT, FILE_CA_CERT, err);
-	if (cert || !key)
-		return 0;
-	int r = files_read_key(f, FILE_NEXT_KEY, &next_key, err);
-
-	if (r == 0)
-		r = files_read_cert(f, FILE_CA_CERT, &issuer, err);
-	if (r == 0 && X509_check_private_key(issuer, next_key) == 1)
-		r = move(f, FILE_NEXT_KEY, FILE_CA_KEY, err);
-	ERR_clear_error();
-	return r;
-}
-
-static int take_over(const struct files *f, X509 *issuer, struct err *err)
-{
-	int r = files_write_cert(f, FILE_OLD_CERT, issuer, err);
-
-	if (r == 0)
-		r = move(f, FILE_NEXT_KEY, FILE_CA_KEY, err);
-	if (r == 0)
-		r = move(f, FILE_NEXT_CERT, FILE_CA_CERT, err);
-	if (r == 0)
-		log_info("the next issuing CA signs from now on");
-	return r;
-}
-
-/* The next one is there: has it been in the bundle for long enough? */
-static int advance(const struct files *f, const struct mint *m, X509 *issuer, int64_t lifetime_s,
-		   struct err *err)
-{
-	_cleanup_x509_ X509 *next = NULL;
-	int64_t overlap_s = lifetime_s / 16 < OVERLAP_MAX_S ? lifetime_s / 16 : OVERLAP_MAX_S;
-	int r = files_read_cert(f, FILE_NEXT_CERT, &next, err);
-
-	if (r < 0)
+	if (root) {
+		at.root_key = FILE_NEXT_ROOT_KEY;
+		at.root_cert = FILE_NEXT_ROOT_CERT;
+		if (!files_has(f, FILE_NEXT_ROOT_CERT))
+			r = make_root(f, m, at.root_key, at.root_cert, err);
+	} else if (!files_has(f, FILE_ROOT_KEY)) {
+		return err_set(err, -ENOENT,
+			       "the root's key is not on this node: ask its holder for another "
+			       "issuing certificate (kvmeshctl ca init --offline-root)");
+	}
+	if (r < 0 || files_has(f, FILE_NEXT_CERT))
 		return r;
-	int64_t made_s = ossl_time_s(X509_get0_notBefore(next)) + BACKDATE_S;
-
-	return m->now_us / 1000000 < made_s + overlap_s ? 0 : take_over(f, issuer, err);
+	return make_issuer(f, m, &at, err);
 }
+
+/* ---- does the issuer end? -------------------------------------------------------------------- */
 
 /* How long an issuer made now would outlive the present one; without the root none can be made. */
 static int64_t gain_s(const struct files *f, const struct mint *m, int64_t issuer_end_s)
@@ -276,30 +245,24 @@ static int64_t gain_s(const struct files *f, const struct mint *m, int64_t issue
 	return (end_s < root_end_s ? end_s : root_end_s) - issuer_end_s;
 }
 
-int mint_rotate(const struct files *f, const struct mint *m, struct err *err)
+int mint_judge(const struct files *f, const struct mint *m, enum mint_verdict *ret, struct err *err)
 {
 	_cleanup_x509_ X509 *issuer = NULL;
 	int64_t lifetime_s = m->issuer_lifetime_us / 1000000;
-	int r = finish_take_over(f, err);
+	int r = files_read_cert(f, FILE_CA_CERT, &issuer, err);
 
-	if (r == 0)
-		r = files_read_cert(f, FILE_CA_CERT, &issuer, err);
 	if (r < 0)
 		return r;
 	int64_t end_s = ossl_time_s(X509_get0_notAfter(issuer));
 	int64_t left_s = end_s - m->now_us / 1000000;
 
+	*ret = MINT_LASTS;
 	if (left_s >= lifetime_s / 4)
 		return 0;
-	if (files_has(f, FILE_NEXT_CERT))
-		return advance(f, m, issuer, lifetime_s, err);
-	if (gain_s(f, m, end_s) < lifetime_s / 4) {
+	*ret = gain_s(f, m, end_s) < lifetime_s / 4 ? MINT_CANNOT : MINT_ENDS;
+	if (*ret == MINT_CANNOT)
 		log_warn("the issuing CA ends in %lld hours and cannot be replaced: it needs %s "
-			 "and a root that lasts longer",
+			 "and a root that lasts longer (kvmeshctl ca rotate --root)",
 			 (long long)(left_s / 3600), f->path[FILE_ROOT_KEY]);
-		return 0;
-	}
-	log_info("the issuing CA ends in %lld hours: the next one is made",
-		 (long long)left_s / 3600);
-	return make_issuer(f, m, FILE_NEXT_KEY, FILE_NEXT_CERT, err);
+	return 0;
 }

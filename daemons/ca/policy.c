@@ -56,6 +56,24 @@ static bool grant_if(bool yes, const struct registry_identity *id, struct str pr
 	return yes;
 }
 
+static int check_what_it_says(struct str instance, const struct policy_caller *c, struct err *err)
+{
+	if (instance.p && c->proxy.n > 0 && !str_eq(instance, c->proxy))
+		return err_set(err, KV_ERR_REFUSED, "the caller is proxy %.*s and says it is %.*s",
+			       STR_ARG(instance), STR_ARG(str_take(c->proxy, 64)));
+	return 0;
+}
+
+int policy_is_proxy(const struct policy_rules *rules, const struct policy_caller *c, struct str *ret,
+		    struct err *err)
+{
+	*ret = instance_of(rules, c);
+	if (!ret->p)
+		return err_set(err, KV_ERR_REFUSED, "user %u in unit %s is no proxy",
+			       (unsigned)c->uid, c->unit[0] ? c->unit : "-");
+	return check_what_it_says(*ret, c, err);
+}
+
 int policy_decide(const struct policy_rules *rules, const struct registry *r,
 		  const struct policy_caller *c, struct str spiffe, struct policy_grant *ret,
 		  struct err *err)
@@ -63,9 +81,8 @@ int policy_decide(const struct policy_rules *rules, const struct registry *r,
 	struct str instance = instance_of(rules, c);
 	bool known = false;
 
-	if (instance.p && c->proxy.n > 0 && !str_eq(instance, c->proxy))
-		return err_set(err, KV_ERR_REFUSED, "the caller is proxy %.*s and says it is %.*s",
-			       STR_ARG(instance), STR_ARG(str_take(c->proxy, 64)));
+	if (check_what_it_says(instance, c, err) < 0)
+		return err->code;
 	for (size_t i = 0; i < r->identities.n; i++) {
 		const struct registry_identity *id = &r->identities.v[i];
 

@@ -34,3 +34,6 @@ struct policy_grant {
 int policy_decide(const struct policy_rules *rules, const struct registry *r,
 		  const struct policy_caller *c, struct str spiffe, struct policy_grant *ret,
 		  struct err *err);
+/* Is the caller one of the proxies? *ret: its instance, borrowed from the caller's facts. */
+int policy_is_proxy(const struct policy_rules *rules, const struct policy_caller *c, struct str *ret,
+		    struct err *err);

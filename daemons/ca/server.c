@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/list.h"
 #include "base/log.h"
+#include "ca/advance.h"
 #include "ca/attest.h"
 #include "ca/server.h"
 #include "io/sd.h"
@@ -72,7 +73,10 @@ static const char *error_name(int code)
 	case KV_ERR_LIMIT:
 		return IPC_E_INVALID;
 	case -EAGAIN:
+	case -EBUSY:
 		return IPC_E_BUSY;
+	case -ENOENT:
+		return IPC_E_NOT_FOUND;
 	default:
 		return IPC_E_FAILED;
 	}
@@ -169,6 +173,7 @@ static void send_roots(struct watcher *w)
 	doc_set_str(&a, d, "trustDomain", ca->registry->trust_domain);
 	doc_set_int(&a, d, "generation", (int64_t)keystore_generation(ca->keystore));
 	doc_set_str(&a, d, "bundle", keystore_bundle(ca->keystore));
+	doc_set_str(&a, d, "issuer", str_c(keystore_issuer_id(ca->keystore)));
 	(void)ipc_stream(w->call, d);
 	arena_done(&a);
 }
@@ -206,6 +211,82 @@ static void tell_watchers(struct server *s)
 {
 	list_for_each(it, &s->watchers)
 		send_roots(list_entry(it, struct watcher, node));
+}
+
+static void advance(struct server *s)
+{
+	struct err err = { 0 };
+	bool changed = false;
+
+	if (advance_run(s->authority, clock_real_us(), &changed, &err) < 0)
+		log_err("the rotation stays where it is: %s", err.text);
+	if (changed)
+		tell_watchers(s);
+}
+
+/* ---- Ack, Rotate --------------------------------------------------------------------------- */
+
+static void on_ack(void *arg, struct ipc_call *call, const struct doc *p)
+{
+	struct server *s = arg;
+	struct attest who;
+	struct err err = { 0 };
+	struct ack word = {
+		.generation = doc_get_int(p, "generation", 0),
+		.revision = doc_get_int(p, "revision", 0),
+	};
+	struct str issuer = doc_get_str(p, "issuer", STR("")), proxy = STR_NULL;
+	int r = identify(s, call, &who, &err);
+
+	if (r == 0) {
+		const struct policy_caller caller = {
+			.uid = who.uid, .unit = who.unit, .executable = who.executable,
+			.proxy = doc_get_str(p, "proxy", STR("")),
+		};
+
+		r = policy_is_proxy(&s->authority->rules, &caller, &proxy, &err);
+	}
+	if (r < 0) {
+		log_denied(&who, "attest_denied", &err);
+		ipc_reply_error(call, error_name(r), "%s", err.text);
+	} else {
+		snprintf(word.issuer, sizeof(word.issuer), "%.*s", STR_ARG(str_take(issuer, 64)));
+		acks_take(&s->authority->acks, proxy, &word);
+		ipc_reply(call, NULL);
+		advance(s);
+	}
+	attest_end(&who);
+}
+
+static void on_rotate(void *arg, struct ipc_call *call, const struct doc *p)
+{
+	struct server *s = arg;
+	struct arena *a = ipc_call_arena(call);
+	struct err err = { 0 };
+	bool changed = false;
+	enum advance_order order = ADVANCE_ISSUER;
+
+	if (doc_get_bool(p, "abort", false))
+		order = ADVANCE_ABORT;
+	else if (doc_get_bool(p, "force", false))
+		order = ADVANCE_FORCE;
+	else if (doc_get_bool(p, "root", false))
+		order = ADVANCE_ROOT;
+	int r = advance_order(s->authority, order, clock_real_us(), &changed, &err);
+
+	if (r < 0) {
+		ipc_reply_error(call, error_name(r), "%s", err.text);
+		return;
+	}
+	log_info("rotation: ordered by uid %u", (unsigned)ipc_call_peer(call)->uid);
+	if (changed)
+		tell_watchers(s);
+	advance(s);
+	struct doc *d = doc_new_map(a), *rotation = advance_status(s->authority, a);
+
+	if (rotation)
+		doc_set(a, d, "rotation", rotation);
+	ipc_reply(call, d);
 }
 
 /* ---- Status, List -------------------------------------------------------------------------- */
@@ -258,6 +339,10 @@ static void on_status(void *arg, struct ipc_call *call, const struct doc *p)
 	doc_set_int(a, d, "identities", ca->registry ? (int64_t)ca->registry->identities.n : 0);
 	if (last_us > 0)
 		set_time_s(a, d, "lastIssued", last_us / 1000000);
+	struct doc *rotation = advance_status(ca, a);
+
+	if (rotation)
+		doc_set(a, d, "rotation", rotation);
 	doc_set_bool(a, registry, "fresh", s->fresh);
 	if (ca->refused_registry[0])
 		doc_set_str(a, registry, "error", str_c(ca->refused_registry));
@@ -314,6 +399,8 @@ static void on_list(void *arg, struct ipc_call *call, const struct doc *p)
 static const struct ipc_method methods[] = {
 	{ "Sign", IPC_ALLOW_ANY, on_sign, "a certificate for an identity that the caller proves" },
 	{ "Roots", IPC_ALLOW_ANY, on_roots, "the trust bundle, again whenever it changes" },
+	{ "Ack", IPC_ALLOW_ANY, on_ack, "a proxy tells what is in force in it" },
+	{ "Rotate", IPC_ALLOW_WRITE, on_rotate, "another issuer, another root; or go on, or go back" },
 	{ "Status", IPC_ALLOW_READ, on_status, "root, issuer, registry" },
 	{ "List", IPC_ALLOW_READ, on_list, "issued certificates, newest first" },
 	{ NULL },
@@ -341,6 +428,7 @@ static void on_identities(void *arg, const char *error_name_, const struct doc *
 	s->fresh = r == 0;
 	if (changed)
 		tell_watchers(s);
+	advance(s);                     /* a proxy that is no more is not waited for */
 	say_status(s);
 }
 
@@ -356,7 +444,7 @@ static void on_router(void *arg, bool connected)
 	say_status(s);
 }
 
-static void reload(struct server *s, bool quiet)
+void server_reload(struct server *s)
 {
 	struct err err = { 0 };
 	bool changed;
@@ -364,10 +452,11 @@ static void reload(struct server *s, bool quiet)
 
 	if (r < 0)
 		log_err("the old keys stay in use: %s", err.text);
-	else if (!quiet)
+	else
 		log_info("reload: the trust bundle is %s", changed ? "new" : "the same");
 	if (changed)
 		tell_watchers(s);
+	advance(s);
 }
 
 static void on_tick(void *arg)
@@ -376,17 +465,10 @@ static void on_tick(void *arg)
 	const struct registry *r = s->authority->registry;
 	int64_t after_us = r ? r->issuer_lifetime_us / 64 : TICK_MIN_US;
 
-	/* What was put into ETC/ca changes when its owner says so, by SIGHUP. */
-	if (s->authority->keystore && !keystore_is_plugged_in(s->authority->keystore))
-		reload(s, true);
-	if (after_us < TICK_MIN_US)
+	advance(s);
+	if (after_us < TICK_MIN_US || s->authority->rotation.step != ROTATION_IDLE)
 		after_us = TICK_MIN_US;
 	loop_timer_set(&s->tick, (uint64_t)(after_us < TICK_MAX_US ? after_us : TICK_MAX_US));
-}
-
-void server_reload(struct server *s)
-{
-	reload(s, false);
 }
 
 struct server *server_new(struct loop *l, const struct daemon_options *o, struct authority *a,

@@ -12,54 +12,11 @@ import time
 import pytest
 
 import control
-from control import Daemon, FakeRouter, Refused, call_as, is_root, openssl
+from ca import (DEFAULT, TD, Ca, certificates, identity, make_csr, plugged_in, registry, spiffe, text_of)
+from control import Refused, call_as, is_root, openssl
 from kvmesh import wait_for
 
-TD = "cluster.local"
 NOBODY = 65534
-
-
-def spiffe(sa, ns="default", td=TD):
-    return f"spiffe://{td}/ns/{ns}/sa/{sa}"
-
-
-def identity(sa, proxy="node", **more):
-    return {"spiffe": spiffe(sa), "workload": sa, "namespace": "default", "proxy": proxy, **more}
-
-
-def registry(*identities, td=TD, **more):
-    return {"trustDomain": td, "identities": list(identities), **more}
-
-
-DEFAULT = registry(identity("my-app"), identity("redis"), identity("edge", proxy="ingressgateway"),
-                   identity("own", user="nobody"), signBurst=10000, signPerSecond=10000)
-
-
-def make_csr(directory, *req, key="ec", name="leaf"):
-    """A PKCS#10 from openssl; key: ec, p384 or a number of RSA bits."""
-    how = {"ec": ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"], "p384": ["ec", "-pkeyopt", "ec_paramgen_curve:P-384"]}.get(
-        key, [f"rsa:{key}"])
-    path = directory / f"{name}.csr"
-    openssl("req", "-new", "-newkey", *how, "-nodes", "-keyout", directory / f"{name}.key", "-out", path, "-subj", "/", *req)
-    return path.read_text()
-
-
-class Ca(Daemon):
-    def __init__(self, identities=DEFAULT):
-        super().__init__("ca")
-        self.router = FakeRouter(self.run, identities)
-
-    def ready(self):
-        """Waits until the registry is there."""
-        wait_for("the registry", lambda: self.call("Status").get("trustDomain"))
-        return self
-
-    def sign(self, csr, id_, proxy="node"):
-        return self.call("Sign", {"csr": csr, "spiffe": id_, **({"proxy": proxy} if proxy else {})})
-
-    def close(self):
-        self.router.close()
-        return super().close()
 
 
 @pytest.fixture
@@ -71,10 +28,6 @@ def ca():
 @pytest.fixture
 def csr(tmp_path):
     return make_csr(tmp_path)
-
-
-def text_of(pem):
-    return openssl("x509", "-noout", "-text", input=pem).stdout
 
 
 def days(pem, field):
@@ -431,10 +384,6 @@ def test_damaged_registry_on_disk_falls_back(ca, csr):
     assert "damaged" in ca.text()
 
 
-def certificates(bundle):
-    return re.findall(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n", bundle, re.S)
-
-
 def test_issuer_is_replaced_before_it_ends(tmp_path, csr):
     """The next one is trusted before it signs, and what the one before signed stays good."""
     with Ca({**DEFAULT, "issuerLifetimeUs": 20_000_000}) as ca:
@@ -485,25 +434,6 @@ def test_crash_while_the_issuer_is_replaced(csr, moved):
         assert "BEGIN" in ca.sign(csr, spiffe("my-app"))["certificate"]
 
 
-def plugged_in(ca, tmp_path, name):
-    """A CA of somebody else's making under Istio's file names."""
-    d = tmp_path / name
-    d.mkdir()
-    ec = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-    openssl("req", "-x509", *ec, "-keyout", d / "root.key", "-out", d / "root-cert.pem", "-days", "30",
-            "-subj", f"/O={name}/CN=root", "-addext", "basicConstraints=critical,CA:TRUE",
-            "-addext", "keyUsage=critical,keyCertSign,cRLSign")
-    (d / "ext").write_text("basicConstraints=critical,CA:TRUE,pathlen:0\nkeyUsage=critical,keyCertSign,cRLSign\n"
-                           "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n")
-    openssl("req", "-new", *ec, "-keyout", d / "ca-key.pem", "-out", d / "ca.csr", "-subj", f"/O={name}/CN=issuing")
-    openssl("x509", "-req", "-in", d / "ca.csr", "-CA", d / "root-cert.pem", "-CAkey", d / "root.key", "-CAcreateserial",
-            "-days", "30", "-extfile", d / "ext", "-out", d / "ca-cert.pem")
-    for f in ("root-cert.pem", "ca-cert.pem", "ca-key.pem"):
-        ca.write(f"ca/{f}", (d / f).read_text(), mode=0o600)
-    ca.write("ca/cert-chain.pem", (d / "ca-cert.pem").read_text() + (d / "root-cert.pem").read_text())
-    return d
-
-
 def test_plug_in_ca(tmp_path, csr):
     with Ca() as ca:
         d = plugged_in(ca, tmp_path, "corp")
@@ -521,6 +451,9 @@ def test_plug_in_ca(tmp_path, csr):
             os.kill(ca.process.pid, signal.SIGHUP)
             second = roots.next()
             assert second["generation"] != first["generation"] and second["bundle"] != first["bundle"]
+        # … and it signs once every proxy trusts it.
+        assert "corp2" not in text_of(ca.sign(csr, spiffe("my-app"))["certificate"])
+        ca.acks()
         assert "corp2" in text_of(ca.sign(csr, spiffe("my-app"))["certificate"])
         # A wrong one changes nothing.
         ca.write("ca/ca-cert.pem", "nonsense")
