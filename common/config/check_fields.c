@@ -130,8 +130,6 @@ static const char *value_not_yet(const struct field *f, const struct doc *d)
 	static const struct {
 		const char *field, *value, *note;
 	} values[] = {
-		{ "resolution", "DYNAMIC_DNS", "names are not resolved per request yet" },
-		{ "resolution", "DNS_ROUND_ROBIN", "all addresses are used, as with DNS" },
 		{ "sidecar", "dedicated", "the node's proxy serves every workload" },
 		{ "mode", "ALLOW_ANY_DYNAMIC_DNS", "it works as ALLOW_ANY" },
 		{ "minProtocolVersion", "TLSV1_0", "TLS 1.2 is the lowest" },

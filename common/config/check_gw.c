@@ -211,7 +211,7 @@ static void check_ingress(struct check *c, const struct model_sidecar *s, size_t
 {
 	const struct model_sidecar_ingress *in = &s->ingress.v[i];
 	bool tls;
-	struct str host;
+	struct str address;
 	int64_t port;
 
 	if (in->port == NULL)
@@ -224,10 +224,11 @@ static void check_ingress(struct check *c, const struct model_sidecar *s, size_t
 	if (in->bind.n > 0 && !names_is_ip(in->bind))
 		check_add(c, "KVM0309", in->at, "bind must be an IP address, is '%.*s'",
 			  STR_ARG(in->bind));
-	if (in->defaultEndpoint.n > 0 && !str_has_prefix(in->defaultEndpoint, STR("unix:///")) &&
-	    in->defaultEndpoint.p[0] != ':' && !check_host_port(in->defaultEndpoint, &host, &port))
+	if (in->defaultEndpoint.n > 0 &&
+	    !names_default_endpoint(in->defaultEndpoint, &address, &port))
 		check_add(c, "KVM0380", in->at,
-			  "defaultEndpoint must be 127.0.0.1:PORT or unix:///path, is '%.*s'",
+			  "defaultEndpoint must be 127.0.0.1:PORT, [::1]:PORT, 0.0.0.0:PORT, "
+			  "[::]:PORT or unix:///path, is '%.*s'",
 			  STR_ARG(in->defaultEndpoint));
 	if (in->tls != NULL && !tls)
 		check_add(c, "KVM0380", in->at, "tls needs protocol HTTPS or TLS");
@@ -266,6 +267,50 @@ static void check_egress_hosts(struct check *c, const struct model_sidecar_egres
 	}
 }
 
+static void check_egress_bind(struct check *c, const struct model_sidecar_egress *e)
+{
+	bool is_socket = str_has_prefix(e->bind, STR("unix:"));
+
+	if (e->bind.n == 0 || e->port == NULL)
+		return;
+	if (is_socket ? e->port->number != 0 : e->port->number == 0)
+		check_add(c, "KVM0380", e->at,
+			  is_socket ? "a unix: bind needs port number 0"
+				    : "the port needs a number");
+	if (is_socket && e->captureMode == MODEL_LISTENER_IPTABLES)
+		check_add(c, "KVM0380", e->at, "nothing is redirected to a unix: bind");
+	if (is_socket)
+		check_add(c, "KVM0900", e->at,
+			  "a unix: bind is not enforced yet: callers use an address and a port");
+	else if (!names_is_ip(e->bind))
+		check_add(c, "KVM0309", e->at,
+			  "bind must be an IP address or unix:/path, is '%.*s'", STR_ARG(e->bind));
+}
+
+/* A port that is opened for bytes carries those of one service. */
+static void check_egress_service(struct check *c, const struct model_sidecar *s,
+				 const struct model_sidecar_egress *e)
+{
+	enum snap_protocol protocol;
+
+	if (e->port == NULL || e->captureMode != MODEL_LISTENER_NONE || e->port->number == 0)
+		return;
+	protocol = names_protocol(e->port->name, STR_NULL, e->port->protocol);
+	if (protocol != SNAP_PROTOCOL_TCP && protocol != SNAP_PROTOCOL_TLS)
+		return;
+	for (size_t i = 0; i < c->reg.services.n; i++) {
+		const struct names_service *to = &c->reg.services.v[i];
+		struct names_caller who = { s->r.ns, s, e->port->number };
+
+		if (names_port_find(to, e->port->number) != NULL &&
+		    names_sees(c->m, &who, to->ns, to->host))
+			return;
+	}
+	check_add(c, "KVM0133", e->at,
+		  "egress names no service with port %lld: the listener is not opened",
+		  (long long)e->port->number);
+}
+
 static void check_egress(struct check *c, const struct model_sidecar *s, size_t i)
 {
 	const struct model_sidecar_egress *e = &s->egress.v[i];
@@ -275,7 +320,9 @@ static void check_egress(struct check *c, const struct model_sidecar *s, size_t 
 			  "the egress listener without port must be the last, and the only one");
 	if (e->port == NULL && e->bind.n > 0)
 		check_add(c, "KVM0380", e->at, "bind needs a port");
+	check_egress_bind(c, e);
 	check_egress_hosts(c, e);
+	check_egress_service(c, s, e);
 	for (size_t k = 0; k < i; k++)
 		if (s->egress.v[k].port != NULL && e->port != NULL &&
 		    s->egress.v[k].port->number == e->port->number &&

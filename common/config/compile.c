@@ -139,13 +139,23 @@ static void add_listeners(struct compile *c)
 }
 
 /* ---- who is served -------------------------------------------------------------------------- */
+/* Callers that are no workload; where they are turned away at the door, nobody sees anything. */
+static struct compile_client *strangers(struct compile *c, struct str ns)
+{
+	if (!c->s->settings.refuse_unregistered)
+		return compile_client(c, ns, NULL);
+	struct compile_client *nobody = compile_client_new(c, ns, (struct labels){ 0 });
+	nobody->nobody = true;
+	return nobody;
+}
+
 static void put_workload(struct compile *c, int64_t peer, struct str ns,
 			 const struct model_workload *w)
 {
 	struct snap_workload *to = &c->s->workloads.v[c->s->workloads.n];
 	*to = (struct snap_workload){ .peer = peer };
 	to->identity = compile_identity(c, c->s->peers.v[peer].principal);
-	to->view = compile_client(c, ns, w ? &w->r.labels : NULL)->view;
+	to->view = w ? compile_client(c, ns, &w->r.labels)->view : strangers(c, ns)->view;
 	if (w) {
 		to->unit = w->unit;
 		to->user = w->user;
@@ -266,6 +276,7 @@ int snap_compile(const struct model *m, struct str proxy, const struct compile_e
 	} else {
 		add_node_workloads(&c);
 		add_listeners(&c);
+		compile_sidecar_doors(&c);
 		compile_inbounds(&c);
 	}
 	compile_authz(&c);

@@ -19,7 +19,7 @@ static struct str given(struct str s)
 	return s.n > 0 ? s : STR_NULL;
 }
 
-static int64_t add_cluster(struct compile *c, const struct snap_cluster *cl)
+int64_t compile_cluster_add(struct compile *c, const struct snap_cluster *cl)
 {
 	*compile_push(c, c->s->clusters, c->cap_clusters) = *cl;
 	map_put(&c->clusters, cl->name, (void *)(uintptr_t)c->s->clusters.n);
@@ -40,7 +40,7 @@ int64_t compile_special_cluster(struct compile *c, const char *name, enum snap_c
 				   .protocol = SNAP_PROTOCOL_AUTO, .lb = SNAP_LB_PASSTHROUGH,
 				   .tls = { .mode = SNAP_TLS_DISABLE } };
 	cl.limits.connect_timeout_us = c->m->mesh.mesh.connectTimeout;
-	return add_cluster(c, &cl);
+	return compile_cluster_add(c, &cl);
 }
 
 /* ---- endpoints ------------------------------------------------------------------------------ */
@@ -163,7 +163,9 @@ static int by_address(const void *x, const void *y)
 static void put_endpoints(struct filling *f)
 {
 	size_t listed = 0;
-	if (f->cl->kind == SNAP_CLUSTER_ORIGINAL_DST)
+	if (f->cl->kind == SNAP_CLUSTER_BY_NAME && f->port->target != f->port->number)
+		f->cl->dial_port = f->port->target;
+	if (f->cl->kind == SNAP_CLUSTER_ORIGINAL_DST || f->cl->kind == SNAP_CLUSTER_BY_NAME)
 		return;
 	for (size_t i = 0; i < f->s->n_parts; i++) {
 		add_part(f, f->s->parts[i], &f->s->endpoints[i]);
@@ -177,6 +179,12 @@ static void put_endpoints(struct filling *f)
 }
 
 /* ---- the cluster ---------------------------------------------------------------------------- */
+static bool is_round_robin(const struct compile_service *s)
+{
+	return s->first->res->kind == MODEL_KIND_SERVICE_ENTRY &&
+	       model_as_se(s->first->res)->resolution == MODEL_SE_DNS_ROUND_ROBIN;
+}
+
 static enum snap_cluster_kind kind_of(const struct compile_service *s)
 {
 	if (s->first->res->kind != MODEL_KIND_SERVICE_ENTRY)
@@ -184,9 +192,10 @@ static enum snap_cluster_kind kind_of(const struct compile_service *s)
 	switch ((enum model_se_resolution)model_as_se(s->first->res)->resolution) {
 	case MODEL_SE_NONE:
 		return SNAP_CLUSTER_ORIGINAL_DST;
+	case MODEL_SE_DYNAMIC_DNS:
+		return SNAP_CLUSTER_BY_NAME;
 	case MODEL_SE_DNS:
 	case MODEL_SE_DNS_ROUND_ROBIN:
-	case MODEL_SE_DYNAMIC_DNS:
 		return SNAP_CLUSTER_DNS;
 	case MODEL_SE_STATIC:
 	default:
@@ -250,6 +259,7 @@ int64_t compile_cluster(struct compile *c, struct compile_client *client,
 		return i;
 	struct snap_cluster cl = { .name = name,
 				   .kind = kind_of(s),
+				   .one_address = is_round_robin(s),
 				   .service = s->host,
 				   .service_name = s->name,
 				   .service_ns = s->ns,
@@ -269,5 +279,5 @@ int64_t compile_cluster(struct compile *c, struct compile_client *client,
 	put_endpoints(&f);
 	compile_locality(c, policy.loadBalancer, &cl);
 	add_entry_names(c, s, &cl);
-	return add_cluster(c, &cl);
+	return compile_cluster_add(c, &cl);
 }

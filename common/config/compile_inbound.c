@@ -53,6 +53,22 @@ static void add_declared(struct inbound *b)
 	}
 }
 
+/* Ports that a Sidecar's ingress lists, and what it says of them. */
+static void add_ingress(struct inbound *b)
+{
+	for (size_t i = 1; i < b->c->s->workloads.n; i++) {
+		const struct model_sidecar *s = compile_sidecar_of(b->c, b->c->locals[i]);
+		for (size_t k = 0; s && k < s->ingress.n; k++) {
+			const struct model_gateway_port *p = s->ingress.v[k].port;
+			if (!p || p->number == 0)
+				continue;
+			struct port *to = port_of(b, (int64_t)i, p->number);
+			to->protocol = names_protocol(p->name, STR_NULL, p->protocol);
+			to->declared = to->protocol != SNAP_PROTOCOL_AUTO;
+		}
+	}
+}
+
 static void add_service_port(struct inbound *b, const struct compile_service *s,
 			     const struct names_port *p)
 {
@@ -160,6 +176,7 @@ static void add_inbound(struct inbound *b, const struct port *p)
 		to->policy = arena_printf(c->a, "%.*s.%.*s", STR_ARG(mtls.by->r.name),
 					  STR_ARG(mtls.by->r.ns));
 	put_services(b, p, to);
+	compile_application(c, w, to);
 }
 
 /* ---- server names --------------------------------------------------------------------------- */
@@ -240,6 +257,7 @@ void compile_inbounds(struct compile *c)
 {
 	struct inbound b = { .c = c };
 	add_declared(&b);
+	add_ingress(&b);
 	for (size_t i = 0; i < c->n_services; i++) {
 		for (size_t k = 0; k < c->services[i].ports.n; k++)
 			add_service_port(&b, &c->services[i], &c->services[i].ports.v[k]);

@@ -125,7 +125,7 @@ static void add_narrower(struct l4 *l)
 			struct str name = vs->fqdns.v[i];
 			if (str_eq(name, host) || !names_subset_of(name, host) ||
 			    map_has(&c->service_by_host, name) ||
-			    names_virtual_service(c->m, l->client->ns, name, NULL) != vs)
+			    compile_virtual_service(c, l->client, name, l->g->p->number, NULL) != vs)
 				continue;
 			add_tls_routes(l, vs, &any);
 			break;
@@ -186,7 +186,7 @@ static void add_group(struct l4 *l, const struct l4_group *g)
 	if (names_is_wildcard(g->s->host) && g->p->protocol != SNAP_PROTOCOL_TCP)
 		add_narrower(l);
 	const struct model_virtual_service *vs =
-		names_virtual_service(l->c->m, l->client->ns, g->s->host, NULL);
+		compile_virtual_service(l->c, l->client, g->s->host, g->p->number, NULL);
 	if (vs && vs->tls.n > 0 && g->p->protocol != SNAP_PROTOCOL_TCP &&
 	    add_tls_routes(l, vs, &any))
 		return;
@@ -202,9 +202,10 @@ void compile_l4(struct compile *c, struct compile_client *client, struct snap_vi
 	size_t n = 0, cap = 0;
 	for (size_t i = 0; i < c->n_services; i++) {
 		const struct compile_service *s = &c->services[i];
-		for (size_t k = 0; k < s->ports.n && compile_is_visible(c, client, s); k++) {
+		for (size_t k = 0; k < s->ports.n; k++) {
 			const struct names_port *p = &s->ports.v[k];
-			if (compile_port_is_opaque(p) || p->listen.n > 0)
+			if ((compile_port_is_opaque(p) || p->listen.n > 0) &&
+			    compile_sees(c, client, s, p->number))
 				*vec_push_arena(c->a, v, n, cap) = (struct l4_group){
 					.s = s, .p = p, .rank = rank_of(s, p), .order = n
 				};
@@ -215,4 +216,14 @@ void compile_l4(struct compile *c, struct compile_client *client, struct snap_vi
 	struct l4 l = { .c = c, .client = client, .view = view };
 	for (size_t i = 0; i < n; i++)
 		add_group(&l, &v[i]);
+}
+
+void compile_l4_rest(struct compile *c, struct snap_view *view, int64_t cluster)
+{
+	struct compile_weighted w = compile_sole(c, cluster);
+	size_t cap = view->l4.n;        /* grown by one */
+	struct snap_l4 *row = compile_push(c, view->l4, cap);
+	*row = (struct snap_l4){ .name = STR("allow_any"), .total_weight = w.total };
+	row->destinations.v = w.v;
+	row->destinations.n = w.n;
 }

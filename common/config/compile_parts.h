@@ -37,6 +37,8 @@ struct compile_service {
 struct compile_client {
 	struct str ns;
 	struct labels labels;           /* those that some resource asks for */
+	const struct model_sidecar *sidecar;    /* that scopes it (2.15.7); NULL: none */
+	bool nobody;                    /* no caller comes as this one: it sees nothing */
 	int64_t view;
 	struct names_rules *rules;      /* by service, filled when first asked */
 	bool *has_rules;
@@ -110,6 +112,10 @@ int64_t compile_cluster(struct compile *c, struct compile_client *client,
 struct str compile_cluster_name(struct compile *c, int64_t port, struct str subset,
 				struct str host);
 int64_t compile_special_cluster(struct compile *c, const char *name, enum snap_cluster_kind kind);
+int64_t compile_cluster_add(struct compile *c, const struct snap_cluster *cl);
+/* pool NULL: the mesh's own limits. */
+void compile_limits(const struct compile *c, const struct names_port *p,
+		    const struct model_connection_pool *pool, struct snap_limits *l);
 void compile_policy(struct compile *c, const struct names_port *p,
 		    const struct names_policy *policy, struct snap_cluster *ret);
 
@@ -160,7 +166,21 @@ void compile_headers_merge(struct compile *c, struct snap_headers *route,
 /* r NULL: the default policy (2.5.4). */
 struct snap_retry *compile_retry(struct compile *c, const struct model_http_retry *r);
 
+/* compile_scope.c: what exportTo and a Sidecar leave of the mesh (2.1.6, 2.15.7) */
+/* Is the service's host one that this client calls on that port? */
+bool compile_sees(const struct compile *c, const struct compile_client *client,
+		  const struct compile_service *s, int64_t port);
+/* … on some port of the service. */
+bool compile_sees_some(const struct compile *c, const struct compile_client *client,
+		       const struct compile_service *s);
+/* Which VirtualService routes host on that port; ret_host may be NULL. */
+const struct model_virtual_service *compile_virtual_service(const struct compile *c,
+							    const struct compile_client *client,
+							    struct str host, int64_t port,
+							    struct str *ret_host);
+
 /* compile_view.c, compile_l4.c: what a caller sees */
+/* labels NULL: a caller that is no workload. */
 struct compile_client *compile_client(struct compile *c, struct str ns,
 				      const struct labels *labels);
 /* Another one, whatever there is for that namespace and those labels. */
@@ -168,10 +188,38 @@ struct compile_client *compile_client_new(struct compile *c, struct str ns, stru
 void compile_asked(struct compile *c);
 void compile_views(struct compile *c);
 void compile_l4(struct compile *c, struct compile_client *client, struct snap_view *view);
+/* Behind them all: what no row took goes there. */
+void compile_l4_rest(struct compile *c, struct snap_view *view, int64_t cluster);
+struct compile_weighted compile_l4_weighted(struct compile *c, struct compile_client *client,
+					    const struct model_route_destination *v, size_t n,
+					    int64_t port);
 
 /* compile_gateway.c: what an edge proxy listens on and routes */
+struct compile_gateway {                /* of one view */
+	struct {
+		const struct model_server *server;
+		const struct model_gateway *gateway;
+	} *v;
+	size_t n, cap;
+	int64_t port;
+};
 void compile_gateways(struct compile *c, const struct model_workload *w);
 void compile_gateway_view(struct compile *c, struct compile_client *client, struct snap_view *view);
+/* Does the client see the VirtualService, and is it bound to client->bound_gateway? */
+bool compile_is_bound(struct compile *c, const struct compile_client *client,
+		      const struct model_virtual_service *vs);
+/* compile_gateway_l4.c: the view of an opaque server (2.14.3, 2.14.6) */
+void compile_gateway_l4(struct compile *c, struct compile_client *client, struct snap_view *view);
+/* The names by which clients of an AUTO_PASSTHROUGH server come to it. */
+void compile_gateway_auto_hosts(struct compile *c, struct str_list *hosts);
+
+/* compile_sidecar.c: the listeners of Sidecars */
+void compile_sidecar_doors(struct compile *c);
+const struct model_sidecar *compile_sidecar_of(const struct compile *c,
+					       const struct model_workload *w);
+/* Fills in->application. */
+void compile_application(struct compile *c, const struct model_workload *w,
+			 struct snap_inbound *in);
 
 /* compile_inbound.c: the local workloads' own ports */
 void compile_inbounds(struct compile *c);

@@ -101,8 +101,8 @@ static void put_budget(const struct model_retry_budget *b, struct snap_limits *l
 	l->retry_budget_min = b->minRetryConcurrency > 0 ? b->minRetryConcurrency : 3;
 }
 
-static void put_limits(const struct compile *c, const struct names_port *p,
-		       const struct model_connection_pool *pool, struct snap_limits *l)
+void compile_limits(const struct compile *c, const struct names_port *p,
+		    const struct model_connection_pool *pool, struct snap_limits *l)
 {
 	l->connect_timeout_us = c->m->mesh.mesh.connectTimeout;
 	l->idle_timeout_us = IDLE_US;
@@ -169,7 +169,7 @@ void compile_policy(struct compile *c, const struct names_port *p,
 		    const struct names_policy *policy, struct snap_cluster *ret)
 {
 	put_balancer(c, policy->loadBalancer, ret);
-	put_limits(c, p, policy->connectionPool, &ret->limits);
+	compile_limits(c, p, policy->connectionPool, &ret->limits);
 	put_budget(policy->retryBudget, &ret->limits);
 	ret->outlier = outlier(c, policy->outlierDetection);
 	put_tls(c, policy->tls, &ret->tls);

@@ -64,9 +64,13 @@ static struct labels relevant(struct compile *c, const struct labels *all)
 	return ret;
 }
 
-static struct str client_key(struct compile *c, struct str ns, const struct labels *l)
+static struct str client_key(struct compile *c, struct str ns, const struct labels *l,
+			     const struct model_sidecar *sidecar)
 {
 	struct str key = ns;
+	if (sidecar)
+		key = arena_printf(c->a, "%.*s by %.*s.%.*s", STR_ARG(ns),
+				   STR_ARG(sidecar->r.name), STR_ARG(sidecar->r.ns));
 	for (size_t i = 0; i < l->n; i++)
 		key = arena_printf(c->a, "%.*s %.*s=%.*s", STR_ARG(key), STR_ARG(l->v[i].key),
 				   STR_ARG(l->v[i].val));
@@ -76,12 +80,16 @@ static struct str client_key(struct compile *c, struct str ns, const struct labe
 struct compile_client *compile_client(struct compile *c, struct str ns, const struct labels *labels)
 {
 	struct labels l = relevant(c, labels);
-	struct str key = client_key(c, ns, &l);
+	const struct names_client who = { .ns = ns, .labels = labels };
+	const struct model_sidecar *sidecar = names_sidecar(c->m, &who);
+	struct str key = client_key(c, ns, &l, sidecar);
 	uintptr_t known = (uintptr_t)map_get(&c->clients_by_key, key);
 	if (known > 0)
 		return &c->clients[known - 1];
 	map_put(&c->clients_by_key, key, (void *)(uintptr_t)(c->n_clients + 1));
-	return compile_client_new(c, ns, l);
+	struct compile_client *to = compile_client_new(c, ns, l);
+	to->sidecar = sidecar;
+	return to;
 }
 
 struct compile_client *compile_client_new(struct compile *c, struct str ns, struct labels labels)
@@ -127,7 +135,7 @@ static void add_service_port(struct building *b, const struct compile_service *s
 			     names_aliases(c->m, s->name, s->ns, b->client->ns, c->a) :
 			     one_domain(c, s->host);
 	const struct model_virtual_service *vs =
-		names_virtual_service(c->m, b->client->ns, s->host, NULL);
+		compile_virtual_service(c, b->client, s->host, p->number, NULL);
 	if (!vs || !compile_routes(c, b->client, vs, v))
 		compile_sole_route(c, "default", cluster, compile_retry(c, NULL), v);
 }
@@ -150,9 +158,9 @@ static void add_services(struct building *b)
 {
 	for (size_t i = 0; i < b->c->n_services; i++) {
 		const struct compile_service *s = &b->c->services[i];
-		if (!compile_is_visible(b->c, b->client, s))
-			continue;
 		for (size_t k = 0; k < s->ports.n; k++) {
+			if (!compile_sees(b->c, b->client, s, s->ports.v[k].number))
+				continue;
 			compile_cluster(b->c, b->client, s, &s->ports.v[k], STR(""));
 			add_subsets(b, s, &s->ports.v[k]);
 			if (compile_port_is_http(&s->ports.v[k]))
@@ -168,11 +176,11 @@ static bool covers_service(const struct building *b, struct str host)
 	const struct compile *c = b->c;
 	if (!names_is_wildcard(host)) {
 		const struct compile_service *s = map_get(&c->service_by_host, host);
-		return s && compile_is_visible(c, b->client, s);
+		return s && compile_sees_some(c, b->client, s);
 	}
 	for (size_t i = 0; i < c->n_services; i++) {
 		if (names_subset_of(c->services[i].host, host) &&
-		    compile_is_visible(c, b->client, &c->services[i]))
+		    compile_sees_some(c, b->client, &c->services[i]))
 			return true;
 	}
 	return false;
@@ -187,7 +195,8 @@ static size_t ports_of(const struct building *b, const struct model_virtual_serv
 	for (size_t i = 0; i < vs->fqdns.n; i++) {
 		const struct compile_service *s = map_get(&b->c->service_by_host, vs->fqdns.v[i]);
 		for (size_t k = 0; s && k < s->ports.n; k++) {
-			bool known = !compile_port_is_http(&s->ports.v[k]);
+			bool known = !compile_port_is_http(&s->ports.v[k]) ||
+				     !compile_sees(b->c, b->client, s, s->ports.v[k].number);
 			for (size_t j = 0; j < n && !known; j++)
 				known = v[j] == s->ports.v[k].number;
 			if (!known)
@@ -200,6 +209,14 @@ static size_t ports_of(const struct building *b, const struct model_virtual_serv
 	return n;
 }
 
+/* The oldest VirtualService keeps a host (2.2.2), among those that the caller sees. */
+static bool is_routed_by(const struct building *b, const struct model_virtual_service *vs,
+			 struct str host, int64_t port)
+{
+	struct str by = STR_NULL;
+	return compile_virtual_service(b->c, b->client, host, port, &by) == vs && str_eq(by, host);
+}
+
 static void add_foreign_host(struct building *b, const struct model_virtual_service *vs,
 			     struct str host)
 {
@@ -207,7 +224,8 @@ static void add_foreign_host(struct building *b, const struct model_virtual_serv
 	size_t n = ports_of(b, vs, &ports);
 	for (size_t i = 0; i < n; i++) {
 		struct snap_vhost v = { .port = ports[i] };
-		if (!compile_routes(b->c, b->client, vs, &v))
+		if (!is_routed_by(b, vs, host, ports[i]) ||
+		    !compile_routes(b->c, b->client, vs, &v))
 			continue;
 		v.name = add_vhost(b, host, ports[i])->name;
 		v.domains = one_domain(b->c, host);
@@ -220,27 +238,41 @@ static void add_foreign_hosts(struct building *b)
 	model_for_each(b->c->m, MODEL_KIND_VIRTUAL_SERVICE, r) {
 		const struct model_virtual_service *vs = model_as_vs(r);
 		for (size_t i = 0; i < vs->fqdns.n && vs->http.n > 0; i++) {
-			struct str host = vs->fqdns.v[i], by = STR_NULL;
-			/* The oldest VirtualService keeps a host (2.2.2); names_virtual_service
-			 * also knows who may see it. */
-			if (names_virtual_service(b->c->m, b->client->ns, host, &by) == vs &&
-			    str_eq(by, host) && !str_eq(host, STR("*")) && !covers_service(b, host))
+			struct str host = vs->fqdns.v[i];
+			if (!str_eq(host, STR("*")) && !covers_service(b, host))
 				add_foreign_host(b, vs, host);
 		}
 	}
 }
 
-/* ---- everything else (2.3.13) --------------------------------------------------------------- */
+/* ---- everything else (2.3.13, 2.15.6) ------------------------------------------------------- */
+/* Where a Sidecar sends what nobody declared, instead of straight on. */
+static int64_t egress_proxy(struct building *b)
+{
+	const struct model_sidecar *sidecar = b->client->sidecar;
+	const struct model_outbound_policy *p = sidecar ? sidecar->outboundTrafficPolicy : NULL;
+	struct snap_weighted to = { .cluster = -1 };
+	if (p && p->egressProxy)
+		compile_destination(b->c, b->client, p->egressProxy, 0, &to);
+	return to.cluster;
+}
+
 static void add_rest(struct building *b)
 {
+	struct compile *c = b->c;
 	bool any = b->view->outbound == SNAP_OUTBOUND_ALLOW_ANY;
-	int64_t cluster =
-		any ? compile_special_cluster(b->c, "PassthroughCluster", SNAP_CLUSTER_ORIGINAL_DST)
-		    : compile_special_cluster(b->c, "BlackHoleCluster", SNAP_CLUSTER_BLACKHOLE);
+	int64_t cluster = any ? egress_proxy(b) : -1;
 	const char *name = any ? "allow_any" : "block_all";
-	struct snap_vhost *v = compile_push(b->c, b->view->vhosts, b->cap_vhosts);
-	*v = (struct snap_vhost){ .name = str_c(name), .domains = one_domain(b->c, STR("*")) };
-	compile_sole_route(b->c, name, cluster, NULL, v);
+	if (cluster >= 0)
+		compile_l4_rest(c, b->view, cluster);
+	else if (any)
+		cluster = compile_special_cluster(c, "PassthroughCluster",
+						  SNAP_CLUSTER_ORIGINAL_DST);
+	else
+		cluster = compile_special_cluster(c, "BlackHoleCluster", SNAP_CLUSTER_BLACKHOLE);
+	struct snap_vhost *v = compile_push(c, b->view->vhosts, b->cap_vhosts);
+	*v = (struct snap_vhost){ .name = str_c(name), .domains = one_domain(c, STR("*")) };
+	compile_sole_route(c, name, cluster, NULL, v);
 }
 
 static void build_view(struct compile *c, struct compile_client *client, struct snap_view *view)
@@ -250,13 +282,18 @@ static void build_view(struct compile *c, struct compile_client *client, struct 
 		compile_gateway_view(c, client, view);
 		return;
 	}
-	view->name = client_key(c, client->ns, &client->labels);
-	view->outbound = c->m->mesh.mesh.outboundTrafficPolicy.mode == MODEL_MESH_REGISTRY_ONLY ?
-				 SNAP_OUTBOUND_REGISTRY_ONLY : SNAP_OUTBOUND_ALLOW_ANY;
+	if (client->nobody) {
+		view->name = STR("nobody");
+		view->outbound = SNAP_OUTBOUND_REGISTRY_ONLY;
+		return;
+	}
+	view->name = client_key(c, client->ns, &client->labels, client->sidecar);
+	view->outbound = names_allows_any(c->m, client->sidecar) ? SNAP_OUTBOUND_ALLOW_ANY
+								 : SNAP_OUTBOUND_REGISTRY_ONLY;
 	add_services(&b);
 	add_foreign_hosts(&b);
-	add_rest(&b);
 	compile_l4(c, client, view);
+	add_rest(&b);
 }
 
 void compile_views(struct compile *c)

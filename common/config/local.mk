@@ -33,6 +33,8 @@ libkvconfig_a_SOURCES = \
 	%D%/compile_policy.c \
 	%D%/compile_retry.c \
 	%D%/compile_route.c \
+	%D%/compile_scope.c \
+	%D%/compile_sidecar.c \
 	%D%/compile_service.c \
 	%D%/compile_target.c \
 	%D%/compile_view.c \
@@ -65,7 +67,8 @@ libkvconfig_a_SOURCES = \
 	%D%/names.c %D%/names.h \
 	%D%/names_gateway.c \
 	%D%/names_host.c \
-	%D%/names_policy.c
+	%D%/names_policy.c \
+	%D%/names_sidecar.c
 KV_CONFIG_LIBS = libkvconfig.a libkvsnap.a $(KV_DOC_LIBS)
 # Link with KV_CONFIG_LDADD; KV_CONFIG_LIBS is the archives alone.
 KV_CONFIG_LDADD = libkvconfig.a libkvsnap.a $(KV_DOC_LDADD)

@@ -51,8 +51,6 @@ static const struct model_kind_info kinds[MODEL_KIND__N] = {
 	[MODEL_KIND_SIDECAR] = { KIND(MODEL_KIND_SIDECAR, model_sidecar, 0), .name = "Sidecar",
 				 .plural = "sidecars", .shorts = "", .group = "networking.istio.io",
 				 .versions = "v1 v1beta1 v1alpha3", .table = &model_sidecar_table,
-				 .status = FIELD_NOT_YET,
-				 .note = "every workload sees the whole mesh for now",
 				 .help = "What a workload sees of the mesh" },
 	[MODEL_KIND_PEER_AUTHENTICATION] = { KIND(MODEL_KIND_PEER_AUTHENTICATION,
 						  model_peer_authentication, 0),

@@ -154,6 +154,33 @@ void names_policy(const struct names_rules *rules, struct str subset, int64_t po
 		  struct names_policy *ret);
 
 /*
+ * The Sidecar in force for a workload (2.15.7): of its namespace with a selector that fits, else its
+ * namespace's without, else the root's; NULL: none. A client without labels is no workload.
+ */
+const struct model_sidecar *names_sidecar(const struct model *m, const struct names_client *c);
+/* Its ingress listener for a port, NULL: none; s may be NULL. */
+const struct model_sidecar_ingress *names_ingress(const struct model_sidecar *s, int64_t port);
+/*
+ * defaultEndpoint: 127.0.0.1:PORT, [::1]:PORT; 0.0.0.0:PORT, [::]:PORT and :PORT for the workload's
+ * own address, which is "" then; unix:///path, port 0. False: none of these.
+ */
+bool names_default_endpoint(struct str s, struct str *ret_address, int64_t *ret_port);
+/* What happens to destinations that nobody declared (2.15.6); s may be NULL. */
+bool names_allows_any(const struct model *m, const struct model_sidecar *s);
+/* Who calls, on which port of the destination. */
+struct names_caller {
+	struct str ns;
+	const struct model_sidecar *sidecar;    /* NULL: none, everything is seen */
+	int64_t port;
+};
+/* Does its Sidecar's egress list host, which a resource of ns declares? */
+bool names_sees(const struct model *m, const struct names_caller *c, struct str ns,
+		struct str host);
+/* Exported to it, and one of the hosts is listed: then the whole of it is in force (2.2.1). */
+bool names_sees_virtual_service(const struct model *m, const struct names_caller *c,
+				const struct model_virtual_service *vs);
+
+/*
  * The VirtualService that client_ns uses for a mesh host: visible, bound to "mesh", most specific
  * host, oldest among equals (2.1.5, 2.2.1–2.2.3). ret_host (may be NULL): its host that matched,
  * as FQDN. NULL: default route.
@@ -161,3 +188,7 @@ void names_policy(const struct names_rules *rules, struct str subset, int64_t po
 const struct model_virtual_service *names_virtual_service(const struct model *m,
 							  struct str client_ns, struct str host,
 							  struct str *ret_host);
+/* The same for a caller with a Sidecar. */
+const struct model_virtual_service *names_virtual_service_of(const struct model *m,
+							     const struct names_caller *c,
+							     struct str host, struct str *ret_host);

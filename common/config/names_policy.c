@@ -262,9 +262,9 @@ static bool is_for_mesh(const struct model_virtual_service *vs)
 	return vs->gateways.n == 0;
 }
 
-const struct model_virtual_service *names_virtual_service(const struct model *m,
-							  struct str client_ns, struct str host,
-							  struct str *ret_host)
+const struct model_virtual_service *names_virtual_service_of(const struct model *m,
+							     const struct names_caller *c,
+							     struct str host, struct str *ret_host)
 {
 	const struct model_virtual_service *best = NULL;
 	struct str best_host = STR_NULL;
@@ -272,14 +272,12 @@ const struct model_virtual_service *names_virtual_service(const struct model *m,
 	model_for_each(m, MODEL_KIND_VIRTUAL_SERVICE, r) {
 		const struct model_virtual_service *vs = model_as_vs(r);
 
-		if (!is_for_mesh(vs) ||
-		    !names_exported(m, &vs->exportTo, &m->mesh.mesh.defaultVirtualServiceExportTo,
-				    r->ns, client_ns))
-			continue;
 		for (size_t i = 0; i < vs->fqdns.n; i++) {
 			if (!names_subset_of(host, vs->fqdns.v[i]) ||
 			    (best != NULL && names_specificity_cmp(vs->fqdns.v[i], best_host) >= 0))
 				continue;
+			if (!is_for_mesh(vs) || !names_sees_virtual_service(m, c, vs))
+				break;
 			best = vs;
 			best_host = vs->fqdns.v[i];
 		}
@@ -287,4 +285,13 @@ const struct model_virtual_service *names_virtual_service(const struct model *m,
 	if (ret_host != NULL)
 		*ret_host = best_host;
 	return best;
+}
+
+const struct model_virtual_service *names_virtual_service(const struct model *m,
+							  struct str client_ns, struct str host,
+							  struct str *ret_host)
+{
+	struct names_caller c = { .ns = client_ns };
+
+	return names_virtual_service_of(m, &c, host, ret_host);
 }

@@ -159,6 +159,37 @@ bool sock_addr_is_loopback(const struct sock_addr *a)
 	return a->sa.sa_family == AF_UNIX;
 }
 
+bool sock_addr_is_any(const struct sock_addr *a)
+{
+	if (a->len == 0)
+		return false;
+	if (a->sa.sa_family == AF_INET)
+		return a->in.sin_addr.s_addr == htonl(INADDR_ANY);
+	return a->sa.sa_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&a->in6.sin6_addr);
+}
+
+void sock_addr_set_port(struct sock_addr *a, uint16_t port)
+{
+	if (a->sa.sa_family == AF_INET)
+		a->in.sin_port = htons(port);
+	else if (a->sa.sa_family == AF_INET6)
+		a->in6.sin6_port = htons(port);
+}
+
+bool sock_addr_is_local(const struct sock_addr *a)
+{
+	struct sock_addr to = *a, from;
+	int fd = a->len > 0 ? socket(a->sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0) : -1;
+
+	if (fd < 0)
+		return false;
+	bool known = connect(fd, &to.sa, to.len) == 0 && sock_local_addr(fd, &from) == 0;
+
+	close(fd);
+	sock_addr_set_port(&to, sock_addr_port(&from));
+	return known && sock_addr_eq(&to, &from);
+}
+
 /* ---- listening ----------------------------------------------------------- */
 
 static int set_one(int fd, int level, int option)

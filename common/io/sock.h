@@ -40,6 +40,10 @@ uint16_t sock_addr_port(const struct sock_addr *a);
 bool sock_addr_eq(const struct sock_addr *a, const struct sock_addr *b);
 /* 127/8, ::1, also mapped; any Unix address. */
 bool sock_addr_is_loopback(const struct sock_addr *a);
+bool sock_addr_is_any(const struct sock_addr *a);               /* 0.0.0.0, :: */
+/* An address of this host, by asking the kernel which it would call that one from. */
+bool sock_addr_is_local(const struct sock_addr *a);
+void sock_addr_set_port(struct sock_addr *a, uint16_t port);    /* harmless for Unix addresses */
 
 #define SOCK_REUSEPORT 0x1u
 /*

@@ -200,7 +200,8 @@ enum snap_tls_mode {
 enum snap_cluster_kind {
 	SNAP_CLUSTER_STATIC,            /* endpoints as listed */
 	SNAP_CLUSTER_DNS,               /* endpoint addresses are names to resolve */
-	SNAP_CLUSTER_ORIGINAL_DST,      /* the captured destination: PassthroughCluster */
+	SNAP_CLUSTER_ORIGINAL_DST,      /* the captured destination, else as BY_NAME: PassthroughCluster */
+	SNAP_CLUSTER_BY_NAME,           /* the host that the request names */
 	SNAP_CLUSTER_BLACKHOLE,         /* refuse */
 	SNAP_CLUSTER_KIND__N
 };
@@ -251,6 +252,13 @@ struct snap_peer {
 	struct labels labels;
 };
 
+/* New endpoints, and those that come back, get their share bit by bit (Istio 2.8.13). */
+struct snap_warmup {
+	int64_t duration_us;
+	int64_t minimum_ppm;            /* of the weight, to begin with */
+	int64_t aggression_milli;       /* the weight grows with the exponent 1000 / this */
+};
+
 #define SNAP_PRIORITIES_MAX 16
 
 struct snap_endpoint {
@@ -276,6 +284,8 @@ struct snap_cluster {
 	struct str service, service_name, service_ns;   /* FQDN, short, namespace */
 	struct str subset;
 	int64_t port;
+	bool one_address;               /* DNS: of each name one address at a time */
+	int64_t dial_port;              /* BY_NAME: another than the one that is called; 0: the same */
 	int protocol;                   /* enum snap_protocol */
 	int lb;                         /* enum snap_lb */
 	struct snap_hash *hash;
@@ -294,6 +304,13 @@ struct snap_service_ref {
 	int64_t port;                   /* service port */
 };
 
+/* Where an application listens when that is not its port's own address, and what limits its port. */
+struct snap_application {
+	struct str address;             /* IP or unix:/path; p == NULL: the port's own address */
+	int64_t port;
+	int64_t cluster;                /* whose limits hold; index into snap.clusters, -1: none */
+};
+
 /* One port of a local workload. */
 struct snap_inbound {
 	int64_t workload;               /* index into snap.workloads */
@@ -303,6 +320,7 @@ struct snap_inbound {
 	int mtls;                       /* enum snap_mtls, effective for this port */
 	struct str policy;              /* PeerAuthentication that decided: "default-strict-mtls.default", "" */
 	SNAP_LIST(struct snap_service_ref) services;    /* services that select it through this port */
+	struct snap_application *application;   /* what a Sidecar says of it, NULL: nothing */
 };
 
 /* SNI on the mesh port → where it leads. Both forms are compiled in:
@@ -331,6 +349,7 @@ enum snap_listener_kind {
 	SNAP_LISTENER_INBOUND,          /* node.inboundPort: redirected, original destination */
 	SNAP_LISTENER_MESH,             /* node.meshPort: mTLS, dispatched by SNI */
 	SNAP_LISTENER_TCP,              /* Service.ports[].listen: explicit entry for one TCP service port */
+	SNAP_LISTENER_PORT,             /* Sidecar.egress: HTTP by Host, to services of its own port number */
 	SNAP_LISTENER_READY,            /* node.readyPort */
 	SNAP_LISTENER_GATEWAY,          /* a Gateway server */
 	SNAP_LISTENER_KIND__N

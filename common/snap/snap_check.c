@@ -171,6 +171,14 @@ static int check_listener(struct check *c, const struct at *at, const struct sna
 	return 0;
 }
 
+static int check_inbound(struct check *c, const struct at *at, const struct snap_inbound *in)
+{
+	if (in->application)
+		TRY(check_index(c, at, "application.cluster", in->application->cluster, -1,
+				c->s->clusters.n));
+	return check_index(c, at, "workload", in->workload, 0, c->s->workloads.n);
+}
+
 static int check_sni(struct check *c, const struct at *at, const struct snap_sni *sni)
 {
 	if (sni->targets.n == 0)
@@ -254,7 +262,7 @@ int snap_check(const struct snap *s, struct err *err)
 	}
 	for EACH(s->inbounds, i) {
 		struct at at = { NULL, "inbounds", i };
-		TRY(check_index(&c, &at, "workload", s->inbounds.v[i].workload, 0, s->workloads.n));
+		TRY(check_inbound(&c, &at, &s->inbounds.v[i]));
 	}
 	for EACH(s->snis, i) {
 		struct at at = { NULL, "snis", i };

@@ -33,12 +33,12 @@ const char *const snap_lb_names[] = { "LEAST_REQUEST", "ROUND_ROBIN", "RANDOM", 
 				      "MAGLEV",        "PASSTHROUGH", NULL };
 const char *const snap_tls_mode_names[] = { "AUTO", "DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL",
 					    NULL };
-const char *const snap_cluster_kind_names[] = { "STATIC", "DNS", "ORIGINAL_DST", "BLACKHOLE",
-						NULL };
+const char *const snap_cluster_kind_names[] = { "STATIC", "DNS", "ORIGINAL_DST", "BY_NAME",
+						"BLACKHOLE", NULL };
 const char *const snap_hash_source_names[] = { "HEADER", "COOKIE", "SOURCE_IP", "QUERY", NULL };
 const char *const snap_mtls_names[] = { "PERMISSIVE", "STRICT", "DISABLE", NULL };
 const char *const snap_listener_kind_names[] = { "HTTP_PROXY", "OUTBOUND", "INBOUND", "MESH", "TCP",
-						 "READY", "GATEWAY", NULL };
+						 "PORT", "READY", "GATEWAY", NULL };
 const char *const snap_normalize_names[] = { "NONE", "BASE", "MERGE_SLASHES",
 					     "DECODE_AND_MERGE_SLASHES", NULL };
 
@@ -280,6 +280,14 @@ static const struct field outlier_fields[] = {
 };
 TABLE(outlier_table, struct snap_outlier, "Outlier", outlier_fields);
 
+static const struct field warmup_fields[] = {
+	{ F_INT(struct snap_warmup, duration_us, 1, US_MAX), .flags = FIELD_REQUIRED },
+	{ F_INT(struct snap_warmup, minimum_ppm, 0, PPM_MAX) },
+	{ F_INT(struct snap_warmup, aggression_milli, 1, 1000000), .flags = FIELD_REQUIRED },
+	F_END
+};
+TABLE(warmup_table, struct snap_warmup, "Warmup", warmup_fields);
+
 static const struct field peer_fields[] = {
 	{ F_STR(struct snap_peer, name), .flags = FIELD_REQUIRED | FIELD_NONEMPTY },
 	{ F_STR(struct snap_peer, ns) },
@@ -318,6 +326,8 @@ static const struct field cluster_fields[] = {
 	{ F_STR(struct snap_cluster, service_ns) },
 	{ F_STR(struct snap_cluster, subset) },
 	{ F_PORT(struct snap_cluster, port) },
+	{ F_BOOL(struct snap_cluster, one_address) },
+	{ F_PORT(struct snap_cluster, dial_port) },
 	{ F_ENUM(struct snap_cluster, protocol, snap_protocol_names) },
 	{ F_ENUM(struct snap_cluster, lb, snap_lb_names) },
 	{ F_PTR(struct snap_cluster, hash, hash_table) },
@@ -340,6 +350,14 @@ static const struct field service_ref_fields[] = {
 };
 TABLE(service_ref_table, struct snap_service_ref, "ServiceRef", service_ref_fields);
 
+static const struct field application_fields[] = {
+	{ F_STR(struct snap_application, address) },
+	{ F_PORT(struct snap_application, port) },
+	{ F_INDEX_OR_NONE(struct snap_application, cluster) },
+	F_END
+};
+TABLE(application_table, struct snap_application, "Application", application_fields);
+
 static const struct field inbound_fields[] = {
 	{ F_INDEX(struct snap_inbound, workload) },
 	{ F_STR(struct snap_inbound, address), .flags = FIELD_REQUIRED | FIELD_NONEMPTY },
@@ -348,6 +366,7 @@ static const struct field inbound_fields[] = {
 	{ F_ENUM(struct snap_inbound, mtls, snap_mtls_names) },
 	{ F_STR(struct snap_inbound, policy) },
 	{ F_LIST(struct snap_inbound, services, service_ref_table) },
+	{ F_PTR(struct snap_inbound, application, application_table) },
 	F_END
 };
 TABLE(inbound_table, struct snap_inbound, "Inbound", inbound_fields);

@@ -191,6 +191,14 @@ static void attach_names(struct attached *at)
 	}
 }
 
+bool attach_application_addr(const struct snap_inbound *in, struct sock_addr *ret)
+{
+	const struct snap_application *a = in->application;
+
+	return a && a->address.n > 0 ? sock_addr_parse(a->address, (uint16_t)a->port, ret)
+				     : sock_addr_parse(in->address, (uint16_t)in->port, ret);
+}
+
 static void attach_gateway(struct attach_state *st, struct attached *at,
 			   const struct snap_listener *l)
 {

@@ -114,6 +114,8 @@ void attach_unref(struct attached *a);                  /* any thread */
 /* Which local workload owns a local TCP caller: index into snap.workloads, 0 (the node) when
  * unknown, or -1 when unregistered callers are refused. */
 int64_t attach_caller(const struct attached *a, const struct sock_owner *owner);
+/* Where the application behind a local port listens. */
+bool attach_application_addr(const struct snap_inbound *in, struct sock_addr *ret);
 /* Were files of a gateway's servers replaced since? Control thread. */
 bool attach_is_outdated(const struct attached *a);
 /* Forget state that nothing names any more; control thread, after each publish. */

@@ -448,9 +448,12 @@ static void start(struct control *c)
 	c->own = stats_new();
 	c->overload = overload_new(c->loop, c->ws);
 	c->log = access_log_writer_new(c->loop, n);
+	c->resolver = resolver_new(c->loop);
 	/* Before the first publish, whose post makes it visible to the worker. */
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
 		worker_at(c->ws, i)->log = access_log_ring(c->log, i);
+		named_use(worker_at(c->ws, i)->names, c->resolver);
+	}
 	c->lookup = lookup_new(c->loop, on_lookup, c);
 	c->secrets = secrets_new(c->loop, c->run_dir, c->instance, on_secrets, c);
 	c->watch = dial_router(c, on_watch_connected);
@@ -521,6 +524,7 @@ void control_free(struct control *c)
 	ipc_client_free(c->call);
 	secrets_free(c->secrets);
 	lookup_free(c->lookup);
+	resolver_free(c->resolver);
 	snap_unref(c->given);
 	attach_unref(c->at);
 	attach_state_free(c->states);

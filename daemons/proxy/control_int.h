@@ -11,6 +11,7 @@
 #include "proxy/attach.h"
 #include "proxy/control.h"
 #include "proxy/lookup.h"
+#include "proxy/named.h"
 #include "proxy/secrets.h"
 #include "proxy/stats.h"
 #include "proxy/worker.h"
@@ -43,6 +44,7 @@ struct control {
 	struct attached *at;            /* what workers serve; NULL: nothing yet */
 	struct snap *given;             /* … as it came, with names where at has addresses */
 	struct lookup *lookup;
+	struct resolver *resolver;
 	struct secrets *secrets;
 	struct access_log_writer *log;
 	struct overload *overload;

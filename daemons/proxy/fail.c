@@ -18,6 +18,8 @@ const struct fail_row fail_rows[FAIL__N] = {
 			      "no healthy upstream" },
 	[FAIL_OVERFLOW] = { "overflow", "UO", 503,
 			    "upstream_reset_before_response_started{overflow}", RESET("overflow") },
+	[FAIL_LOOKUP] = { "lookup_failure", "DF", 503, "dns_resolution_failure",
+			  "DNS resolution failure" },
 	[FAIL_CONNECT] = { "connect_failure", "UF", 503,
 			   "upstream_reset_before_response_started{connection_failure}",
 			   RESET("connection failure") },

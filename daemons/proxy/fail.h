@@ -13,6 +13,7 @@ enum fail {
 	FAIL_NO_CLUSTER,                /* NC 503 cluster_not_found */
 	FAIL_NO_HEALTHY,                /* UH 503 no_healthy_upstream */
 	FAIL_OVERFLOW,                  /* UO 503 circuit breaker, pool or our own limits */
+	FAIL_LOOKUP,                    /* DF 503 the host that the request names has no address */
 	FAIL_CONNECT,                   /* UF 503 refused, unreachable, TLS to the service failed */
 	FAIL_CONNECT_TIMEOUT,           /* UF 503 */
 	FAIL_UP_CLOSED,                 /* UC 503 closed before the response began */

@@ -146,6 +146,7 @@ static void begin(struct conn *c)
 
 	switch ((enum snap_listener_kind)e->listener->kind) {
 	case SNAP_LISTENER_HTTP_PROXY:
+	case SNAP_LISTENER_PORT:
 		learn_caller(c, e);
 		conn_set_codec(c, &codec_h1, true);
 		break;

@@ -28,6 +28,7 @@ libkvproxy_a_SOURCES = \
 	%D%/listener.c %D%/listener.h \
 	%D%/lookup.c %D%/lookup.h \
 	%D%/mirror.c %D%/mirror.h \
+	%D%/named.c %D%/named.h \
 	%D%/overload.c %D%/overload.h %D%/overload_measure.c %D%/overload_worker.c \
 	%D%/record.c %D%/record.h \
 	%D%/reply.c %D%/reply.h \

@@ -126,27 +126,85 @@ static bool is_own_door(const struct stream *s, const struct sock_addr *a)
 		const struct listener *l = list_entry(it, struct listener, node);
 
 		if (sock_addr_port(&l->addr) == sock_addr_port(a) &&
-		    (sock_addr_eq(&l->addr, a) || sock_addr_is_loopback(a)))
+		    (sock_addr_eq(&l->addr, a) || sock_addr_is_loopback(a) ||
+		     (sock_addr_is_any(&l->addr) && sock_addr_is_local(a))))
 			return true;
 	}
 	return false;
 }
 
+static void on_named(struct named_wait *wait)
+{
+	stream_run(list_entry(wait, struct stream, named));
+}
+
+/* The host is a name: the address that it has now. */
+static enum next look_up(struct stream *s)
+{
+	struct upstream_target *t = &s->target;
+	const char *why;
+
+	s->named.fn = on_named;
+	switch (named_find(s->w->names, s->host, &s->named, &t->addr, &why)) {
+	case NAMED_READY:
+		return NEXT_STEP;
+	case NAMED_WAIT:
+		return NEXT_WAIT;
+	case NAMED_UNKNOWN:
+		return fail_text(s, FAIL_LOOKUP, arena_str(&s->arena, str_c(why)));
+	case NAMED_FULL:
+		break;
+	}
+	return fail_text(s, FAIL_OVERFLOW, STR("too many names are being looked up"));
+}
+
+static enum next named_address(struct stream *s, int64_t port)
+{
+	struct upstream_target *t = &s->target;
+
+	if (sock_addr_parse(s->host, (uint16_t)port, &t->addr))
+		return NEXT_STEP;
+	enum next n = look_up(s);
+
+	if (n == NEXT_STEP)
+		sock_addr_set_port(&t->addr, (uint16_t)port);
+	else
+		t->addr.len = 0;
+	return n;
+}
+
+/* One of the snapshot's, and not what stands for all that nobody declared. */
+static bool is_declared(const struct stream *s)
+{
+	const struct snap *snap = stream_snap(s);
+
+	return s->cluster_index < snap->clusters.n &&
+	       s->cluster == &snap->clusters.v[s->cluster_index];
+}
+
+/* Where the caller itself has said: the address that it dialled, or the host of its request. */
 static enum next target_named(struct stream *s)
 {
 	const struct entry *e = s->down.conn->owner_data;
+	const struct snap_cluster *c = s->cluster;
 	struct upstream_target *t = &s->target;
+	enum next n = NEXT_STEP;
 
-	if (e->original_dst)
+	if (e->original_dst && c->kind != SNAP_CLUSTER_BY_NAME)
 		t->addr = *e->original_dst;
-	else if (!sock_addr_parse(s->host, (uint16_t)s->port, &t->addr)) {
-		t->addr.len = 0;
-		return fail_text(s, FAIL_NO_HEALTHY, STR("the destination is no IP address"));
-	}
+	else
+		n = named_address(s, c->dial_port > 0 ? c->dial_port : s->port);
+	if (n != NEXT_STEP)
+		return n;
 	s->rec.up_remote = t->addr;
 	if (is_own_door(s, &t->addr))
 		return fail_text(s, FAIL_NO_ROUTE, STR("the destination is this proxy itself"));
-	return NEXT_STEP;
+	if (!is_declared(s))
+		return NEXT_STEP;
+	t->cluster = s->lease->at->clusters[s->cluster_index].state;
+	t->limits = &c->limits;
+	return c->tls.mode == SNAP_TLS_SIMPLE || c->tls.mode == SNAP_TLS_MUTUAL ? target_outside(s)
+										 : NEXT_STEP;
 }
 
 static enum next target_application(struct stream *s)
@@ -154,8 +212,12 @@ static enum next target_application(struct stream *s)
 	const struct snap_inbound *to = s->entry.target;
 	struct upstream_target *t = &s->target;
 
-	if (!sock_addr_parse(to->address, (uint16_t)to->port, &t->addr))
+	if (!attach_application_addr(to, &t->addr))
 		return fail_text(s, FAIL_CONNECT, STR("the workload's address is no IP address"));
+	if (to->application && to->application->cluster >= 0) {
+		t->cluster = s->lease->at->clusters[to->application->cluster].state;
+		t->limits = &stream_snap(s)->clusters.v[to->application->cluster].limits;
+	}
 	s->rec.up_remote = t->addr;
 	t->hint = (struct upstream_hint){
 		.serial = s->lease->serial,
@@ -185,7 +247,7 @@ static const struct codec_ops *codec_for(const struct stream *s)
 		       (s->entry.target->protocol == SNAP_PROTOCOL_AUTO && s->req.version == HEAD_VERSION_2 &&
 			s->req.upgrade.n == 0) ?
 			       &codec_h2 : &codec_h1;
-	if (s->endpoint && (wants_mesh_tls(s) || speaks_h2(s->cluster->protocol)))
+	if (speaks_h2(s->cluster->protocol) || (s->endpoint && wants_mesh_tls(s)))
 		return &codec_h2;
 	return &codec_h1;
 }
@@ -285,7 +347,7 @@ static enum next begin(struct stream *s)
 
 enum next step_connect(struct stream *s)
 {
-	if (s->wait.waiting)
+	if (s->wait.waiting || s->named.waiting)
 		return NEXT_WAIT;       /* an event of the client's came meanwhile */
 	if (!s->up.conn)
 		return begin(s);

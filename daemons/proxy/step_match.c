@@ -30,6 +30,12 @@ static enum next fail(struct stream *s, enum fail why)
 	return NEXT_FAIL;
 }
 
+/* HTTP is answered; bytes meet a cluster that has no endpoint (Istio 2.15.6). */
+static enum next blocked(struct stream *s)
+{
+	return fail(s, s->http ? FAIL_BLOCKED : FAIL_NO_HEALTHY);
+}
+
 /* ---- destinations ---------------------------------------------------------------------------- */
 
 static void note_cluster(struct stream *s)
@@ -54,7 +60,7 @@ static enum next choose_destination(struct stream *s, const struct snap_weighted
 	s->cluster_index = (size_t)s->dest->cluster;
 	s->cluster = &stream_snap(s)->clusters.v[s->dest->cluster];
 	note_cluster(s);
-	return s->cluster->kind == SNAP_CLUSTER_BLACKHOLE ? fail(s, FAIL_BLOCKED) : NEXT_STEP;
+	return s->cluster->kind == SNAP_CLUSTER_BLACKHOLE ? blocked(s) : NEXT_STEP;
 }
 
 /* ---- hosts and addresses nobody declared (Istio 2.3.13, 2.15.6) ------------------------------ */
@@ -67,7 +73,7 @@ static enum next unknown_destination(struct stream *s)
 	if (stream_snap(s)->views.v[s->entry.view].outbound == SNAP_OUTBOUND_REGISTRY_ONLY) {
 		r->route_name = STR("block_all");
 		r->cluster = r->service_name = STR("BlackHoleCluster");
-		return fail(s, FAIL_BLOCKED);
+		return blocked(s);
 	}
 	r->route_name = STR("allow_any");
 	s->cluster = &passthrough;

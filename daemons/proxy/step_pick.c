@@ -112,14 +112,27 @@ static enum next pick_endpoint(struct stream *s)
 	return NEXT_STEP;
 }
 
+/* Whose limits hold: those of a local application are its Sidecar's. False: nobody's. */
+static bool find_limits(struct stream *s)
+{
+	const struct snap_inbound *in = s->entry.target;
+
+	if (!s->entry.inbound)
+		return s->cluster->kind != SNAP_CLUSTER_ORIGINAL_DST;
+	if (!in->application || in->application->cluster < 0)
+		return false;
+	s->cluster_index = (size_t)in->application->cluster;
+	return true;
+}
+
 /* One place for the whole exchange, however often it is tried. */
 static bool take_request(struct stream *s)
 {
+	if (s->holds_request || !find_limits(s))
+		return true;
 	struct cluster_state *st = s->lease->at->clusters[s->cluster_index].state;
 
-	if (s->holds_request)
-		return true;
-	if (!limit_take(&st->requests, s->cluster->limits.max_requests)) {
+	if (!limit_take(&st->requests, stream_snap(s)->clusters.v[s->cluster_index].limits.max_requests)) {
 		atomic_fetch_add_explicit(&st->overflow, 1, memory_order_relaxed);
 		return false;
 	}
@@ -131,9 +144,10 @@ enum next step_pick(struct stream *s)
 {
 	if (s->retry_at_us > 0)
 		return NEXT_WAIT;       /* backing off */
-	if (s->entry.inbound || s->cluster->kind == SNAP_CLUSTER_ORIGINAL_DST)
-		return NEXT_STEP;
 	if (!take_request(s))
 		return fail(s, FAIL_OVERFLOW);
+	if (s->entry.inbound || s->cluster->kind == SNAP_CLUSTER_ORIGINAL_DST ||
+	    s->cluster->kind == SNAP_CLUSTER_BY_NAME)
+		return NEXT_STEP;
 	return pick_endpoint(s);
 }

@@ -29,6 +29,7 @@
 #include "proxy/codec.h"
 #include "proxy/entry.h"
 #include "proxy/grpc.h"
+#include "proxy/named.h"
 #include "proxy/record.h"
 #include "proxy/upstream.h"
 #include "proxy/worker.h"
@@ -82,6 +83,7 @@ struct stream {
 	struct upstream_target target;
 	struct str hash_cookie;         /* made for a key that the client had not; empty: none */
 	/* CONNECT */
+	struct named_wait named;        /* for the address of the host, where only the request names it */
 	struct upstream_wait wait;
 	bool holds_request, holds_retry;        /* places taken in circuit breakers */
 	bool holds_endpoint;                    /* counted as active there */

@@ -30,6 +30,7 @@ static void give_back(struct stream *s)
 
 void stream_end_try(struct stream *s, enum fail why)
 {
+	named_cancel(&s->named);
 	upstream_cancel(&s->wait);
 	leg_reset(&s->up, why);
 	give_back(s);

@@ -627,7 +627,7 @@ static bool is_local(const struct attached *at, const struct sock_addr *addr)
 		const struct snap_inbound *in = &at->snap->inbounds.v[i];
 		struct sock_addr a;
 
-		if (sock_addr_parse(in->address, (uint16_t)in->port, &a) && sock_addr_eq(&a, addr))
+		if (attach_application_addr(in, &a) && sock_addr_eq(&a, addr))
 			return true;
 	}
 	return false;

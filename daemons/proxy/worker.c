@@ -22,6 +22,7 @@
 #include "proxy/cpus.h"
 #include "proxy/gate.h"
 #include "proxy/listener.h"
+#include "proxy/named.h"
 #include "proxy/slab.h"
 #include "proxy/stream.h"
 #include "proxy/upstream.h"
@@ -579,6 +580,7 @@ static void worker_init(struct worker *w, struct worker_thread *t, unsigned inde
 	w->regex = regex_scratch_new();
 	w->slab = slab_new();
 	w->cache = stream_cache_new();
+	w->names = named_new(w->loop);
 	w->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	rng_init_random(&w->rng);
 	list_init(&w->listeners);
@@ -611,6 +613,7 @@ static void worker_done(struct worker *w)
 	if (w->previous)
 		lease_unref(w->previous);
 	map_done(&w->pools);
+	named_free(w->names);
 	stream_cache_free(w->cache);
 	slab_free(w->slab);
 	regex_scratch_free(w->regex);

@@ -23,6 +23,7 @@
 
 struct access_log;
 struct gate;
+struct named;
 struct regex_scratch;
 struct slab;
 struct stream_cache;
@@ -65,6 +66,7 @@ struct worker {
 	struct list streams;            /* struct stream, under way */
 	struct slab *slab;              /* small blocks that come and go with exchanges */
 	struct stream_cache *cache;     /* finished ones, kept for the next */
+	struct named *names;            /* addresses of hosts that only requests name */
 	struct map pools;               /* struct pool, by key */
 	struct pool_hint pool_hints[WORKER_POOL_HINTS];
 	uint64_t n_leases;              /* made so far */

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * compile_sidecar: the listeners of Sidecars: ports that the proxy opens for callers
+ * (egress with captureMode NONE), and where applications listen behind theirs (ingress, 2.15.7).
+ * Layer config.
+ */
+#include "config/compile_parts.h"
+
+/* ---- doors ---------------------------------------------------------------------------------- */
+struct door {
+	struct compile *c;
+	struct compile_client *client;
+	const struct model_sidecar_egress *e;
+	enum snap_protocol protocol;
+};
+
+/* The service whose bytes a TCP listener carries: the oldest with that port that is seen there. */
+static const struct compile_service *service_behind(const struct door *d)
+{
+	const struct compile *c = d->c;
+	int64_t port = d->e->port->number;
+	for (size_t i = 0; i < c->n_services; i++) {
+		const struct names_port *p = compile_port(&c->services[i], port);
+		if (p && compile_port_is_opaque(p) &&
+		    compile_sees(c, d->client, &c->services[i], port))
+			return &c->services[i];
+	}
+	return NULL;
+}
+
+/* False: no service is behind it. */
+static bool fill_door(const struct door *d, struct snap_listener *l)
+{
+	const struct compile_service *s;
+	*l = (struct snap_listener){ .kind = SNAP_LISTENER_PORT,
+				     .address = d->e->bind.n > 0 ? d->e->bind : STR("127.0.0.1"),
+				     .port = d->e->port->number,
+				     .view = -1 };
+	if (str_ieq(d->e->port->protocol, STR("HTTP_PROXY"))) {
+		l->kind = SNAP_LISTENER_HTTP_PROXY;
+	} else if (d->protocol == SNAP_PROTOCOL_TCP || d->protocol == SNAP_PROTOCOL_TLS) {
+		s = service_behind(d);
+		if (!s)
+			return false;
+		l->kind = SNAP_LISTENER_TCP;
+		l->service = s->host;
+		l->service_port = l->port;
+	}
+	return true;
+}
+
+static bool is_same(const struct snap_listener *a, const struct snap_listener *b)
+{
+	return a->kind == b->kind && str_eq(a->service, b->service) &&
+	       a->service_port == b->service_port;
+}
+
+/* Several workloads, and several Sidecars, may have the same door. */
+static void add_door(const struct door *d)
+{
+	struct compile *c = d->c;
+	struct snap_listener l;
+	if (!fill_door(d, &l))
+		return;
+	for (size_t i = 0; i < c->s->listeners.n; i++) {
+		const struct snap_listener *o = &c->s->listeners.v[i];
+		if (o->port != l.port || !str_eq(o->address, l.address))
+			continue;
+		if (!is_same(o, &l))
+			compile_error(c, d->e->at,
+				      "egress: %.*s:%d is another listener's of this proxy already",
+				      STR_ARG(l.address), (int)l.port);
+		return;
+	}
+	*compile_push(c, c->s->listeners, c->cap_listeners) = l;
+}
+
+static bool is_opened(const struct model_sidecar_egress *e)
+{
+	return e->port && e->port->number > 0 && e->captureMode == MODEL_LISTENER_NONE &&
+	       (e->bind.n == 0 || names_is_ip(e->bind));
+}
+
+void compile_sidecar_doors(struct compile *c)
+{
+	for (size_t i = 0; i < c->n_clients; i++) {
+		const struct model_sidecar *s = c->clients[i].sidecar;
+		for (size_t k = 0; s && k < s->egress.n; k++) {
+			const struct model_sidecar_egress *e = &s->egress.v[k];
+			struct door d = { .c = c, .client = &c->clients[i], .e = e };
+			if (!is_opened(e))
+				continue;
+			d.protocol = names_protocol(e->port->name, STR_NULL, e->port->protocol);
+			add_door(&d);
+		}
+	}
+}
+
+/* ---- what is behind a workload's port ------------------------------------------------------- */
+const struct model_sidecar *compile_sidecar_of(const struct compile *c,
+					       const struct model_workload *w)
+{
+	const struct names_client who = { .ns = w->r.ns, .labels = &w->r.labels };
+	return names_sidecar(c->m, &who);
+}
+
+/* The port's own limits, else those of the Sidecar for all ports. */
+static int64_t limits_of(struct compile *c, const struct model_workload *w,
+			 const struct snap_inbound *in, const struct model_sidecar *s,
+			 const struct model_sidecar_ingress *port)
+{
+	const struct model_connection_pool *pool =
+		port && port->connectionPool ? port->connectionPool : s->inboundConnectionPool;
+	if (!pool)
+		return -1;
+	struct snap_cluster cl = { .kind = SNAP_CLUSTER_STATIC, .port = in->port,
+				   .protocol = in->protocol, .lb = SNAP_LB_LEAST_REQUEST,
+				   .tls = { .mode = SNAP_TLS_DISABLE } };
+	cl.name = arena_printf(c->a, "inbound|%d||%.*s.%.*s", (int)in->port, STR_ARG(w->r.name),
+			       STR_ARG(w->r.ns));
+	const struct names_port p = { .protocol = (enum snap_protocol)in->protocol };
+	compile_limits(c, &p, pool, &cl.limits);
+	return compile_cluster_add(c, &cl);
+}
+
+void compile_application(struct compile *c, const struct model_workload *w,
+			 struct snap_inbound *in)
+{
+	const struct model_sidecar *s = compile_sidecar_of(c, w);
+	const struct model_sidecar_ingress *port = names_ingress(s, in->port);
+	struct snap_application to = { .cluster = -1 };
+	if (!s)
+		return;
+	if (port && port->defaultEndpoint.n > 0 &&
+	    names_default_endpoint(port->defaultEndpoint, &to.address, &to.port) &&
+	    to.address.n == 0)
+		to.address = w->address;
+	to.cluster = limits_of(c, w, in, s, port);
+	if (to.address.n == 0 && to.cluster < 0)
+		return;
+	if (to.address.n == 0)
+		to.address = STR_NULL;
+	in->application = arena_new(c->a, struct snap_application);
+	*in->application = to;
+}
