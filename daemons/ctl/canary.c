@@ -110,15 +110,36 @@ int canary_find(struct ctl *c, const struct model *m, const char *service, struc
 
 /* ---- changing the text ----------------------------------------------------------------------- */
 
-/* Offset of a place in the text, or SIZE_MAX. */
+/* A place in a text; readers count columns from behind a byte order mark. */
 static size_t offset_of(struct str text, const struct origin *o)
 {
-	size_t line = 1, i = 0;
+	size_t line = 1, i = str_has_prefix(text, STR("\xef\xbb\xbf")) ? 3 : 0;
 
 	while (line < o->line && i < text.n)
 		line += text.p[i++] == '\n';
-	i += o->col > 0 ? o->col - 1 : 0;
-	return i < text.n && is_digit(text.p[i]) ? i : SIZE_MAX;
+	return i + (o->col > 0 ? o->col - 1 : 0);
+}
+
+/* What may stand behind a plain number: "0x5f", "95L" and "9e1" are none, and "95" of "955" is not. */
+static bool is_end(struct str rest)
+{
+	return rest.n == 0 || str_find(STR(" \t\r\n,;}])#/"), rest.p[0]) >= 0;
+}
+
+/*
+ * The number as plain digits at its place: their length, 0: something else stands there (another
+ * form of number, or the file has changed meanwhile).
+ */
+static size_t digits_at(struct str text, size_t from, int64_t value)
+{
+	struct str rest = str_skip(text, from);
+	size_t n = 0;
+	uint64_t v;
+
+	while (n < rest.n && is_digit(rest.p[n]))
+		n++;
+	return str_to_u64(str_take(rest, n), &v) && v == (uint64_t)value && is_end(str_skip(rest, n)) ?
+		       n : 0;
 }
 
 struct edit {
@@ -147,24 +168,43 @@ static struct str edited(struct ctl *c, struct str text, struct edit *v, size_t 
 	return arena_printf(&c->arena, "%.*s%.*s", STR_ARG(out), STR_ARG(str_skip(text, from)));
 }
 
-static int find_edits(const struct canary *k, const int64_t *want, struct str text, struct edit *v,
-		      size_t *ret_n)
+/* The file of the numbers: the VirtualService's, or one that it includes. */
+static const char *file_of(const struct canary *k, const int64_t *want)
+{
+	for (size_t i = 0; i < k->n; i++)
+		if (k->v[i].at && k->v[i].weight != want[i])
+			return k->v[i].at->at.file;
+	return k->vs->r.at.file;
+}
+
+static int not_plain(const struct canary *k, size_t i)
+{
+	const struct origin *o = k->v[i].at ? &k->v[i].at->at : &k->vs->http.v[k->route].at;
+
+	return ctl_fail(CTL_EXIT_NO,
+			"%s:%u: the weight of %.*s is not written there as plain digits; write it "
+			"once by hand", o->file, o->line, STR_ARG(k->v[i].name));
+}
+
+static int find_edits(const struct canary *k, const int64_t *want, const char *path,
+		      struct str text, struct edit *v, size_t *ret_n)
 {
 	*ret_n = 0;
 	for (size_t i = 0; i < k->n; i++) {
 		const struct doc *d = k->v[i].at;
-		size_t from = d ? offset_of(text, &d->at) : SIZE_MAX, to = from;
 
 		if (k->v[i].weight == want[i])
 			continue;
-		if (from == SIZE_MAX)
-			return ctl_fail(CTL_EXIT_NO,
-					"%s:%u: the weight of %.*s is not written there as a "
-					"number; write it once by hand",
-					k->vs->r.at.file, k->vs->r.at.line, STR_ARG(k->v[i].name));
-		while (to < text.n && is_digit(text.p[to]))
-			to++;
-		v[(*ret_n)++] = (struct edit){ .from = from, .to = to, .value = want[i] };
+		if (!d)
+			return not_plain(k, i);
+		if (strcmp(d->at.file, path) != 0)
+			return ctl_fail(CTL_EXIT_NO, "the weights stand in several files, %s and %s; "
+						     "change them by hand", path, d->at.file);
+		size_t from = offset_of(text, &d->at), n = digits_at(text, from, k->v[i].weight);
+
+		if (n == 0)
+			return not_plain(k, i);
+		v[(*ret_n)++] = (struct edit){ .from = from, .to = from + n, .value = want[i] };
 	}
 	return 0;
 }
@@ -225,7 +265,7 @@ static void show(struct ctl *c, const char *path, struct str old, struct str new
 
 int canary_write(struct ctl *c, const struct canary *k, const int64_t *want)
 {
-	const char *path = k->vs->r.at.file;
+	const char *path = file_of(k, want);
 	struct edit v[CANARY_SUBSETS_MAX];
 	struct err err;
 	size_t len, n;
@@ -236,7 +276,7 @@ int canary_write(struct ctl *c, const struct canary *k, const int64_t *want)
 	struct str old = arena_str(&c->arena, str_from(text, len));
 
 	free(text);
-	int code = find_edits(k, want, old, v, &n);
+	int code = find_edits(k, want, path, old, v, &n);
 
 	if (code != 0)
 		return code;

@@ -112,3 +112,53 @@ def test_a_weight_that_is_not_written_is_said(workdir):
     before = path.read_text()
     r = mesh.ctl("canary", "my-app", "v1=50", "v2=50")
     assert r.returncode != 0 and path.read_text() == before
+
+
+NATIVE = """
+Workload = ( { name = "a"; address = "127.0.0.1"; ports = ( { name = "http"; number = 21001; protocol = "HTTP"; } ); labels = { app = "app"; version = "v1"; }; },
+             { name = "b"; address = "127.0.0.1"; ports = ( { name = "http"; number = 21002; protocol = "HTTP"; } ); labels = { app = "app"; version = "v2"; }; } );
+Service = { name = "app"; selector = { app = "app"; }; ports = ( { name = "http"; port = 80; targetPort = "http"; } ); };
+DestinationRule = { name = "app"; host = "app"; subsets = ( { name = "v1"; labels = { version = "v1"; }; }, { name = "v2"; labels = { version = "v2"; }; } ); };
+"""
+ROUTE = """VirtualService = { name = "app"; hosts = [ "app" ];
+  http = ( { route = ( { destination = { host = "app"; subset = "v1"; }; weight = %s; },
+                       { destination = { host = "app"; subset = "v2"; }; weight = %s; } ); } ); };
+"""
+
+
+@pytest.mark.parametrize("form", ["0x5a", "90L", "90LL", "+90"])
+def test_only_plain_digits_are_replaced(workdir, form):
+    """Digits at the place may be the beginning of another form of number."""
+    mesh = kvmesh.Mesh(workdir / "mesh")
+    mesh.write("workloads.d/app.conf", NATIVE)
+    path = mesh.write("mesh.d/app.conf", ROUTE % (form, "10"))
+    before = path.read_text()
+    assert weights_of(mesh, "app") == {"v1": 90, "v2": 10}
+    r = mesh.ctl("canary", "app", "v1=25", "v2=75", check=1)
+    assert "app.conf:2" in r.stderr and "plain digits" in r.stderr and path.read_text() == before
+
+
+def weights_of(mesh, service):
+    return {r["subset"]: r["weight"] for r in mesh.ctl_json("canary", service)}
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_byte_order_mark_shifts_nothing(workdir, mark):
+    mesh = kvmesh.Mesh(workdir / "mesh")
+    mesh.write("workloads.d/app.conf", NATIVE)
+    path = mesh.write("mesh.d/app.conf", mark + " ".join((ROUTE % ("90", "10")).split("\n")))
+    before = path.read_text()
+    mesh.ctl("canary", "app", "v1=25", "v2=75", check=0)
+    assert path.read_text() == before.replace("= 90", "= 25").replace("= 10", "= 75")
+
+
+def test_weights_in_an_included_file_are_changed_there(workdir):
+    """The same line and column of the including file are another number."""
+    mesh = kvmesh.Mesh(workdir / "mesh")
+    mesh.write("workloads.d/app.conf", NATIVE)
+    inner = mesh.write("mesh.d/route.inc", "http = ( { route = ( { destination = { host = \"app\"; subset = \"v1\"; }; weight = 90; },\n"
+                       "  { destination = { host = \"app\"; subset = \"v2\"; }; weight = 10; } ); } );\n")
+    outer = mesh.write("mesh.d/app.conf", "VirtualService = { name = \"app\"; hosts = [ \"app\" ]; labels = [ \"column=90\" ];\n@include \"route.inc\"\n};\n")
+    before = inner.read_text(), outer.read_text()
+    mesh.ctl("canary", "app", "v1=25", "v2=75", check=0)
+    assert inner.read_text() == before[0].replace("= 90", "= 25").replace("= 10", "= 75") and outer.read_text() == before[1]
