@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 noinst_LIBRARIES += libkvcore.a
 libkvcore_a_SOURCES = \
+	%D%/asked.c %D%/asked.h \
 	%D%/authz.c %D%/authz.h \
 	%D%/cors.c %D%/cors.h \
 	%D%/chash.c %D%/chash.h \

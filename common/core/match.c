@@ -123,6 +123,42 @@ static int build_vhosts(struct match *m, struct view *v, const struct snap_view 
 	return 0;
 }
 
+/* ---- servers of a gateway ------------------------------------------------------------------- */
+static bool covers(struct str host, struct str name)
+{
+	if (str_eq(host, STR("*")))
+		return true;
+	if (!str_has_prefix(host, STR("*.")))
+		return str_ieq(host, name);
+	size_t n = host.n - 1;          /* ".suffix" */
+
+	return name.n > n && str_ieq(str_skip(name, name.n - n), str_skip(host, 1));
+}
+
+/* Exact names before wildcards, the longer wildcard first. */
+static size_t weight_of(struct str host)
+{
+	return host.p[0] == '*' ? host.n : SIZE_MAX;
+}
+
+int64_t match_server(const struct snap_listener *l, struct str sni)
+{
+	int64_t found = -1;
+	size_t best = 0;
+
+	for (size_t i = 0; i < l->servers.n; i++) {
+		const struct str_list *hosts = &l->servers.v[i].hosts;
+
+		for (size_t k = 0; k < hosts->n; k++) {
+			if (!covers(hosts->v[k], sni) || weight_of(hosts->v[k]) <= best)
+				continue;
+			found = (int64_t)i;
+			best = weight_of(hosts->v[k]);
+		}
+	}
+	return found;
+}
+
 /* ---- L4 ------------------------------------------------------------------------------------- */
 static int build_l4(struct match *m, struct view *v, const struct snap_view *sv, struct err *err)
 {

@@ -57,6 +57,10 @@ struct match_hit {
 bool match_route(const struct match_vhost *vh, const struct match_facts *f, struct match_hit *ret,
 		 unsigned *ret_limits);
 
+/* ---- servers of a gateway ------------------------------------------------------------------- */
+/* Which of a gateway's TLS servers a name means (Istio 2.14.2): exact, then the longest wildcard; -1 none. */
+int64_t match_server(const struct snap_listener *l, struct str sni);
+
 /* ---- opaque TCP, TLS by SNI ----------------------------------------------------------------- */
 struct match_l4_facts {
 	int64_t port; /* of the destination, or of the service for explicit listeners */

@@ -340,6 +340,16 @@ bool head_is_value(struct str s)
 	return head_find_ctl(s.p, s.p + s.n) == s.p + s.n;
 }
 
+bool head_is_served_method(struct str m)
+{
+	if (str_eq(m, STR("CONNECT")) || str_eq(m, STR("TRACE")))
+		return false;
+	for (size_t i = 0; i < m.n; i++)
+		if (m.p[i] >= 'a' && m.p[i] <= 'z')
+			return false;
+	return true;
+}
+
 const char *head_reason(unsigned status)
 {
 	static const struct {

@@ -92,4 +92,9 @@ bool head_is_token(struct str s);                       /* RFC 9110 5.6.2, not e
 extern const uint8_t head_token_lower[256];
 bool head_is_value(struct str s);                       /* RFC 9110 5.5: no CTL but HTAB */
 const char *head_find_ctl(const char *p, const char *end);      /* first CTL but HTAB, or end */
+/*
+ * CONNECT has no tunnel here, TRACE would send back what only the service may see; methods are
+ * capitals.
+ */
+bool head_is_served_method(struct str m);
 const char *head_reason(unsigned status);               /* "Not Found"; "" when not known */

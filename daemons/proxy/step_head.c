@@ -68,20 +68,6 @@ static enum next refuse(struct stream *s, unsigned status, const char *reason)
 	return NEXT_FAIL;
 }
 
-/*
- * CONNECT has no tunnel here, TRACE would send back what only the service may see; methods are
- * capitals.
- */
-static bool method_is_served(struct str m)
-{
-	if (str_eq(m, STR("CONNECT")) || str_eq(m, STR("TRACE")))
-		return false;
-	for (size_t i = 0; i < m.n; i++)
-		if (m.p[i] >= 'a' && m.p[i] <= 'z')
-			return false;
-	return true;
-}
-
 static int64_t port_of(const struct stream *s, uint16_t in_authority)
 {
 	const struct entry *e = entry_of(s);
@@ -148,7 +134,7 @@ static enum next http_head(struct stream *s)
 
 	if (entry_of(s)->listener->kind == SNAP_LISTENER_READY)
 		return answer_ready(s);
-	if (!method_is_served(s->req.method))
+	if (!head_is_served_method(s->req.method))
 		return refuse(s, 405, "method");
 	if (!url_normalize(s->req.path, (enum url_normalize)set->path_normalization, &s->arena,
 			   &s->req.path))
