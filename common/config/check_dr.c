@@ -119,14 +119,26 @@ static void check_locality(struct check *c, const struct model_locality_lb *l, b
 	check_failover(c, l);
 }
 
+static bool has_shares(const struct model_load_balancer *lb)
+{
+	return lb->consistentHash == NULL && lb->simple != MODEL_LB_RANDOM &&
+	       lb->simple != MODEL_LB_PASSTHROUGH && lb->simple != MODEL_LB_EWMA;
+}
+
 void check_balancer(struct check *c, const struct model_load_balancer *lb, bool outlier)
 {
 	if (lb == NULL)
 		return;
 	check_hash(c, lb->consistentHash);
+	if (lb->simple == MODEL_LB_EWMA)
+		check_add(c, "KVM0902", lb->at, "simple: EWMA is kvmesh's own");
 	check_locality(c, lb->localityLbSetting, outlier);
 	if (lb->warmup != NULL && lb->warmup->has_aggression && lb->warmup->aggression <= 0)
 		check_add(c, "KVM0342", lb->warmup->at, "warmup.aggression must be greater than 0");
+	if ((lb->warmup != NULL || lb->warmupDurationSecs > 0) && !has_shares(lb))
+		check_add(c, "KVM0133", lb->at,
+			  "warmup is for ROUND_ROBIN and LEAST_REQUEST; here new endpoints get "
+			  "their full share at once");
 	if (lb->localityLbSetting != NULL && lb->zoneAwareLbSetting != NULL)
 		check_add(c, "KVM0342", lb->at, "localityLbSetting excludes zoneAwareLbSetting");
 }

@@ -212,6 +212,8 @@ const struct check_rule check_rules[] = {
 	  "The field or kind is read and checked, but has no effect in this version." },
 	{ "KVM0901", I, "WithoutMeaningHere", "",
 	  "The field is accepted so that files for Kubernetes load; it has no meaning on a VPS." },
+	{ "KVM0902", I, "OwnExtension", "",
+	  "A value that kvmesh has and Istio has not: Istio refuses the resource." },
 	{ NULL, E, NULL, NULL, NULL },
 };
 

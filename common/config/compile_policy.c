@@ -51,12 +51,34 @@ static void put_balancer(struct compile *c, const struct model_load_balancer *lb
 		ret->lb = SNAP_LB_PASSTHROUGH;
 		ret->kind = SNAP_CLUSTER_ORIGINAL_DST;
 		break;
+	case MODEL_LB_EWMA:
+		ret->lb = SNAP_LB_EWMA;
+		break;
 	case MODEL_LB_UNSPECIFIED:
 	case MODEL_LB_LEAST_CONN:
 	case MODEL_LB_LEAST_REQUEST:
 	default:
 		break;
 	}
+}
+
+static struct snap_warmup *warmup(struct compile *c, const struct model_load_balancer *lb, int kind)
+{
+	int64_t us = !lb ? 0 : lb->warmup ? lb->warmup->duration : lb->warmupDurationSecs;
+	const struct model_warmup *m = us > 0 ? lb->warmup : NULL;
+
+	if (us == 0 || (kind != SNAP_LB_ROUND_ROBIN && kind != SNAP_LB_LEAST_REQUEST))
+		return NULL;
+	struct snap_warmup *to = arena_new(c->a, struct snap_warmup);
+
+	*to = (struct snap_warmup){ us, 100000, 1000 };
+	if (m && m->has_minimumPercent)
+		to->minimum_ppm = (int64_t)(m->minimumPercent * 10000 + 0.5);
+	if (m && m->has_aggression)
+		to->aggression_milli = (int64_t)(m->aggression * 1000 + 0.5);
+	if (to->aggression_milli == 0)
+		to->aggression_milli = 1;
+	return to;
 }
 
 static void put_keepalive(const struct model_tcp_keepalive *k, struct snap_limits *l)
@@ -169,6 +191,7 @@ void compile_policy(struct compile *c, const struct names_port *p,
 		    const struct names_policy *policy, struct snap_cluster *ret)
 {
 	put_balancer(c, policy->loadBalancer, ret);
+	ret->warmup = warmup(c, policy->loadBalancer, ret->lb);
 	compile_limits(c, p, policy->connectionPool, &ret->limits);
 	put_budget(policy->retryBudget, &ret->limits);
 	ret->outlier = outlier(c, policy->outlierDetection);

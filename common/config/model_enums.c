@@ -11,7 +11,7 @@ const char *const model_redirect_port_names[] = {
 const char *const model_preflight_names[] = { "UNSPECIFIED", "FORWARD", "IGNORE", NULL };
 const char *const model_proxy_protocol_names[] = { "V1", "V2", NULL };
 const char *const model_lb_names[] = {
-	"UNSPECIFIED", "LEAST_CONN", "RANDOM", "PASSTHROUGH", "ROUND_ROBIN", "LEAST_REQUEST", NULL
+	"UNSPECIFIED", "LEAST_CONN", "RANDOM", "PASSTHROUGH", "ROUND_ROBIN", "LEAST_REQUEST", "EWMA", NULL
 };
 const char *const model_h2_upgrade_names[] = { "DEFAULT", "DO_NOT_UPGRADE", "UPGRADE", NULL };
 const char *const model_client_tls_names[] = {

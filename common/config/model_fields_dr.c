@@ -120,17 +120,16 @@ const struct bind_table model_subset_table = TABLE_AT("Subset", subset_fields);
 #define T struct model_load_balancer
 static const struct field load_balancer_fields[] = {
 	{ F_ENUM(T, simple, model_lb_names), F_OPT(T, has_simple), ONEOF(1), P1, SINCE("1.8"),
-	  .help = "Algorithm without a key (default LEAST_REQUEST)" },
+	  .help = "Algorithm without a key (default LEAST_REQUEST); EWMA, by latency, is "
+	          "kvmesh's own" },
 	{ F_PTR(T, consistentHash, model_consistent_hash_table), ONEOF(1), P1, SINCE("1.8"),
 	  .help = "Same key, same endpoint" },
 	{ F_PTR(T, localityLbSetting, model_locality_lb_table), P2, SINCE("1.8"),
 	  .help = "Weights and failover between localities" },
 	{ F_TIME(T, warmupDurationSecs), P2, SINCE("1.14"),
-	  NOT_YET("new endpoints get their full share at once"),
 	  .help = "Old form of warmup.duration" },
 	{ F_PTR(T, warmup, model_warmup_table), P2, SINCE("1.24"),
-	  NOT_YET("new endpoints get their full share at once"),
-	  .help = "Slow start of new endpoints" },
+	  .help = "Slow start of new endpoints, with ROUND_ROBIN and LEAST_REQUEST" },
 	{ F_PTR(T, zoneAwareLbSetting, model_zone_aware_lb_table), P3, SINCE("dev"),
 	  NOT_YET("not in a release of Istio yet"),
 	  .help = "Prefer the own zone" },

@@ -215,7 +215,8 @@ struct model_virtual_service {
 /* ---- DestinationRule --------------------------------------------------------------------- */
 enum model_lb {                         /* LoadBalancerSettings.SimpleLB */
 	MODEL_LB_UNSPECIFIED, MODEL_LB_LEAST_CONN, MODEL_LB_RANDOM, MODEL_LB_PASSTHROUGH,
-	MODEL_LB_ROUND_ROBIN, MODEL_LB_LEAST_REQUEST
+	MODEL_LB_ROUND_ROBIN, MODEL_LB_LEAST_REQUEST,
+	MODEL_LB_EWMA                   /* kvmesh's own */
 };
 struct model_cookie_attribute {
 	struct str name, value;

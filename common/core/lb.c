@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* lb: least request, smooth weighted round robin, random. Layer core. */
+/* lb: least request, smooth weighted round robin, random, peak EWMA. Layer core. */
 #include "core/lb.h"
+
+#include <math.h>
 
 #include "base/arena.h"
 
@@ -16,6 +18,21 @@ bool lb_is_weighted(const struct snap_endpoint *v, size_t n)
 			return true;
 	}
 	return false;
+}
+
+/* Envoy's curve: the time's share to the power of 1/aggression, and never below the minimum. */
+int64_t lb_warm_weight(const struct snap_warmup *w, int64_t weight, uint64_t age_us)
+{
+	double share = (double)age_us / (double)w->duration_us, least = (double)w->minimum_ppm / 1e6;
+	int64_t full = weight * LB_WARM_UNIT;
+
+	if (share >= 1)
+		return full;
+	if (w->aggression_milli != 1000)
+		share = pow(share, 1000.0 / (double)w->aggression_milli);
+	int64_t now = (int64_t)((double)full * (share > least ? share : least));
+
+	return now > 0 ? now : 1;
 }
 
 void lb_tried_add(struct lb_tried *t, size_t i)
@@ -92,6 +109,30 @@ static size_t weighted_least_request(const struct lb_set *set, const struct lb_t
 	return best;
 }
 
+/*
+ * What one more request there would wait, as if those under way were served one after the other. Of
+ * one that is not known one request finds out; until it is answered any other is better.
+ */
+static double wait_of(const struct lb_host *h)
+{
+	if (h->latency_us > 0)
+		return h->latency_us * ((double)h->active + 1) / (double)h->weight;
+	return h->active == 0 ? 0 : 1e15 + (double)h->active;
+}
+
+/* The one of two with the shorter wait. */
+static size_t least_wait(const struct lb_set *set, const struct lb_tried *tried, struct rng *rng)
+{
+	struct lb_host a, b;
+	size_t i = draw(set, tried, LB_NONE, rng, &a);
+
+	if (i == LB_NONE || set->n == 1)
+		return i;
+	size_t k = draw(set, tried, i, rng, &b);
+
+	return k != LB_NONE && wait_of(&b) < wait_of(&a) ? k : i;
+}
+
 static void rr_prepare(struct lb_rr *rr, const struct lb_set *set, struct rng *rng)
 {
 	if (set->weighted && rr->n != set->n) {
@@ -151,7 +192,7 @@ void lb_rr_done(struct lb_rr *rr)
 bool lb_can_pick(enum snap_lb kind)
 {
 	return kind == SNAP_LB_LEAST_REQUEST || kind == SNAP_LB_ROUND_ROBIN ||
-	       kind == SNAP_LB_RANDOM;
+	       kind == SNAP_LB_RANDOM || kind == SNAP_LB_EWMA;
 }
 
 static size_t pick(enum snap_lb kind, const struct lb_set *set, const struct lb_tried *tried,
@@ -160,6 +201,8 @@ static size_t pick(enum snap_lb kind, const struct lb_set *set, const struct lb_
 	struct lb_host h;
 	if (kind == SNAP_LB_RANDOM)
 		return draw(set, tried, LB_NONE, rng, &h);
+	if (kind == SNAP_LB_EWMA)
+		return least_wait(set, tried, rng);
 	if (kind == SNAP_LB_ROUND_ROBIN) {
 		rr_prepare(rr, set, rng);
 		return set->weighted ? weighted_round_robin(set, tried, rr)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * lb: which endpoint of a cluster gets a request (Istio 2.8.1, 2.8.2). Layer core. It sees
+ * lb: which endpoint of a cluster gets a request (Istio 2.8.1, 2.8.2, and EWMA of our own). Layer core. It sees
  * endpoints through a function that tells their state now, so that picking one of thousands reads
  * two.
  */
@@ -16,6 +16,7 @@
 struct lb_host {
 	int64_t weight;                 /* >= 1 */
 	uint32_t active;                /* requests under way */
+	double latency_us;              /* EWMA only: how long it takes to answer; 0: not known */
 	bool usable;                    /* healthy, not ejected */
 };
 /* The endpoints 0 … n-1 of a cluster. */
@@ -27,6 +28,13 @@ struct lb_set {
 };
 /* Weights differ: then they count. */
 bool lb_is_weighted(const struct snap_endpoint *v, size_t n);
+
+/*
+ * The weight that counts now for an endpoint that came, or came back, age_us ago (Istio 2.8.13), in
+ * units of 1/LB_WARM_UNIT: all weights of a set are in them where one may warm up.
+ */
+#define LB_WARM_UNIT 1000
+int64_t lb_warm_weight(const struct snap_warmup *w, int64_t weight, uint64_t age_us);
 
 /* Endpoints that a request has been to; the oldest are forgotten when there are too many. */
 #define LB_TRIED_MAX 8

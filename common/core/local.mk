@@ -5,6 +5,7 @@ libkvcore_a_SOURCES = \
 	%D%/authz.c %D%/authz.h \
 	%D%/cors.c %D%/cors.h \
 	%D%/chash.c %D%/chash.h \
+	%D%/ewma.c %D%/ewma.h \
 	%D%/lb.c %D%/lb.h \
 	%D%/limit.c %D%/limit.h \
 	%D%/match.c %D%/match.h \
@@ -18,4 +19,4 @@ libkvcore_a_SOURCES = \
 	%D%/route_table.c %D%/route_table.h
 libkvcore_a_CFLAGS = $(AM_CFLAGS) $(PCRE2_CFLAGS)
 # Archives of this layer and below, then the foreign libraries.
-KV_CORE_LDADD = libkvcore.a libkvhttp.a $(KV_SNAP_LDADD) $(PCRE2_LIBS)
+KV_CORE_LDADD = libkvcore.a libkvhttp.a $(KV_SNAP_LDADD) $(PCRE2_LIBS) -lm

@@ -191,7 +191,9 @@ enum snap_protocol {
 };
 enum snap_lb {
 	SNAP_LB_LEAST_REQUEST, SNAP_LB_ROUND_ROBIN, SNAP_LB_RANDOM, SNAP_LB_RING_HASH, SNAP_LB_MAGLEV,
-	SNAP_LB_PASSTHROUGH, SNAP_LB__N
+	SNAP_LB_PASSTHROUGH,
+	SNAP_LB_EWMA,                   /* peak EWMA: by latency */
+	SNAP_LB__N
 };
 enum snap_tls_mode {
 	SNAP_TLS_AUTO,                  /* mTLS where the endpoint has a proxy that takes it, else plain */
@@ -291,6 +293,7 @@ struct snap_cluster {
 	struct snap_hash *hash;
 	struct snap_limits limits;
 	struct snap_outlier *outlier;
+	struct snap_warmup *warmup;     /* ROUND_ROBIN and LEAST_REQUEST only */
 	struct snap_tls tls;
 	SNAP_LIST(struct snap_endpoint) endpoints;
 	struct str destination_rule;    /* "my-app.default", "" none; for tls-check and proxy-config */

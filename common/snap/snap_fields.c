@@ -30,7 +30,7 @@ const char *const snap_action_names[] = { "ROUTE", "REDIRECT", "DIRECT", NULL };
 const char *const snap_outbound_names[] = { "ALLOW_ANY", "REGISTRY_ONLY", NULL };
 const char *const snap_protocol_names[] = { "HTTP", "HTTP2", "GRPC", "TCP", "TLS", "AUTO", NULL };
 const char *const snap_lb_names[] = { "LEAST_REQUEST", "ROUND_ROBIN", "RANDOM", "RING_HASH",
-				      "MAGLEV",        "PASSTHROUGH", NULL };
+				      "MAGLEV",        "PASSTHROUGH",  "EWMA",   NULL };
 const char *const snap_tls_mode_names[] = { "AUTO", "DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL",
 					    NULL };
 const char *const snap_cluster_kind_names[] = { "STATIC", "DNS", "ORIGINAL_DST", "BY_NAME",
@@ -333,6 +333,7 @@ static const struct field cluster_fields[] = {
 	{ F_PTR(struct snap_cluster, hash, hash_table) },
 	{ F_STRUCT(struct snap_cluster, limits, limits_table) },
 	{ F_PTR(struct snap_cluster, outlier, outlier_table) },
+	{ F_PTR(struct snap_cluster, warmup, warmup_table) },
 	{ F_STRUCT(struct snap_cluster, tls, tls_table) },
 	{ F_LIST(struct snap_cluster, endpoints, endpoint_table) },
 	{ F_STR(struct snap_cluster, destination_rule) },

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "proxy/attach_state.h"
 #include "proxy/cgroup.h"
@@ -88,14 +89,23 @@ static struct str addr_key(struct attached *at, struct str address, int64_t port
 	return arena_printf(&at->arena, "%.*s:%lld", STR_ARG(address), (long long)port);
 }
 
+/* What the router took out and put back begins anew, as what it adds. */
+static void note_activity(struct endpoint_state *e, bool inactive)
+{
+	if (e->was_inactive && !inactive)
+		atomic_store_explicit(&e->since_us, clock_mono_us(), memory_order_relaxed);
+	e->was_inactive = inactive;
+}
+
 static void attach_endpoint(struct attach_state *st, struct attached *at,
-			    const struct snap_cluster *c, size_t i, struct attached_endpoint *to)
+			    const struct snap_cluster *c, size_t i, struct attached_endpoint *to, bool late)
 {
 	const struct snap_endpoint *e = &c->endpoints.v[i];
 	struct str key = arena_printf(&at->arena, "%.*s|%.*s:%lld", STR_ARG(c->name),
 				      STR_ARG(e->address), (long long)e->port);
 
-	to->state = attach_state_endpoint(st, key);
+	to->state = attach_state_endpoint(st, key, late);
+	note_activity(to->state, e->inactive);
 	/* A name stays unresolved here: len 0. */
 	if (!sock_addr_parse(e->address, (uint16_t)e->port, &to->plain))
 		to->plain.len = 0;
@@ -121,6 +131,7 @@ static void attach_clusters(struct attach_state *st, struct attached *at)
 	for (size_t i = 0; i < s->clusters.n; i++) {
 		const struct snap_cluster *c = &s->clusters.v[i];
 		struct attached_cluster *to = &at->clusters[i];
+		bool late = attach_state_has_cluster(st, c->name);
 
 		to->state = attach_state_cluster(st, c);
 		to->hash = at->share->hashes[i];
@@ -128,7 +139,7 @@ static void attach_clusters(struct attach_state *st, struct attached *at)
 		to->n_levels = count_levels(c);
 		to->endpoints = arena_new_n(&at->arena, struct attached_endpoint, to->n);
 		for (size_t k = 0; k < to->n; k++)
-			attach_endpoint(st, at, c, k, &to->endpoints[k]);
+			attach_endpoint(st, at, c, k, &to->endpoints[k], late);
 	}
 }
 

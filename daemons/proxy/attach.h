@@ -14,6 +14,7 @@
 #include "base/map.h"
 #include "core/authz.h"
 #include "core/chash.h"
+#include "core/ewma.h"
 #include "core/match.h"
 #include "core/outlier.h"
 #include "io/sock.h"
@@ -28,6 +29,9 @@ struct endpoint_state {
 	atomic_uint active;                     /* requests under way */
 	atomic_uint connections;
 	struct outlier_host outlier;
+	struct ewma ewma;                       /* of clusters that choose by latency */
+	_Atomic uint64_t since_us;              /* monotonic: came when others were there, or back; 0: always */
+	bool was_inactive;                      /* the control thread's: in the last snapshot */
 	_Atomic uint64_t requests, errors;      /* totals */
 };
 

@@ -103,7 +103,7 @@ void attach_state_free(struct attach_state *s)
 	free(s);
 }
 
-struct endpoint_state *attach_state_endpoint(struct attach_state *s, struct str key)
+struct endpoint_state *attach_state_endpoint(struct attach_state *s, struct str key, bool late)
 {
 	struct endpoint_state *e = map_get(&s->endpoints, key);
 
@@ -111,9 +111,15 @@ struct endpoint_state *attach_state_endpoint(struct attach_state *s, struct str 
 		e = kv_zalloc(sizeof(*e));
 		e->key = kv_asprintf("%.*s", STR_ARG(key));
 		atomic_init(&e->refs, 1);
+		atomic_init(&e->since_us, late ? clock_mono_us() : 0);
 		map_put(&s->endpoints, str_c(e->key), e);
 	}
 	return endpoint_state_ref(e);
+}
+
+bool attach_state_has_cluster(const struct attach_state *s, struct str name)
+{
+	return map_has(&s->clusters, name);
 }
 
 static bool uses_files(const struct snap_cluster *c)

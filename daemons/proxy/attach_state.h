@@ -16,8 +16,12 @@ struct attach_state {
 	struct map servers;             /* settings and paths → struct server_state */
 };
 
-/* With one reference for the caller. */
-struct endpoint_state *attach_state_endpoint(struct attach_state *s, struct str key);
+/*
+ * With one reference for the caller. late: its cluster is in force already, so that one that is made
+ * here is new (endpoint_state.since_us).
+ */
+struct endpoint_state *attach_state_endpoint(struct attach_state *s, struct str key, bool late);
+bool attach_state_has_cluster(const struct attach_state *s, struct str name);
 /* The same; a state of the same name made from other TLS files is replaced. */
 struct cluster_state *attach_state_cluster(struct attach_state *s, const struct snap_cluster *c);
 /*

@@ -28,6 +28,15 @@ static struct outlier_set set_of(const struct stream *s)
 	return ejection_set(&s->lease->at->clusters[s->cluster_index]);
 }
 
+/* From the choice on, so that a connection that takes long counts. */
+static void observe(struct stream *s, uint64_t least_us)
+{
+	uint64_t now = stream_now(s), us = now - s->try_began_us;
+
+	if (s->target.endpoint && s->cluster && s->cluster->lb == SNAP_LB_EWMA)
+		ewma_observe(&s->target.endpoint->ewma, us > least_us ? us : least_us, now);
+}
+
 static void tell(struct stream *s, uint64_t us, enum outlier_kind why)
 {
 	static const char *const words[] = { [OUTLIER_5XX] = "answers 5xx",
@@ -54,6 +63,7 @@ void ejection_answered(struct stream *s)
 {
 	uint64_t code;
 
+	observe(s, s->res.status >= 502 && s->res.status <= 504 ? EWMA_FAILED_US : 0);
 	if (!rules(s))
 		return;
 	if (s->rec.protocol != RECORD_GRPC)
@@ -77,6 +87,7 @@ void ejection_broke(struct stream *s)
 	enum outlier_kind why;
 	uint64_t us;
 
+	observe(s, EWMA_FAILED_US);
 	if (!rules(s))
 		return;
 	struct outlier_set set = set_of(s);
@@ -87,6 +98,8 @@ void ejection_broke(struct stream *s)
 
 void ejection_connected(struct stream *s)
 {
+	if (!s->http)
+		observe(s, 0);
 	if (rules(s))
 		outlier_connected(rules(s), &s->target.endpoint->outlier, !s->http);
 }

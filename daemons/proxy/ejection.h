@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ejection: what an exchange tells core/outlier about the endpoint that it was with. Nothing
- * happens where the cluster has no outlierDetection. Layer proxy.
+ * ejection: what an exchange tells core/outlier and core/ewma about the endpoint that it was with.
+ * Nothing happens where the cluster has no outlierDetection, or does not choose by latency. Layer
+ * proxy.
  */
 #pragma once
 

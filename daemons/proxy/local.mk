@@ -47,7 +47,7 @@ libkvproxy_a_SOURCES = \
 	%D%/watch.c %D%/watch.h \
 	%D%/worker.c %D%/worker.h
 libkvproxy_a_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(NGHTTP2_CFLAGS)
-KV_PROXY_LDADD = libkvproxy.a libkvcore.a libkvhttp.a libkvsnap.a $(KV_IPC_LDADD) $(PCRE2_LIBS) $(NGHTTP2_LIBS)
+KV_PROXY_LDADD = libkvproxy.a libkvcore.a libkvhttp.a libkvsnap.a $(KV_IPC_LDADD) $(PCRE2_LIBS) $(NGHTTP2_LIBS) -lm
 
 sbin_PROGRAMS += kvmesh-proxy
 kvmesh_proxy_SOURCES = %D%/main.c

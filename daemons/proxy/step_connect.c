@@ -267,6 +267,7 @@ static void begin_try(struct stream *s)
 	struct endpoint_state *st = s->target.endpoint;
 
 	s->rec.tries++;
+	s->try_began_us = stream_now(s);
 	stream_request_complete(s);
 	if (s->per_try_us > 0) {
 		s->try_at_us = stream_now(s) + (uint64_t)s->per_try_us;

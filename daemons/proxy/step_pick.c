@@ -37,15 +37,38 @@ static bool is_healthy(const struct endpoints *e, size_t i)
 	       (e->panics || !outlier_is_ejected(&run->state->outlier, e->now_us));
 }
 
+/* How long ago it came, or came back from an ejection (Istio 2.8.13). */
+static uint64_t age_of(const struct endpoints *e, struct endpoint_state *st)
+{
+	uint64_t since = atomic_load_explicit(&st->since_us, memory_order_relaxed);
+	uint64_t back = atomic_load_explicit(&st->outlier.ejected_until_us, memory_order_relaxed);
+
+	since = back > since ? back : since;
+	return since == 0 ? UINT64_MAX : e->now_us > since ? e->now_us - since : 0;
+}
+
+static bool warms_up(const struct endpoints *e)
+{
+	const struct snap_warmup *w = e->cluster->warmup;
+
+	for (size_t i = 0; w && i < e->run->n; i++)
+		if (age_of(e, e->run->endpoints[i].state) < (uint64_t)w->duration_us)
+			return true;
+	return false;
+}
+
 static struct lb_host look(void *arg, size_t i)
 {
 	const struct endpoints *e = arg;
 	const struct snap_endpoint *row = &e->cluster->endpoints.v[i];
 	struct endpoint_state *st = e->run->endpoints[i].state;
+	const struct snap_warmup *warmup = e->cluster->warmup;
+	bool by_latency = e->cluster->lb == SNAP_LB_EWMA;
 
 	return (struct lb_host){
-		.weight = row->weight,
+		.weight = warmup ? lb_warm_weight(warmup, row->weight, age_of(e, st)) : row->weight,
 		.active = atomic_load_explicit(&st->active, memory_order_relaxed),
+		.latency_us = by_latency ? ewma_latency(&st->ewma, e->now_us) : 0,
 		.usable = (e->level < 0 || row->priority == e->level) && is_healthy(e, i),
 	};
 }
@@ -101,7 +124,7 @@ static enum next pick_endpoint(struct stream *s)
 	e.panics = panics(c, &s->lease->at->clusters[s->cluster_index], e.now_us);
 	e.level = pick_level(&e, &s->w->rng);
 	struct lb_set set = {
-		.n = c->endpoints.n, .weighted = lc->weighted, .get = look, .arg = &e,
+		.n = c->endpoints.n, .weighted = lc->weighted || warms_up(&e), .get = look, .arg = &e,
 	};
 	size_t i = choose(s, &set, lc);
 

@@ -108,6 +108,7 @@ struct stream {
 	/* deadlines; the timer runs to the earliest */
 	struct loop_timer timer;
 	uint64_t route_at_us, try_at_us, report_at_us;
+	uint64_t try_began_us;
 	uint64_t retry_at_us;           /* a pause before the next try, or a fault's delay */
 	bool route_timed;               /* the route's timeout runs */
 	struct loop_deadline idle;

@@ -107,6 +107,46 @@ START_TEST(state_outlives_snapshots)
 }
 END_TEST
 
+static const char *two_endpoints(const char *second)
+{
+	return arena_printf(&arena, "{" NODE "," PEERS ",'workloads':[{}],'clusters':[{'name':'c','service':'s','port':80,"
+			    "'endpoints':[{'address':'127.0.0.1','port':1,'weight':1}%s]}]}", second).p;
+}
+
+static uint64_t since(const struct attached *at, size_t endpoint)
+{
+	return atomic_load(&at->clusters[0].endpoints[endpoint].state->since_us);
+}
+
+/* Istio 2.8.13: new is what comes when its cluster is there already, and what comes back. */
+START_TEST(who_is_new)
+{
+#define SECOND ",{'address':'127.0.0.1','port':2,'weight':1%s}"
+	setup();
+	struct attached *at = attach_text(two_endpoints(""));
+
+	ck_assert_uint_eq(since(at, 0), 0);
+	attach_unref(at);
+	at = attach_text(two_endpoints(arena_printf(&arena, SECOND, "").p));
+	ck_assert_uint_eq(since(at, 0), 0);
+	uint64_t came = since(at, 1);
+
+	ck_assert_uint_gt(came, 0);
+	attach_unref(at);
+	at = attach_text(two_endpoints(arena_printf(&arena, SECOND, ",'inactive':true").p));
+	ck_assert_uint_eq(since(at, 1), came);
+	attach_unref(at);
+	at = attach_text(two_endpoints(arena_printf(&arena, SECOND, "").p));
+	ck_assert_uint_gt(since(at, 1), came);
+	came = since(at, 1);
+	attach_unref(at);
+	at = attach_text(two_endpoints(arena_printf(&arena, SECOND, "").p));
+	ck_assert_uint_eq(since(at, 1), came);
+	attach_unref(at);
+	teardown();
+}
+END_TEST
+
 START_TEST(a_pool_keeps_state_alive)
 {
 	setup();
@@ -437,7 +477,7 @@ START_TEST(a_restarted_unit_is_known_again)
 }
 END_TEST
 
-UNIT_MAIN("attach", state_outlives_snapshots, a_pool_keeps_state_alive, addresses_are_parsed_once,
+UNIT_MAIN("attach", state_outlives_snapshots, who_is_new, a_pool_keeps_state_alive, addresses_are_parsed_once,
 	  match_tables_are_shared_over_one_snapshot, names_and_principals,
 	  a_bad_pattern_refuses_the_whole, tls_contexts_follow_their_files, callers_by_user,
 	  units_are_found_below_slices_only, a_restarted_unit_is_known_again,

@@ -148,6 +148,36 @@ START_TEST(weighted_round_robin_is_exact_and_smooth)
 }
 END_TEST
 
+/* Istio 2.8.13 */
+START_TEST(a_new_endpoint_warms_up)
+{
+	struct snap_warmup w = { .duration_us = 1000000, .minimum_ppm = 100000, .aggression_milli = 1000 };
+	long got[N_MAX];
+
+	ck_assert_int_eq(lb_warm_weight(&w, 1, 0), 100);
+	ck_assert_int_eq(lb_warm_weight(&w, 1, 99999), 100);
+	ck_assert_int_eq(lb_warm_weight(&w, 1, 250000), 250);
+	ck_assert_int_eq(lb_warm_weight(&w, 4, 250000), 1000);
+	ck_assert_int_eq(lb_warm_weight(&w, 4, 1000000), 4000);
+	ck_assert_int_eq(lb_warm_weight(&w, 4, UINT64_MAX), 4000);
+	w.aggression_milli = 2000;      /* the root: fast at first */
+	ck_assert_int_eq(lb_warm_weight(&w, 1, 250000), 500);
+	w.aggression_milli = 500;       /* the square */
+	ck_assert_int_eq(lb_warm_weight(&w, 1, 500000), 250);
+	w.minimum_ppm = 0;
+	ck_assert_int_eq(lb_warm_weight(&w, 1, 0), 1);
+
+	/* A quarter of the way: 1/9 of the requests beside two that are there. */
+	const int64_t weights[] = { 1000, 1000, 250 };
+	struct lb_set s = weighted(3, weights);
+
+	count(SNAP_LB_ROUND_ROBIN, &s, NULL, 900, got);
+	ck_assert_msg(labs(got[2] - 100) <= 1, "%ld of 900", got[2]);
+	count(SNAP_LB_LEAST_REQUEST, &s, NULL, 40000, got);
+	check_share(got[2], 40000, 1.0 / 9);
+}
+END_TEST
+
 START_TEST(what_was_tried_is_avoided_while_possible)
 {
 	static const enum snap_lb kinds[] = { SNAP_LB_LEAST_REQUEST, SNAP_LB_ROUND_ROBIN, SNAP_LB_RANDOM };
@@ -217,5 +247,5 @@ START_TEST(the_set_may_change_size)
 END_TEST
 
 UNIT_MAIN("lb", random_is_uniform, least_request_prefers_the_idle, least_request_with_weights, round_robin_takes_turns,
-	  weighted_round_robin_is_exact_and_smooth, what_was_tried_is_avoided_while_possible,
+	  weighted_round_robin_is_exact_and_smooth, a_new_endpoint_warms_up, what_was_tried_is_avoided_while_possible,
 	  the_oldest_tries_are_forgotten, none_usable, the_set_may_change_size)
