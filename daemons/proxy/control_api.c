@@ -41,6 +41,16 @@ static void on_status(void *arg, struct ipc_call *call, const struct doc *parame
 
 /* ---- Stats, Edges -------------------------------------------------------------------------- */
 
+/* ,"edges":[…] and how many had no room. */
+static void write_edges(struct stats *const *all, size_t n, struct text *t)
+{
+	text_lit(t, "\"edges\":");
+	size_t omitted = stats_write_edges(all, n, t);
+
+	text_lit(t, ",\"omitted\":");
+	text_u64(t, omitted);
+}
+
 static void on_stats(void *arg, struct ipc_call *call, const struct doc *parameters)
 {
 	struct control *c = arg;
@@ -48,10 +58,17 @@ static void on_stats(void *arg, struct ipc_call *call, const struct doc *paramet
 	size_t n;
 	struct stats **all = control_all_stats(c, &n);
 
-	(void)parameters;
 	families_init(&f);
 	stats_write_families(all, n, str_c(c->instance), &f);
 	control_write_families(c, &f);
+	struct text *t = families_close(&f);
+
+	if (doc_get_bool(parameters, "edges", false)) {
+		text_lit(t, ",\"pid\":");
+		text_u64(t, (uint64_t)getpid());
+		text_char(t, ',');
+		write_edges(all, n, t);
+	}
 	ipc_reply_json(call, families_finish(&f));
 	families_done(&f);
 	free(all);
@@ -65,13 +82,8 @@ static void on_edges(void *arg, struct ipc_call *call, const struct doc *paramet
 	struct stats **all = control_all_stats(c, &n);
 
 	(void)parameters;
-	text_lit(&t, "{\"edges\":");
-	size_t omitted = stats_write_edges(all, n, &t);
-
-	if (omitted > 0) {
-		text_lit(&t, ",\"omitted\":");
-		text_u64(&t, omitted);
-	}
+	text_char(&t, '{');
+	write_edges(all, n, &t);
 	text_char(&t, '}');
 	ipc_reply_json(call, str_from(t.p, t.n));
 	text_done(&t);

@@ -17,9 +17,15 @@ void families_init(struct families *f)
 	text_lit(&f->text, "{\"families\":[");
 }
 
+struct text *families_close(struct families *f)
+{
+	text_char(&f->text, ']');
+	return &f->text;
+}
+
 struct str families_finish(struct families *f)
 {
-	text_lit(&f->text, "]}");
+	text_char(&f->text, '}');
 	return str_from(f->text.p, f->text.n);
 }
 

@@ -22,7 +22,9 @@ struct families {
 };
 
 void families_init(struct families *f);         /* then any number of families … */
-struct str families_finish(struct families *f); /* … then the whole JSON object, borrowed from f */
+/* … then more members, each begun with ",", written by hand, before … */
+struct text *families_close(struct families *f);
+struct str families_finish(struct families *f); /* … the whole JSON object, borrowed from f */
 void families_done(struct families *f);
 
 struct families_labels {

@@ -218,7 +218,7 @@ void stats_write_own(struct stats *const *v, size_t n, struct str proxy, const s
 
 /* ---- edges --------------------------------------------------------------------------------- */
 
-enum { EDGE_CONNECTIONS, EDGE_REQUESTS, EDGE_LAST_SEEN };
+enum { EDGE_CONNECTIONS, EDGE_REQUESTS, EDGE_RECEIVED, EDGE_SENT, EDGE_LAST_SEEN };
 
 static void member(struct text *t, const char *name, struct str v)
 {
@@ -253,6 +253,15 @@ static void render_edge(struct text *t, const struct stats_node *e)
 	member(t, "cipher", v[SERIES_CIPHER]);
 }
 
+/* Bodies of requests and answers, or all bytes of a TCP stream. */
+static void sum_bytes(const struct series *s, struct row *r)
+{
+	bool tcp = series_facts(&s->node)->protocol == RECORD_TCP;
+
+	r->v[EDGE_RECEIVED] += stats_get(tcp ? &s->tcp.received : &s->http.request_bytes.sum);
+	r->v[EDGE_SENT] += stats_get(tcp ? &s->tcp.sent : &s->http.response_bytes.sum);
+}
+
 static void sum_edges(const struct nodes *ns, struct rows *rs)
 {
 	for (size_t i = 0; i < ns->n; i++) {
@@ -266,6 +275,7 @@ static void sum_edges(const struct nodes *ns, struct rows *rs)
 
 		r->v[EDGE_CONNECTIONS] += stats_get(&s->connections);
 		r->v[EDGE_REQUESTS] += stats_get(&s->requests);
+		sum_bytes(s, r);
 		if ((uint64_t)last > r->v[EDGE_LAST_SEEN])
 			r->v[EDGE_LAST_SEEN] = (uint64_t)last;
 	}
@@ -281,6 +291,10 @@ static void write_edge(struct text *t, const struct row *r)
 	text_u64(t, r->v[EDGE_CONNECTIONS]);
 	text_lit(t, ",\"requests\":");
 	text_u64(t, r->v[EDGE_REQUESTS]);
+	text_lit(t, ",\"bytesReceived\":");
+	text_u64(t, r->v[EDGE_RECEIVED]);
+	text_lit(t, ",\"bytesSent\":");
+	text_u64(t, r->v[EDGE_SENT]);
 	text_lit(t, ",\"lastSeen\":");
 	text_json(t, str_c(clock_rfc3339((int64_t)r->v[EDGE_LAST_SEEN], when)));
 	text_char(t, '}');

@@ -26,7 +26,7 @@ void nodes_collect(struct nodes *ns, const struct stats_table *t);
 /* Rows of a family being summed, by their label values as they stand in the reply. */
 struct row {
 	struct str key;
-	uint64_t v[4];
+	uint64_t v[5];
 	uint64_t hist[STATS_BOUNDS + 1];        /* only in rows of histograms */
 };
 struct rows {

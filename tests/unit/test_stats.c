@@ -75,6 +75,7 @@ static struct doc *families(struct stats *const *v, size_t n)
 
 	families_init(&f);
 	stats_write_families(v, n, STR("node"), &f);
+	families_close(&f);
 	struct str text = arena_str(&arena, families_finish(&f));
 
 	families_done(&f);
@@ -521,7 +522,7 @@ START_TEST(edges_tell_what_was_observed)
 		      "\"destinationPrincipal\":\"spiffe://cluster.local/ns/default/sa/"
 		      "my-app\",\"mutual\":true,"
 		      "\"tls\":\"TLSv1.3\",\"cipher\":\"TLS_AES_128_GCM_SHA256\",\"connections\":1,"
-		      "\"requests\":2,"
+		      "\"requests\":2,\"bytesReceived\":10,\"bytesSent\":2400,"
 		      "\"lastSeen\":\"2020-09-13T12:26:45.002Z\"}]");
 	text_done(&t);
 	stats_free(v[0]);
