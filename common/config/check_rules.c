@@ -122,6 +122,9 @@ const struct check_rule check_rules[] = {
 	  "ignored." },
 	{ "KVM0210", I, "WeightsNotHundred", "",
 	  "Weights are shares of their sum; here the sum is not 100." },
+	{ "KVM0211", W, "ServerNotOpened", "",
+	  "A server of a Gateway gets no connection: an older one has the port for another protocol, or "
+	  "the same name on it." },
 	/* ---- inside one resource ----------------------------------------------------------- */
 	{ "KVM0301", E, "InvalidName", "IST0106",
 	  "A name or namespace is not made of lower-case letters, digits and dashes (dots in "

@@ -106,6 +106,54 @@ static bool hosts_meet(const struct model_server *a, const struct model_server *
 	return false;
 }
 
+static struct str bind_of(const struct model_server *s)
+{
+	return s->bind.n > 0 ? s->bind : STR("0.0.0.0");
+}
+
+static bool share_port(const struct model_server *s, const struct model_server *o)
+{
+	return s->port != NULL && o->port != NULL && s->port->number > 0 &&
+	       s->port->number == o->port->number && str_eq(bind_of(s), bind_of(o));
+}
+
+/* The oldest server of the port: it decides what is spoken there (2.14.1). NULL: s is it. */
+static const struct model_server *owner_of(struct check *c, const struct model_gateway *g,
+					   const struct model_server *s, const struct model_gateway **ret)
+{
+	model_for_each(c->m, MODEL_KIND_GATEWAY, r) {
+		const struct model_gateway *o = *ret = model_as_gateway(r);
+
+		for (size_t i = 0; i < o->servers.n && selectors_meet(&g->selector, &o->selector); i++) {
+			if (&o->servers.v[i] == s)
+				return NULL;
+			if (share_port(s, &o->servers.v[i]))
+				return &o->servers.v[i];
+		}
+		if (o == g)
+			break;
+	}
+	return NULL;
+}
+
+static bool is_shut_out(struct check *c, const struct model_gateway *g, const struct model_server *s)
+{
+	const struct model_gateway *other;
+	const struct model_server *o = s->port != NULL ? owner_of(c, g, s, &other) : NULL;
+	enum names_family mine, first;
+
+	if (o == NULL)
+		return false;
+	mine = names_server_family(s);
+	first = names_server_family(o);
+	if (mine == first && mine != NAMES_FAMILY_TCP)
+		return false;
+	check_add(c, "KVM0211", s->at, "port %lld is %s by %s at line %u: this server of %s is not opened",
+		  (long long)s->port->number, names_family_name(first),
+		  model_label(&other->r, &c->arena).p, o->at.line, names_family_name(mine));
+	return true;
+}
+
 static void compare_servers(struct check *c, const struct model_server *s,
 			    const struct model_server *o, const struct model_gateway *other)
 {
@@ -113,7 +161,7 @@ static void compare_servers(struct check *c, const struct model_server *s,
 
 	if (s->port == NULL || o->port == NULL)
 		return;
-	if (s->port->number == o->port->number && str_eq(s->bind, o->bind) &&
+	if (share_port(s, o) && names_server_family(s) == names_server_family(o) &&
 	    hosts_meet(s, o, &host))
 		check_add(c, "KVM0145", s->at, "host '%.*s' on port %lld is served by %s as well",
 			  STR_ARG(host), (long long)s->port->number,
@@ -124,23 +172,46 @@ static void compare_servers(struct check *c, const struct model_server *s,
 			  STR_ARG(s->tls->credentialName), model_label(&other->r, &c->arena).p);
 }
 
+/* Of one Gateway: names of TLS servers; hosts of HTTP servers are joined. */
+static void compare_own(struct check *c, const struct model_gateway *g, size_t i)
+{
+	const struct model_server *s = &g->servers.v[i];
+	struct str host;
+
+	for (size_t k = 0; k < i; k++) {
+		const struct model_server *o = &g->servers.v[k];
+
+		if (share_port(s, o) && names_server_family(s) == NAMES_FAMILY_TLS &&
+		    names_server_family(o) == NAMES_FAMILY_TLS && hosts_meet(s, o, &host))
+			check_add(c, "KVM0211", s->at,
+				  "host '%.*s' on port %lld is that of the server at line %u: it never gets here",
+				  STR_ARG(host), (long long)s->port->number, o->at.line);
+	}
+}
+
+static void check_server(struct check *c, const struct model_gateway *g, size_t i)
+{
+	if (is_shut_out(c, g, &g->servers.v[i]))
+		return;
+	compare_own(c, g, i);
+	model_for_each(c->m, MODEL_KIND_GATEWAY, older) {
+		const struct model_gateway *o = model_as_gateway(older);
+
+		if (o == g)
+			break;
+		for (size_t k = 0; k < o->servers.n && selectors_meet(&g->selector, &o->selector); k++)
+			compare_servers(c, &g->servers.v[i], &o->servers.v[k], o);
+	}
+}
+
 static void check_gateways(struct check *c)
 {
 	model_for_each(c->m, MODEL_KIND_GATEWAY, r) {
 		const struct model_gateway *g = model_as_gateway(r);
 
 		check_begin(c, r);
-		model_for_each(c->m, MODEL_KIND_GATEWAY, older) {
-			const struct model_gateway *o = model_as_gateway(older);
-
-			if (older == r)
-				break;
-			if (!selectors_meet(&g->selector, &o->selector))
-				continue;
-			for (size_t i = 0; i < g->servers.n; i++)
-				for (size_t k = 0; k < o->servers.n; k++)
-					compare_servers(c, &g->servers.v[i], &o->servers.v[k], o);
-		}
+		for (size_t i = 0; i < g->servers.n; i++)
+			check_server(c, g, i);
 	}
 }
 

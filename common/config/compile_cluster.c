@@ -51,6 +51,7 @@ struct filling {
 	struct str subset;
 	const struct labels *want;      /* labels of the subset, NULL: every endpoint */
 	struct snap_cluster *cl;
+	bool sealed;                    /* the client's own TLS goes on to the endpoint's proxy */
 	size_t cap;
 };
 
@@ -60,6 +61,16 @@ static void put_mesh(struct filling *f, const struct compile_endpoint *e, struct
 	ret->mesh_address = e->e.workload ? c->m->mesh.node.address : e->e.address;
 	ret->mesh_port = c->m->mesh.node.meshPort;
 	ret->mesh_sni = compile_sni_inbound(c, ret->port, e->e.name, f->s->host);
+}
+
+/* Its proxy's door instead of its own. */
+static void put_door(struct filling *f, const struct compile_endpoint *e, struct snap_endpoint *ret)
+{
+	put_mesh(f, e, ret);
+	ret->address = ret->mesh_address;
+	ret->port = ret->mesh_port;
+	ret->mesh_address = ret->mesh_sni = STR_NULL;
+	ret->mesh_port = 0;
 }
 
 /* How the endpoint is to be dialled under the cluster's TLS mode (2.9.1, 2.9.2, 2.9.5). */
@@ -88,13 +99,8 @@ static void put_way(struct filling *f, const struct compile_endpoint *e, struct 
 	case SNAP_TLS_MUTUAL:
 		/* What a STRICT port takes is no other form: its proxy must be the one that says
 		 * no. */
-		if (mtls.mode == MODEL_MTLS_STRICT) {
-			put_mesh(f, e, ret);
-			ret->address = ret->mesh_address;
-			ret->port = ret->mesh_port;
-			ret->mesh_address = ret->mesh_sni = STR_NULL;
-			ret->mesh_port = 0;
-		}
+		if (mtls.mode == MODEL_MTLS_STRICT || f->sealed)
+			put_door(f, e, ret);
 		break;
 	case SNAP_TLS__N:
 	default:
@@ -122,6 +128,13 @@ static void add_endpoint(struct filling *f, const struct snap_endpoint *e)
 	}
 }
 
+/* TLS of the mesh ends at a proxy that takes it, and nowhere else. */
+static bool is_door(struct filling *f, const struct compile_endpoint *e, int64_t port)
+{
+	return e->meshed &&
+	       names_mtls(f->c->m, e->e.ns, &e->e.labels, port).mode != MODEL_MTLS_DISABLE;
+}
+
 static void add_part(struct filling *f, const struct names_service *part,
 		     const struct compile_endpoints *all)
 {
@@ -129,7 +142,8 @@ static void add_part(struct filling *f, const struct names_service *part,
 	for (size_t i = 0; port && i < all->n; i++) {
 		const struct compile_endpoint *e = &all->v[i];
 		int64_t number = names_endpoint_port(&e->e, port);
-		if (number == 0 || (f->want && !labels_is_subset(f->want, &e->e.labels)))
+		if (number == 0 || (f->want && !labels_is_subset(f->want, &e->e.labels)) ||
+		    (f->sealed && !is_door(f, e, number)))
 			continue;
 		struct snap_endpoint to = { .address = e->e.address,
 					    .port = number,
@@ -244,40 +258,68 @@ static struct str variant_name(struct compile *c, struct str base, const struct 
 			    STR_ARG(mine->r.name));
 }
 
-int64_t compile_cluster(struct compile *c, struct compile_client *client,
-			const struct compile_service *s, const struct names_port *p,
-			struct str subset)
+static struct str name_of(struct filling *f, const struct names_rules *rules)
 {
-	const struct names_rules *rules = compile_rules(c, client, s);
-	const struct model_subset *sub = subset.n > 0 ? names_subset(rules, subset, NULL) : NULL;
-	if (subset.n > 0 && !sub)
+	struct str name = f->sealed ? compile_sni_outbound(f->c, f->port->number, f->subset, f->s->host) :
+				      compile_cluster_name(f->c, f->port->number, f->subset, f->s->host);
+	return variant_name(f->c, name, rules, &f->s->neutral);
+}
+
+static void put_cluster(struct filling *f, const struct names_rules *rules)
+{
+	struct names_policy policy;
+	names_policy(rules, f->subset, f->port->number, &policy);
+	compile_policy(f->c, f->port, &policy, f->cl);
+	if (f->sealed) {
+		f->cl->protocol = SNAP_PROTOCOL_TLS;
+		f->cl->tls = (struct snap_tls){ .mode = SNAP_TLS_DISABLE };
+	}
+	put_endpoints(f);
+	compile_locality(f->c, policy.loadBalancer, f->cl);
+	if (!f->sealed)
+		add_entry_names(f->c, f->s, f->cl);
+}
+
+static int64_t find_or_make(struct filling *f, struct compile_client *client)
+{
+	struct compile *c = f->c;
+	const struct names_rules *rules = compile_rules(c, client, f->s);
+	const struct model_subset *sub =
+		f->subset.n > 0 ? names_subset(rules, f->subset, NULL) : NULL;
+	if (f->subset.n > 0 && !sub)
 		return -1;
-	struct str name = variant_name(c, compile_cluster_name(c, p->number, subset, s->host),
-				       rules, &s->neutral);
+	struct str name = name_of(f, rules);
 	int64_t i = known_cluster(c, name);
 	if (i >= 0)
 		return i;
 	struct snap_cluster cl = { .name = name,
-				   .kind = kind_of(s),
-				   .one_address = is_round_robin(s),
-				   .service = s->host,
-				   .service_name = s->name,
-				   .service_ns = s->ns,
-				   .subset = given(subset),
-				   .port = p->number,
-				   .protocol = p->protocol,
+				   .kind = kind_of(f->s),
+				   .one_address = is_round_robin(f->s),
+				   .service = f->s->host,
+				   .service_name = f->s->name,
+				   .service_ns = f->s->ns,
+				   .subset = given(f->subset),
+				   .port = f->port->number,
+				   .protocol = f->port->protocol,
 				   .destination_rule = rule_name(c, rules) };
-	struct names_policy policy;
-	names_policy(rules, subset, p->number, &policy);
-	compile_policy(c, p, &policy, &cl);
-	struct filling f = { .c = c,
-			     .s = s,
-			     .port = p,
-			     .subset = subset,
-			     .want = sub ? &sub->labels : NULL,
-			     .cl = &cl };
-	put_endpoints(&f);
-	compile_locality(c, policy.loadBalancer, &cl);
-	add_entry_names(c, s, &cl);
+	f->cl = &cl;
+	f->want = sub ? &sub->labels : NULL;
+	put_cluster(f, rules);
 	return compile_cluster_add(c, &cl);
+}
+
+int64_t compile_cluster(struct compile *c, struct compile_client *client,
+			const struct compile_service *s, const struct names_port *p,
+			struct str subset)
+{
+	struct filling f = { .c = c, .s = s, .port = p, .subset = subset };
+	return find_or_make(&f, client);
+}
+
+int64_t compile_sealed_cluster(struct compile *c, struct compile_client *client,
+			       const struct compile_service *s, const struct names_port *p,
+			       struct str subset)
+{
+	struct filling f = { .c = c, .s = s, .port = p, .subset = subset, .sealed = true };
+	return find_or_make(&f, client);
 }

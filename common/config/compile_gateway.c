@@ -1,21 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * compile_gateway: what an edge proxy listens on, and where each host of its servers leads
- * (2.2.4, 2.2.5, 2.14.1, 2.14.2). Layer config.
+ * compile_gateway: what an edge proxy listens on, and where each host of its HTTP servers leads
+ * (2.2.4, 2.2.5, 2.14.1, 2.14.2); opaque ones: compile_gateway_l4.c. Layer config.
  *
  * Plain servers of one address and port share a view. A TLS server has a view of its own: what a
  * client has proved to one server gives it nothing of another.
  */
 #include "config/compile_parts.h"
-
-struct compile_gateway {                /* of one view */
-	struct {
-		const struct model_server *server;
-		const struct model_gateway *gateway;
-	} *v;
-	size_t n, cap;
-	int64_t port;
-};
 
 /* ---- views ---------------------------------------------------------------------------------- */
 struct host {                           /* a virtual host while it grows */
@@ -76,35 +67,17 @@ static void add_redirect(struct building *b, struct str domain)
 	h->closed = true;
 }
 
-/* "[ns/]name" of a server: the name, when VirtualServices of ns may use it. */
-static bool split_host(const struct compile *c, const struct model_gateway *g, struct str served,
-		       struct str ns, struct str *ret)
+bool compile_is_bound(struct compile *c, const struct compile_client *client,
+		      const struct model_virtual_service *vs)
 {
-	ptrdiff_t slash = str_find(served, '/');
-	struct str want = slash < 0 ? STR("*") : str_take(served, (size_t)slash);
-	*ret = slash < 0 ? served : str_skip(served, (size_t)slash + 1);
-	if (str_eq(want, STR(".")))
-		return str_eq(g->r.ns, ns);
-	return str_eq(want, STR("*")) || str_eq(model_ns(c->m, want), ns);
-}
-
-/* The narrower of both; empty: they do not meet. */
-static struct str narrower(struct str served, struct str host)
-{
-	if (names_subset_of(host, served))
-		return host;
-	return names_subset_of(served, host) ? served : STR_NULL;
-}
-
-static bool is_bound(struct building *b, const struct model_virtual_service *vs, struct str key)
-{
-	const struct model *m = b->c->m;
+	const struct model *m = c->m;
 	if (!names_exported(m, &vs->exportTo, &m->mesh.mesh.defaultVirtualServiceExportTo,
-			    vs->r.ns, b->client->ns))
+			    vs->r.ns, client->ns))
 		return false;
 	for (size_t i = 0; i < vs->gateways.n; i++) {
 		if (!str_eq(vs->gateways.v[i], STR("mesh")) &&
-		    str_eq(names_gateway(m, vs->gateways.v[i], vs->r.ns, b->c->a), key))
+		    str_eq(names_gateway(m, vs->gateways.v[i], vs->r.ns, c->a),
+			   client->bound_gateway))
 			return true;
 	}
 	return false;
@@ -114,12 +87,12 @@ static void add_virtual_service(struct building *b, const struct model_gateway *
 				const struct model_virtual_service *vs, struct str served)
 {
 	struct str name;
-	if (!split_host(b->c, g, served, vs->r.ns, &name))
+	if (!names_server_host(b->c->m, g, served, vs->r.ns, &name))
 		return;
 	for (size_t i = 0; i < vs->fqdns.n; i++) {
-		struct str domain = narrower(name, vs->fqdns.v[i]);
+		struct str domain = names_narrower(name, vs->fqdns.v[i]);
 		if (domain.n == 0)
-			domain = narrower(name, vs->hosts.v[i]);
+			domain = names_narrower(name, vs->hosts.v[i]);
 		struct snap_vhost routes = { .port = b->client->gateway->port };
 		if (domain.n > 0 && compile_routes(b->c, b->client, vs, &routes))
 			add_routes(b, host_of(b, domain), &routes);
@@ -129,19 +102,19 @@ static void add_virtual_service(struct building *b, const struct model_gateway *
 static void add_server(struct building *b, const struct model_gateway *g,
 		       const struct model_server *s)
 {
-	struct str key = arena_printf(b->c->a, "%.*s/%.*s", STR_ARG(g->r.ns), STR_ARG(g->r.name));
-	b->client->bound_gateway = key;
+	b->client->bound_gateway =
+		arena_printf(b->c->a, "%.*s/%.*s", STR_ARG(g->r.ns), STR_ARG(g->r.name));
 	for (size_t i = 0; i < s->hosts.n; i++) {
 		struct str name;
-		(void)split_host(b->c, g, s->hosts.v[i], g->r.ns, &name);
+		(void)names_server_host(b->c->m, g, s->hosts.v[i], g->r.ns, &name);
 		if (s->tls && s->tls->httpsRedirect &&
-		    !str_ieq(s->port->protocol, STR("HTTPS"))) {
+		    names_server_family(s) == NAMES_FAMILY_HTTP) {
 			add_redirect(b, name);
 			continue;
 		}
 		model_for_each(b->c->m, MODEL_KIND_VIRTUAL_SERVICE, r) {
 			b->client->bound_ns = r->ns;
-			if (is_bound(b, model_as_vs(r), key))
+			if (compile_is_bound(b->c, b->client, model_as_vs(r)))
 				add_virtual_service(b, g, model_as_vs(r), s->hosts.v[i]);
 		}
 	}
@@ -168,6 +141,10 @@ void compile_gateway_view(struct compile *c, struct compile_client *client, stru
 	const struct compile_gateway *g = client->gateway;
 	view->name = arena_printf(c->a, "gateway %d/%d", (int)g->port, (int)client->view);
 	view->outbound = SNAP_OUTBOUND_REGISTRY_ONLY;
+	if (g->n > 0 && names_server_is_opaque(g->v[0].server)) {
+		compile_gateway_l4(c, client, view);
+		return;
+	}
 	for (size_t i = 0; i < g->n; i++)
 		add_server(&b, g->v[i].gateway, g->v[i].server);
 	view->vhosts.v = arena_new_n(c->a, struct snap_vhost, b.n);
@@ -207,7 +184,7 @@ static struct str known_ciphers(struct compile *c, const struct str_list *names)
 	return list;
 }
 
-static void put_tls(struct compile *c, const struct model_server_tls *t, struct snap_server *to)
+static void put_files(struct compile *c, const struct model_server_tls *t, struct snap_server *to)
 {
 	bool mutual = t->mode != MODEL_SERVER_TLS_SIMPLE;
 	bool named = t->credentialName.n > 0;
@@ -217,13 +194,40 @@ static void put_tls(struct compile *c, const struct model_server_tls *t, struct 
 	to->tls.key = named ? names_credential(etc, t->credentialName, "tls.key", c->a) : t->privateKey;
 	if (mutual)
 		to->tls.ca = named ? names_credential(etc, t->credentialName, "ca.crt", c->a) : t->caCertificates;
-	to->tls.sans = t->subjectAltNames;
 	to->optional_client = t->mode == MODEL_SERVER_TLS_OPTIONAL_MUTUAL;
 	to->tls13 = t->minProtocolVersion == MODEL_TLS_V1_3;
 	to->tls12 = t->maxProtocolVersion != MODEL_TLS_AUTO &&
 		    t->maxProtocolVersion < MODEL_TLS_V1_3;
 	to->ciphers = known_ciphers(c, &t->cipherSuites);
+}
+
+static void put_tls(struct compile *c, const struct model_server *s, struct snap_server *to)
+{
+	const struct model_server_tls *t = s->tls;
+	to->opaque = names_server_is_opaque(s);
 	to->at = arena_printf(c->a, "%s:%u:%u", t->at.file, t->at.line, t->at.col);
+	if (names_server_passes_tls(s)) {
+		to->tls.mode = SNAP_TLS_DISABLE;
+		return;
+	}
+	to->tls.sans = t->subjectAltNames;
+	if (t->mode == MODEL_SERVER_TLS_ISTIO_MUTUAL)
+		to->tls.mode = SNAP_TLS_ISTIO_MUTUAL;
+	else
+		put_files(c, t, to);
+}
+
+static void put_hosts(struct compile *c, const struct model_gateway *g,
+		      const struct model_server *s, struct snap_server *to)
+{
+	to->hosts.v = arena_new_n(c->a, struct str, s->hosts.n);
+	for (size_t i = 0; i < s->hosts.n; i++) {
+		(void)names_server_host(c->m, g, s->hosts.v[i], g->r.ns, &to->hosts.v[i]);
+		to->hosts.v[i] = compile_lower(c, to->hosts.v[i]);
+	}
+	to->hosts.n = s->hosts.n;
+	if (s->tls->mode == MODEL_SERVER_TLS_AUTO_PASSTHROUGH)
+		compile_gateway_auto_hosts(c, &to->hosts);
 }
 
 struct doors {
@@ -252,25 +256,22 @@ static void open_server(struct doors *d, const struct model_gateway *g,
 			const struct model_server *s)
 {
 	struct compile *c = d->c;
-	bool tls = str_ieq(s->port->protocol, STR("HTTPS"));
+	enum names_family family = names_server_family(s);
 	struct snap_listener *l = listener_of(d, s);
-	bool is_new = c->clients[l->view].gateway->n == 0 && l->servers.n == 0;
-	if (!is_new && tls != (l->servers.n > 0))
+	const struct compile_gateway *first = c->clients[l->view].gateway;
+	bool is_new = first->n == 0;
+	if (!is_new && (names_server_family(first->v[0].server) != family || l->opaque))
 		return;                 /* the oldest decides what the port speaks (2.14.1) */
-	if (!tls) {
+	if (family != NAMES_FAMILY_TLS) {
+		l->opaque = family == NAMES_FAMILY_TCP;
 		see(c, l->view, g, s);
 		return;
 	}
 	size_t cap = l->servers.n;      /* grown one by one: servers of a port are few */
 	struct snap_server *to = compile_push(c, l->servers, cap);
 	*to = (struct snap_server){ .view = is_new ? l->view : new_view(c, d->w, l->port) };
-	put_tls(c, s->tls, to);
-	to->hosts.v = arena_new_n(c->a, struct str, s->hosts.n);
-	for (size_t i = 0; i < s->hosts.n; i++) {
-		(void)split_host(c, g, s->hosts.v[i], g->r.ns, &to->hosts.v[i]);
-		to->hosts.v[i] = compile_lower(c, to->hosts.v[i]);
-	}
-	to->hosts.n = s->hosts.n;
+	put_tls(c, s, to);
+	put_hosts(c, g, s, to);
 	see(c, to->view, g, s);
 }
 

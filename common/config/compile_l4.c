@@ -68,17 +68,24 @@ static struct snap_l4 *add_row(struct l4 *l, struct compile_weighted w,
 	return row;
 }
 
-static struct compile_weighted destinations(struct l4 *l, const struct model_route_destination *v,
-					    size_t n)
+struct compile_weighted compile_l4_weighted(struct compile *c, struct compile_client *client,
+					    const struct model_route_destination *v, size_t n,
+					    int64_t port)
 {
 	struct compile_targets t = { .n = n };
-	t.v = arena_new_n(l->c->a, const struct model_destination *, n);
-	t.weights = arena_new_n(l->c->a, int64_t, n);
+	t.v = arena_new_n(c->a, const struct model_destination *, n);
+	t.weights = arena_new_n(c->a, int64_t, n);
 	for (size_t i = 0; i < n; i++) {
 		t.v[i] = v[i].destination;
 		t.weights[i] = v[i].weight;
 	}
-	return compile_weighted(l->c, l->client, &t, l->g->p->number);
+	return compile_weighted(c, client, &t, port);
+}
+
+static struct compile_weighted destinations(struct l4 *l, const struct model_route_destination *v,
+					    size_t n)
+{
+	return compile_l4_weighted(l->c, l->client, v, n, l->g->p->number);
 }
 
 static bool all_hosts(struct str_list l)

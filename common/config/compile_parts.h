@@ -109,6 +109,13 @@ bool compile_port_is_opaque(const struct names_port *p);
 int64_t compile_cluster(struct compile *c, struct compile_client *client,
 			const struct compile_service *s, const struct names_port *p,
 			struct str subset);
+/*
+ * The same for TLS between proxies that is passed on (AUTO_PASSTHROUGH): to the endpoints' own
+ * proxies, as it comes. Its name is the server name that clients say.
+ */
+int64_t compile_sealed_cluster(struct compile *c, struct compile_client *client,
+			       const struct compile_service *s, const struct names_port *p,
+			       struct str subset);
 struct str compile_cluster_name(struct compile *c, int64_t port, struct str subset,
 				struct str host);
 int64_t compile_special_cluster(struct compile *c, const char *name, enum snap_cluster_kind kind);

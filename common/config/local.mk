@@ -23,6 +23,7 @@ libkvconfig_a_SOURCES = \
 	%D%/compile_authz.c \
 	%D%/compile_cluster.c \
 	%D%/compile_gateway.c \
+	%D%/compile_gateway_l4.c \
 	%D%/compile_headers.c \
 	%D%/compile_inbound.c \
 	%D%/compile_l4.c \

@@ -39,11 +39,31 @@ bool names_exported(const struct model *m, const struct str_list *export_to,
 /* "gw", "ns/gw", "./gw", "gw.ns.svc.…" as a key "ns/gw"; "mesh" stays (2.1.7). */
 struct str names_gateway(const struct model *m, struct str gateway, struct str ns, struct arena *a);
 
-/* Does an edge proxy open this server? Else why not. */
+/* What clients of a Gateway's port speak: servers of one port share one family (2.14.1). */
+enum names_family {
+	NAMES_FAMILY_HTTP,
+	NAMES_FAMILY_TCP,
+	NAMES_FAMILY_TLS                /* each server by the server name, whatever is inside */
+};
+enum names_family names_server_family(const struct model_server *s);
+const char *names_family_name(enum names_family f);
+/* Bytes, led by tls or tcp routes; else HTTP. */
+bool names_server_is_opaque(const struct model_server *s);
+/* TLS is passed on without being ended here. */
+bool names_server_passes_tls(const struct model_server *s);
+/*
+ * A server's host "[ns/]name": the name; true when resources of namespace ns may use it ("." is the
+ * Gateway's own, 2.2.5).
+ */
+bool names_server_host(const struct model *m, const struct model_gateway *g, struct str served,
+		       struct str ns, struct str *ret_name);
+/* What both cover, the narrower of the two; empty: they do not meet. */
+struct str names_narrower(struct str a, struct str b);
 /* A file of a credential below the configuration directory (NULL: /etc/kvmesh). */
 struct str names_credential(const char *etc_dir, struct str name, const char *file,
 			    struct arena *a);
 bool names_is_cipher(struct str s);     /* a TLS 1.2 suite by OpenSSL's name, one of Istio's */
+/* Does an edge proxy open this server? Else why not. */
 bool names_is_servable(const struct model_server *s, const char **ret_why);
 
 /* ---- services and endpoints ---------------------------------------------------------------- */

@@ -35,21 +35,71 @@ bool names_is_cipher(struct str s)
 	return false;
 }
 
-static bool is_http(struct str protocol)
-{
-	static const char *const words[] = { "HTTP", "HTTPS", "HTTP2", "GRPC", "GRPC-WEB" };
+/* ---- what a server speaks ------------------------------------------------------------------ */
 
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-		if (str_ieq(protocol, str_c(words[i])))
-			return true;
-	return false;
+enum names_family names_server_family(const struct model_server *s)
+{
+	static const char *const http[] = { "HTTP", "HTTP2", "GRPC", "GRPC-WEB" };
+
+	if (str_ieq(s->port->protocol, STR("HTTPS")) || str_ieq(s->port->protocol, STR("TLS")))
+		return NAMES_FAMILY_TLS;
+	for (size_t i = 0; i < sizeof(http) / sizeof(http[0]); i++)
+		if (str_ieq(s->port->protocol, str_c(http[i])))
+			return NAMES_FAMILY_HTTP;
+	return NAMES_FAMILY_TCP;
 }
 
-static const char *why_no_tls(const struct model_server_tls *t)
+const char *names_family_name(enum names_family f)
 {
-	if (!t || (t->mode != MODEL_SERVER_TLS_SIMPLE && t->mode != MODEL_SERVER_TLS_MUTUAL &&
-		   t->mode != MODEL_SERVER_TLS_OPTIONAL_MUTUAL))
-		return "of the TLS modes only SIMPLE, MUTUAL and OPTIONAL_MUTUAL are served";
+	switch (f) {
+	case NAMES_FAMILY_HTTP:
+		return "plain HTTP";
+	case NAMES_FAMILY_TCP:
+		return "plain TCP";
+	case NAMES_FAMILY_TLS:
+		break;
+	}
+	return "TLS";
+}
+
+bool names_server_passes_tls(const struct model_server *s)
+{
+	return names_server_family(s) == NAMES_FAMILY_TLS && s->tls &&
+	       (s->tls->mode == MODEL_SERVER_TLS_PASSTHROUGH ||
+		s->tls->mode == MODEL_SERVER_TLS_AUTO_PASSTHROUGH);
+}
+
+bool names_server_is_opaque(const struct model_server *s)
+{
+	return names_server_family(s) == NAMES_FAMILY_TCP || names_server_passes_tls(s) ||
+	       str_ieq(s->port->protocol, STR("TLS"));
+}
+
+/* ---- hosts --------------------------------------------------------------------------------- */
+
+bool names_server_host(const struct model *m, const struct model_gateway *g, struct str served,
+		       struct str ns, struct str *ret_name)
+{
+	ptrdiff_t slash = str_find(served, '/');
+	struct str want = slash < 0 ? STR("*") : str_take(served, (size_t)slash);
+
+	*ret_name = slash < 0 ? served : str_skip(served, (size_t)slash + 1);
+	if (str_eq(want, STR(".")))
+		return str_eq(g->r.ns, ns);
+	return str_eq(want, STR("*")) || str_eq(model_ns(m, want), ns);
+}
+
+struct str names_narrower(struct str a, struct str b)
+{
+	if (names_subset_of(b, a))
+		return b;
+	return names_subset_of(a, b) ? a : STR_NULL;
+}
+
+/* ---- what is opened ------------------------------------------------------------------------ */
+
+static const char *why_no_files(const struct model_server_tls *t)
+{
 	if (t->maxProtocolVersion != MODEL_TLS_AUTO && t->maxProtocolVersion < MODEL_TLS_V1_2)
 		return "nothing below TLS 1.2 is spoken";
 	if (t->credentialName.n == 0 && (t->serverCertificate.n == 0 || t->privateKey.n == 0))
@@ -63,14 +113,30 @@ static const char *why_no_tls(const struct model_server_tls *t)
 	return NULL;
 }
 
+static const char *why_no_tls(const struct model_server_tls *t)
+{
+	switch ((enum model_server_tls_mode)t->mode) {
+	case MODEL_SERVER_TLS_PASSTHROUGH:
+	case MODEL_SERVER_TLS_AUTO_PASSTHROUGH:
+		return NULL;
+	case MODEL_SERVER_TLS_ISTIO_MUTUAL:
+		if (t->maxProtocolVersion != MODEL_TLS_AUTO && t->maxProtocolVersion < MODEL_TLS_V1_3)
+			return "with the mesh's own certificates only TLS 1.3 is spoken";
+		return NULL;
+	case MODEL_SERVER_TLS_SIMPLE:
+	case MODEL_SERVER_TLS_MUTUAL:
+	case MODEL_SERVER_TLS_OPTIONAL_MUTUAL:
+		break;
+	}
+	return why_no_files(t);
+}
+
 bool names_is_servable(const struct model_server *s, const char **ret_why)
 {
 	*ret_why = NULL;
-	if (!is_http(s->port->protocol))
-		*ret_why = "only HTTP and HTTPS ports are served";
-	else if (s->port->number == 0)
+	if (s->port->number == 0)
 		*ret_why = "Unix sockets are not listened on";
-	else if (str_ieq(s->port->protocol, STR("HTTPS")))
+	else if (names_server_family(s) == NAMES_FAMILY_TLS && s->tls)
 		*ret_why = why_no_tls(s->tls);
 	return *ret_why == NULL;
 }

@@ -139,6 +139,8 @@ struct tls_session *tls_client_new(struct tls_identity *id, const char *sni,
  */
 typedef struct tls_identity *(*tls_pick_fn)(void *arg, struct str sni);
 struct tls_session *tls_server_new(tls_pick_fn pick, void *arg, const char *const *alpn);
+/* Before the handshake: of the clients of the trust only these SPIFFE IDs; n 0: all. Copied. */
+void tls_server_want(struct tls_session *s, const struct str *want, size_t n);
 /* Outside the mesh: want_dns names the server must have (SANs), n 0 with sni set: sni. */
 struct tls_session *tls_client_new_ctx(struct tls_ctx *c, const char *sni, const char *const *alpn,
 				       const struct str *want_dns, size_t n_want);

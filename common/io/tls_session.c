@@ -244,6 +244,13 @@ struct tls_session *tls_server_new(tls_pick_fn pick, void *arg, const char *cons
 	return s;
 }
 
+void tls_server_want(struct tls_session *s, const struct str *want, size_t n)
+{
+	s->want = arena_new_n(&s->arena, struct str, n);
+	for (size_t i = 0; i < n; i++)
+		s->want[s->n_want++] = arena_str(&s->arena, want[i]);
+}
+
 struct tls_session *tls_client_new_ctx(struct tls_ctx *c, const char *sni, const char *const *alpn,
 				       const struct str *want_dns, size_t n_want)
 {

@@ -171,17 +171,18 @@ static bool read_peer(struct tls_session *s, X509 *leaf)
 	return true;
 }
 
-/* P3: the server is one that the destination may have. */
+/* P3: the server is one that the destination may have; a client one that the server lets in. */
 static bool is_wanted(struct tls_session *s)
 {
-	if (s->server)
+	if (s->server && s->n_want == 0)
 		return true;
 	for (size_t i = 0; i < s->n_want; i++)
 		if (str_eq(s->want[i], s->peer_spiffe))
 			return true;
-	tls_set_error(s, "unexpected_peer", "the server is %.*s, expected was %.*s%s",
-		      STR_ARG(s->peer_spiffe), STR_ARG(s->n_want > 0 ? s->want[0] : STR("nobody")),
-		      s->n_want > 1 ? " or another of its service" : "");
+	tls_set_error(s, "unexpected_peer", "the %s is %.*s, expected was %.*s%s",
+		      s->server ? "client" : "server", STR_ARG(s->peer_spiffe),
+		      STR_ARG(s->n_want > 0 ? s->want[0] : STR("nobody")),
+		      s->n_want > 1 ? " or another that is named" : "");
 	return false;
 }
 

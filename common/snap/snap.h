@@ -360,7 +360,12 @@ enum snap_listener_kind {
 /* One TLS server of a gateway's port: it is chosen by the SNI, as a vhost is by its domains. */
 struct snap_server {
 	struct str_list hosts;          /* lower case; "*" is also for clients that name none */
-	struct snap_tls tls;            /* SIMPLE, MUTUAL (cert, key and ca are needed) */
+	/*
+	 * SIMPLE, MUTUAL (cert, key and ca are needed); ISTIO_MUTUAL: as the gateway's own identity;
+	 * DISABLE: TLS does not end here, its bytes go on.
+	 */
+	struct snap_tls tls;
+	bool opaque;                    /* what comes is bytes, led by the view's l4; else HTTP */
 	bool optional_client;           /* MUTUAL: a client may come without a certificate */
 	bool tls13, tls12;              /* only that version */
 	struct str ciphers;             /* for TLS 1.2: OpenSSL's list, "" ours */
@@ -374,6 +379,7 @@ struct snap_listener {
 	struct str service;             /* SNAP_LISTENER_TCP: FQDN and port of the service */
 	int64_t service_port;
 	int64_t view;                   /* gateways: their own view; else -1 */
+	bool opaque;                    /* gateways without servers: bytes, led by the view's l4; else HTTP */
 	SNAP_LIST(struct snap_server) servers;  /* gateways: n > 0: the port speaks TLS */
 };
 

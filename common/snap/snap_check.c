@@ -147,9 +147,12 @@ static int check_cluster(struct check *c, const struct at *at, const struct snap
 
 static int check_server(struct check *c, const struct at *at, const struct snap_server *s)
 {
-	if (s->tls.mode != SNAP_TLS_SIMPLE && s->tls.mode != SNAP_TLS_MUTUAL)
-		return bad(c, at, "tls.mode", "is neither SIMPLE nor MUTUAL");
-	if (str_is_empty(s->tls.cert) || str_is_empty(s->tls.key))
+	bool files = s->tls.mode == SNAP_TLS_SIMPLE || s->tls.mode == SNAP_TLS_MUTUAL;
+	if (!files && s->tls.mode != SNAP_TLS_ISTIO_MUTUAL && s->tls.mode != SNAP_TLS_DISABLE)
+		return bad(c, at, "tls.mode", "is AUTO, which no server can be");
+	if (s->tls.mode == SNAP_TLS_DISABLE && !s->opaque)
+		return bad(c, at, "opaque", "is false, but TLS goes on as it is");
+	if (files && (str_is_empty(s->tls.cert) || str_is_empty(s->tls.key)))
 		return bad(c, at, "tls", "has no certificate or no key");
 	if (s->tls.mode == SNAP_TLS_MUTUAL && str_is_empty(s->tls.ca))
 		return bad(c, at, "tls.ca", "is missing, which MUTUAL needs");

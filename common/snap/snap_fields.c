@@ -396,6 +396,7 @@ TABLE(workload_table, struct snap_workload, "Workload", workload_fields);
 static const struct field server_fields[] = {
 	{ F_STR_LIST(struct snap_server, hosts), .flags = FIELD_REQUIRED | FIELD_NONEMPTY },
 	{ F_STRUCT(struct snap_server, tls, tls_table) },
+	{ F_BOOL(struct snap_server, opaque) },
 	{ F_BOOL(struct snap_server, optional_client) },
 	{ F_BOOL(struct snap_server, tls13) },
 	{ F_BOOL(struct snap_server, tls12) },
@@ -413,6 +414,7 @@ static const struct field listener_fields[] = {
 	{ F_STR(struct snap_listener, service) },
 	{ F_PORT(struct snap_listener, service_port) },
 	{ F_INDEX_OR_NONE(struct snap_listener, view) },
+	{ F_BOOL(struct snap_listener, opaque) },
 	{ F_LIST(struct snap_listener, servers, server_table) },
 	F_END
 };

@@ -108,6 +108,7 @@ static bool has_files(const struct model_server *s)
 	const char *why;
 
 	return s->port && s->tls && names_is_servable(s, &why) &&
+	       names_server_family(s) == NAMES_FAMILY_TLS && !names_server_passes_tls(s) &&
 	       (s->tls->credentialName.n > 0 || s->tls->serverCertificate.n > 0);
 }
 

@@ -52,7 +52,7 @@ struct cluster_state {
 struct server_state {
 	atomic_uint refs;
 	char *key;                              /* settings and paths */
-	struct tls_ctx *tls;                    /* NULL: the files were never good */
+	struct tls_ctx *tls;                    /* NULL: needs none, or the files were never good */
 	char *tls_key;                          /* the files as they were when they were read */
 };
 

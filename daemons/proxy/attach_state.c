@@ -264,6 +264,8 @@ static void make_server_tls(struct server_state *st, const struct snap_server *s
 {
 	struct err err = { 0 };
 
+	if (sv->tls.mode != SNAP_TLS_SIMPLE && sv->tls.mode != SNAP_TLS_MUTUAL)
+		return;                 /* the mesh's own certificate, or none */
 	if (make_ctx(sv, &st->tls, &err) == 0) {
 		tell_use(st, sv);
 		return;

@@ -103,12 +103,25 @@ int64_t entry_server(const struct attached_gateway *g, struct str sni)
 	return found;
 }
 
-/* A server that asks for certificates is entered with what was proved to one like it. */
-static bool may_enter(const struct entry *e, const struct snap_server *desc,
+/*
+ * TLS that is passed on is no session of ours. A server that asks for certificates is entered with
+ * what was proved to one like it.
+ */
+static bool may_enter(const struct entry *e, const struct tls_facts *f, const struct snap_server *desc,
 		      const struct server_state *server)
 {
-	return desc->tls.mode != SNAP_TLS_MUTUAL ||
-	       (e->proved && strcmp(e->proved->key, server->key) == 0);
+	switch ((enum snap_tls_mode)desc->tls.mode) {
+	case SNAP_TLS_DISABLE:
+		return !f;
+	case SNAP_TLS_MUTUAL:
+	case SNAP_TLS_ISTIO_MUTUAL:
+		return f && e->proved && strcmp(e->proved->key, server->key) == 0;
+	case SNAP_TLS_SIMPLE:
+	case SNAP_TLS_AUTO:
+	case SNAP_TLS__N:
+		break;
+	}
+	return f != NULL;
 }
 
 static void find_gateway(struct entry *e, const struct tls_facts *f, const struct attached *at)
@@ -116,15 +129,15 @@ static void find_gateway(struct entry *e, const struct tls_facts *f, const struc
 	const struct attached_gateway *g = entry_gateway(e, at);
 
 	e->gateway_view = e->gateway_server = -1;
-	if (!g || (g->desc->servers.n > 0) != (f != NULL))
+	if (!g)
 		return;
-	if (!f) {
-		e->gateway_view = g->desc->view;
+	if (g->desc->servers.n == 0) {
+		e->gateway_view = f ? -1 : g->desc->view;
 		return;
 	}
-	int64_t i = entry_server(g, f->sni);
+	int64_t i = entry_server(g, f ? f->sni : e->sni);
 
-	if (i >= 0 && may_enter(e, &g->desc->servers.v[i], g->servers[i])) {
+	if (i >= 0 && may_enter(e, f, &g->desc->servers.v[i], g->servers[i])) {
 		e->gateway_server = i;
 		e->gateway_view = g->desc->servers.v[i].view;
 	}

@@ -155,6 +155,11 @@ static void set_client_cert(struct stream *s, const struct tls_facts *f)
 				     quoted(a, str_c(f->peer_subject)) };
 	struct str v = concat(a, parts, 4);
 
+	if (f->peer_spiffe.n > 0) {
+		const struct str uri[] = { v, STR(";URI="), f->peer_spiffe };
+
+		v = concat(a, uri, 3);
+	}
 	v = add_names(a, v, STR(";URI="), &f->peer_uris);
 	v = add_names(a, v, STR(";DNS="), &f->peer_dns);
 	head_set_id(&s->req, HEAD_ID_X_FORWARDED_CLIENT_CERT, v);
@@ -176,16 +181,19 @@ static void from_outside(struct stream *s)
 	s->req.scheme = f ? STR("https") : STR("http");
 	head_set_id(&s->req, HEAD_ID_X_FORWARDED_FOR, concat(&s->arena, hops, 3));
 	head_set_id(&s->req, HEAD_ID_X_FORWARDED_PROTO, s->req.scheme);
-	head_set_id(&s->req, HEAD_ID_X_REQUEST_ID, make_request_id(s));
+	/* Inside the mesh a request has its name already (2.13.3). */
+	if (!is_from_peer(s) || !head_find(&s->req, HEAD_ID_X_REQUEST_ID))
+		head_set_id(&s->req, HEAD_ID_X_REQUEST_ID, make_request_id(s));
 	if (f && f->peer_cert_sha256)
 		set_client_cert(s, f);
 }
 
 void headers_from_client(struct stream *s)
 {
-	bool from_peer = is_from_peer(s);
+	bool from_peer = is_from_peer(s), edge = entry_is_edge(s->down.conn->owner_data);
 
-	if (from_peer) {
+	/* A gateway is the source of what it passes on (Istio 4.2.4). */
+	if (from_peer && !edge) {
 		const struct head_field *named = head_find_name(&s->req, PEER_HEADER);
 		struct conn *c = s->down.conn;
 
@@ -194,7 +202,7 @@ void headers_from_client(struct stream *s)
 					     named ? named->value : STR_NULL);
 	}
 	strip(s, from_peer);
-	if (entry_is_edge(s->down.conn->owner_data))
+	if (edge)
 		from_outside(s);
 	if (!head_find(&s->req, HEAD_ID_X_REQUEST_ID))
 		head_add_id(&s->req, HEAD_ID_X_REQUEST_ID, make_request_id(s));

@@ -28,7 +28,7 @@ static const char *const alpn_mesh[] = { "istio-h2", "istio-http/1.1", "istio-pe
 enum verdict {
 	VERDICT_MORE,                   /* not enough bytes yet */
 	VERDICT_HTTP, VERDICT_H2, VERDICT_TCP, VERDICT_MTLS,
-	VERDICT_EDGE,                   /* TLS of a gateway's server, by e->sni */
+	VERDICT_EDGE,                   /* TLS to a gateway's server, by e->sni */
 	VERDICT_PLAINTEXT,              /* plain where STRICT forbids it */
 	VERDICT_RESET,                  /* TLS of nobody's here */
 };
@@ -194,22 +194,65 @@ bool sniff_may_handshake(struct conn *c)
 	return false;
 }
 
-static void start_edge_tls(struct conn *c)
+static struct tls_identity *gateway_identity(void *arg, struct str sni)
+{
+	const struct attached *at = ((struct conn *)arg)->w->lease->at;
+
+	(void)sni;
+	return at->identities[at->snap->workloads.v[0].identity];
+}
+
+/* NULL: there is no certificate to show. */
+static struct tls_session *edge_session(struct conn *c, const struct snap_server *desc,
+					const struct server_state *st)
 {
 	static const char *const alpn[] = { "h2", "http/1.1", NULL };
+
+	if (desc->tls.mode == SNAP_TLS_ISTIO_MUTUAL) {
+		if (!gateway_identity(c, STR_NULL))
+			return NULL;
+		struct tls_session *s = tls_server_new(gateway_identity, c, alpn_mesh);
+
+		tls_server_want(s, desc->tls.sans.v, desc->tls.sans.n);
+		return s;
+	}
+	return st->tls ? tls_server_new_ctx(st->tls, desc->opaque ? NULL : alpn) : NULL;
+}
+
+static void refuse_edge(struct conn *c, const char *why)
+{
+	stats_add_reason(c->w->stats, "kvmesh_tls_refused_total", NULL, why);
+	conn_kill(c);
+}
+
+static void settle(struct conn *c, enum verdict v);     /* it comes back here for TLS */
+
+static void start_edge(struct conn *c)
+{
 	struct entry *e = c->owner_data;
 	const struct attached_gateway *g = entry_gateway(e, c->w->lease->at);
 	int64_t i = g ? entry_server(g, e->sni) : -1;
-	struct tls_ctx *tls = i >= 0 ? g->servers[i]->tls : NULL;
 
-	if (!tls) {
-		stats_add_reason(c->w->stats, "kvmesh_tls_refused_total", NULL,
-				 i < 0 ? "unknown_name" : "no_certificate");
-		conn_kill(c);
+	if (i < 0) {
+		refuse_edge(c, "unknown_name");
+		return;
+	}
+	const struct snap_server *desc = &g->desc->servers.v[i];
+
+	if (desc->tls.mode == SNAP_TLS_DISABLE) {
+		settle(c, VERDICT_TCP);
+		return;
+	}
+	struct tls_session *s = edge_session(c, desc, g->servers[i]);
+
+	if (!s) {
+		refuse_edge(c, "no_certificate");
 	} else if (sniff_may_handshake(c)) {
 		e->proved = server_state_ref(g->servers[i]);
 		conn_timer(c, LISTENER_HANDSHAKE_US, on_handshake_timeout);
-		conn_start_tls(c, tls_server_new_ctx(tls, alpn));
+		conn_start_tls(c, s);
+	} else {
+		tls_session_free(s);
 	}
 }
 
@@ -232,7 +275,7 @@ static void settle(struct conn *c, enum verdict v)
 		sniff_start_mtls(c);
 		break;
 	case VERDICT_EDGE:
-		start_edge_tls(c);
+		start_edge(c);
 		break;
 	case VERDICT_PLAINTEXT:
 		refuse_plaintext(c);
@@ -338,7 +381,7 @@ void sniff_gateway(struct conn *c)
 	else if (g->desc->servers.n > 0)
 		start(c, &insist, LISTENER_HANDSHAKE_US);
 	else
-		settle(c, VERDICT_HTTP);
+		settle(c, g->desc->opaque ? VERDICT_TCP : VERDICT_HTTP);
 }
 
 /*
@@ -434,6 +477,16 @@ void sniff_start_mtls(struct conn *c)
 	conn_start_tls(c, tls_server_new(pick_identity, c, alpn_mesh));
 }
 
+/* A server that has gone meanwhile is told so by HTTP. */
+static bool edge_is_opaque(struct conn *c)
+{
+	struct entry *e = c->owner_data;
+	const struct attached_gateway *g = entry_gateway(e, c->w->lease->at);
+	int64_t i = g ? entry_server(g, conn_tls(c)->sni) : -1;
+
+	return i >= 0 && g->desc->servers.v[i].opaque;
+}
+
 void sniff_after_handshake(struct conn *c)
 {
 	static const struct look tcp_if_silent = { decide_inside_tls, VERDICT_TCP };
@@ -441,7 +494,7 @@ void sniff_after_handshake(struct conn *c)
 	bool h2 = str_eq(alpn, STR("istio-h2")) || str_eq(alpn, STR("h2"));
 
 	if (entry_is_edge(c->owner_data)) {
-		settle(c, h2 ? VERDICT_H2 : VERDICT_HTTP);
+		settle(c, edge_is_opaque(c) ? VERDICT_TCP : h2 ? VERDICT_H2 : VERDICT_HTTP);
 		return;
 	}
 	const struct snap_inbound *to = inbound_of(c);

@@ -53,9 +53,10 @@ static const uint8_t *remote_ip(const struct stream *s, struct facts *x)
 static void connection_facts(const struct stream *s, struct facts *x)
 {
 	static const size_t scheme = sizeof("spiffe://") - 1;
+	const struct tls_facts *f = conn_tls(s->down.conn);
 
-	if (s->rec.mutual)
-		x->f.principal = str_skip(s->rec.source_principal, scheme);
+	if (f && f->mutual)             /* clients outside the mesh have no SPIFFE ID */
+		x->f.principal = str_skip(f->peer_spiffe, scheme);
 	if (entry_addr_bytes(&s->rec.down_remote, x->source))
 		x->f.source = x->source;
 	if (entry_addr_bytes(&s->rec.down_local, x->destination))

@@ -183,6 +183,9 @@ static enum next match_opaque(struct stream *s)
 	if (e->listener->kind == SNAP_LISTENER_TCP) {
 		f.service = e->listener->service;
 		f.port = e->listener->service_port;
+	} else if (entry_is_edge(e)) {
+		f.has_addr = entry_addr_bytes(&s->rec.down_local, f.addr);
+		f.port = sock_addr_port(&e->listener->addr);
 	} else if (!e->original_dst) {
 		return fail(s, FAIL_NO_ROUTE);  /* the door has become another meanwhile */
 	} else {
@@ -192,8 +195,9 @@ static enum next match_opaque(struct stream *s)
 	s->port = f.port;
 	const struct snap_l4 *row = match_l4(s->lease->at->match, s->entry.view, &f);
 
-	if (!row)
-		return f.service.n > 0 ? fail(s, FAIL_NO_ROUTE) : unknown_destination(s);
+	if (!row)               /* a gateway leads to what it was told to (2.14.3) */
+		return f.service.n > 0 || entry_is_edge(e) ? fail(s, FAIL_NO_ROUTE)
+							   : unknown_destination(s);
 	s->rec.route_name = row->name;
 	s->rec.service = row->service;
 	return choose_destination(s, row->destinations.v, row->destinations.n, row->total_weight);
