@@ -4,11 +4,12 @@
 
 #include <string.h>
 
-#define BACKOFF_US 25000                /* where the route has no policy (Istio 2.5.8) */
-#define ATTEMPTS 1                      /* Envoy's, when only the conditions are named */
+#define BACKOFF_US 25000 /* where the route has no policy (Istio 2.5.8) */
+#define ATTEMPTS 1       /* Envoy's, when only the conditions are named */
 #define ATTEMPTS_MAX 100
 
-/* ---- reading ----------------------------------------------------------------------------------- */
+/* ---- reading -----------------------------------------------------------------------------------
+ */
 
 static void put_ms(int64_t *to, struct str value)
 {
@@ -96,7 +97,8 @@ void asked_read(struct asked *a, struct str name, struct str value)
 		headers[i].read(a, value);
 }
 
-/* ---- applying ---------------------------------------------------------------------------------- */
+/* ---- applying ----------------------------------------------------------------------------------
+ */
 
 static void add_codes(struct snap_retry *r, const struct asked *a, struct arena *arena)
 {
@@ -121,7 +123,8 @@ const struct snap_retry *asked_retry(const struct asked *a, const struct snap_re
 	if (of_route)
 		*r = *of_route;
 	else
-		*r = (struct snap_retry){ .attempts = ATTEMPTS, .backoff_us = BACKOFF_US,
+		*r = (struct snap_retry){ .attempts = ATTEMPTS,
+					  .backoff_us = BACKOFF_US,
 					  .ignore_previous_hosts = true };
 	r->on |= a->on;
 	if (a->attempts >= 0)

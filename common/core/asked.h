@@ -13,8 +13,8 @@
 #define ASKED_CODES_MAX 32
 
 struct asked {
-	int64_t timeout_us, per_try_us, attempts;       /* -1: not asked for */
-	int64_t on;                                     /* SNAP_RETRY_* */
+	int64_t timeout_us, per_try_us, attempts; /* -1: not asked for */
+	int64_t on;                               /* SNAP_RETRY_* */
 	int64_t codes[ASKED_CODES_MAX];
 	size_t n_codes;
 };

@@ -58,7 +58,10 @@ bool match_route(const struct match_vhost *vh, const struct match_facts *f, stru
 		 unsigned *ret_limits);
 
 /* ---- servers of a gateway ------------------------------------------------------------------- */
-/* Which of a gateway's TLS servers a name means (Istio 2.14.2): exact, then the longest wildcard; -1 none. */
+/*
+ * Which of a gateway's TLS servers a name means (Istio 2.14.2): exact, then the longest wildcard; -1
+ * none.
+ */
 int64_t match_server(const struct snap_listener *l, struct str sni);
 
 /* ---- opaque TCP, TLS by SNI ----------------------------------------------------------------- */

@@ -13,6 +13,7 @@
 
 #include "ctl/canary.h"
 #include "ctl/findings.h"
+#include "ctl/observed.h"
 #include "ctl/print.h"
 
 /* ---- what was observed ----------------------------------------------------------------------- */
@@ -20,22 +21,6 @@
 struct seen {
 	int64_t requests, failed;       /* 5xx, and without an answer */
 };
-
-static size_t label_index(const struct doc *family, const char *name)
-{
-	const struct doc *labels = doc_get(family, STR("labels"));
-
-	for (size_t i = 0; labels && labels->kind == DOC_LIST && i < labels->n; i++)
-		if (labels->v[i]->kind == DOC_STR && str_eq(labels->v[i]->s, str_c(name)))
-			return i;
-	return SIZE_MAX;
-}
-
-static struct str label(const struct doc *series, size_t i)
-{
-	return series->kind == DOC_LIST && i < series->n && series->v[i]->kind == DOC_STR ?
-		       series->v[i]->s : STR("");
-}
 
 /* Labels of the workload or entry of that name; NULL: unknown. */
 static const struct labels *labels_of(const struct model *m, struct str name, struct str ns)
@@ -74,52 +59,19 @@ static size_t which(const struct canary *k, struct str workload, struct str ns)
 	return SIZE_MAX;
 }
 
-static void add_series(const struct canary *k, const struct doc *family, const struct doc *series,
-		       struct seen *seen)
-{
-	size_t i;
-
-	if (!str_eq(label(series, label_index(family, "reporter")), STR("source")) ||
-	    !str_eq(label(series, label_index(family, "destination_service")), k->fqdn))
-		return;
-	i = which(k, label(series, label_index(family, "destination_workload")),
-		  label(series, label_index(family, "destination_workload_namespace")));
-	if (i == SIZE_MAX || series->v[series->n - 1]->kind != DOC_INT)
-		return;
-	struct str code = label(series, label_index(family, "response_code"));
-	int64_t n = series->v[series->n - 1]->i;
-
-	seen[i].requests += n;
-	if (code.n == 0 || code.p[0] == '5' || code.p[0] == '0')
-		seen[i].failed += n;
-}
-
-static void add_stats(const struct canary *k, const struct doc *reply, struct seen *seen)
-{
-	const struct doc *families = doc_get(reply, STR("families"));
-
-	for (size_t i = 0; families && i < families->n; i++) {
-		const struct doc *f = families->v[i], *series = doc_get(f, STR("series"));
-
-		if (!str_eq(doc_get_str(f, "name", STR("")), STR("istio_requests_total")))
-			continue;
-		for (size_t s = 0; series && s < series->n; s++)
-			add_series(k, f, series->v[s], seen);
-	}
-}
-
 static void observe(struct ctl *c, const struct canary *k, struct seen *seen)
 {
-	const char **names;
-	struct err err;
-	size_t n;
+	struct observed_list all;
 
-	ctl_proxies(c, &names, &n);
-	for (size_t i = 0; i < n; i++) {
-		struct doc *reply;
+	observed_gather(c, &all);
+	for (size_t n = 0; n < all.n; n++) {
+		const struct observed *o = &all.v[n];
+		size_t i = str_eq(o->service, k->fqdn) ? which(k, o->workload, o->ns) : SIZE_MAX;
 
-		if (ctl_call(c, ctl_sock(c, "proxy", names[i]), "Stats", NULL, &reply, &err) == 0)
-			add_stats(k, reply, seen);
+		if (i == SIZE_MAX)
+			continue;
+		seen[i].requests += o->requests;
+		seen[i].failed += o->failed;
 	}
 }
 

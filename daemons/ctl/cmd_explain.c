@@ -5,12 +5,14 @@
  *     explain virtualservice          its fields
  *     explain vs.http.route.weight    one field
  *     explain mesh.trustDomain        a setting of kvmesh.conf
+ *     explain request …               what happens to a request: explain_request.c
  */
 #include "config.h"
 
 #include <string.h>
 
 #include "config/model.h"
+#include "ctl/explain.h"
 #include "ctl/print.h"
 #include "doc/bind.h"
 
@@ -238,6 +240,10 @@ int cmd_explain(struct ctl *c)
 {
 	if (c->n_words == 0)
 		return list_kinds(c);
+	if (strcmp(c->words[0], "request") == 0)
+		return explain_request(c);
+	if (c->n_words > 1)
+		return ctl_fail(CTL_EXIT_USAGE, "explain: unexpected argument '%s'", c->words[1]);
 	const char *whole = c->words[0];
 	struct str rest = str_c(whole), first;
 	bool more;

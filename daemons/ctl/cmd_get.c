@@ -1,109 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * get: the resources that are in force, from the router; from the files when there is none.
- * Layer daemons/ctl.
- */
+/* get: the resources that are in force. Layer daemons/ctl. */
 #include "config.h"
 
 #include <string.h>
 
 #include "base/clock.h"
 #include "config/model.h"
-#include "ctl/findings.h"
 #include "ctl/print.h"
-
-/* One row, whatever it came from: kind, namespace, name, source, firstSeen, labels, spec. */
-static struct doc *add_row(struct arena *a, struct doc *rows, struct str kind, struct str ns,
-			   struct str name)
-{
-	struct doc *row = doc_add(a, rows, doc_new_map(a));
-
-	doc_set_str(a, row, "kind", kind);
-	doc_set_str(a, row, "namespace", ns);
-	doc_set_str(a, row, "name", name);
-	return row;
-}
-
-/* Kinds that without a selector are for their namespace; in the root's, for the mesh. */
-static void set_scope(struct arena *a, struct doc *row, struct str root_ns)
-{
-	static const char *const kinds[] = { "PeerAuthentication", "RequestAuthentication",
-					     "AuthorizationPolicy", "Telemetry", "Sidecar" };
-	struct str kind = doc_get_str(row, "kind", STR("")),
-		   ns = doc_get_str(row, "namespace", STR(""));
-
-	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
-		if (str_eq(kind, str_c(kinds[i])))
-			doc_set_str(a, row, "scope", str_eq(ns, root_ns) ? STR("the mesh") :
-				    arena_printf(a, "namespace %.*s", STR_ARG(ns)));
-}
-
-static int rows_from_files(struct ctl *c, struct doc *rows)
-{
-	struct arena *a = &c->arena;
-	struct model *m;
-	int code = findings_load_or_fail(c, &m);
-
-	if (code != CTL_EXIT_OK)
-		return code;
-	for (int k = 0; k < MODEL_KIND__N; k++)
-		model_for_each(m, (enum model_kind)k, r) {
-			struct doc *row =
-				add_row(a, rows, str_c(model_kind_name(r->kind)), r->ns, r->name);
-
-			doc_set_str(a, row, "source",
-				    arena_printf(a, "%s:%u", r->at.file, r->at.line));
-			doc_set(a, row, "metadata", doc_copy(a, r->metadata));
-			doc_set(a, row, "spec", doc_copy(a, r->doc));
-			set_scope(a, row, m->mesh.mesh.rootNamespace);
-		}
-	return CTL_EXIT_OK;
-}
-
-static void rows_from_router(struct ctl *c, const struct doc *reply, struct doc *rows)
-{
-	static const char *const kept[] = { "firstSeen", "metadata", "spec" };
-	struct arena *a = &c->arena;
-	const struct doc *list = doc_get(reply, STR("resources"));
-	struct str root = doc_get_str(doc_get(doc_get(reply, STR("kvmesh")), STR("mesh")),
-				      "rootNamespace", STR("kvmesh-system"));
-
-	for (size_t i = 0; list && list->kind == DOC_LIST && i < list->n; i++) {
-		const struct doc *r = list->v[i];
-		struct doc *row = add_row(a, rows, doc_get_str(r, "kind", STR("")),
-					  doc_get_str(r, "namespace", STR("")),
-					  doc_get_str(r, "name", STR("")));
-
-		doc_set_str(a, row, "source",
-			    arena_printf(a, "%.*s:%lld", STR_ARG(doc_get_str(r, "file", STR("-"))),
-					 (long long)doc_get_int(r, "line", 0)));
-		for (size_t k = 0; k < sizeof(kept) / sizeof(kept[0]); k++) {
-			const struct doc *v = doc_get(r, str_c(kept[k]));
-
-			if (v)
-				doc_set(a, row, kept[k], doc_copy(a, v));
-		}
-		set_scope(a, row, root);
-	}
-}
-
-static int gather(struct ctl *c, struct doc *rows)
-{
-	struct doc *reply;
-	struct err err;
-
-	/* Only the files were named: another system's, or a draft. */
-	if (c->root || (c->etc_given && !c->run_given && !c->socket))
-		return rows_from_files(c, rows);
-	if (ctl_call_router(c, "Config", NULL, &reply, &err) == 0) {
-		rows_from_router(c, reply, rows);
-		return CTL_EXIT_OK;
-	}
-	if (!ctl_is_unanswered(&err))
-		return ctl_fail_err(&err);
-	ctl_note(c, "kvmesh-router does not answer; this is what the files in %s say", c->etc);
-	return rows_from_files(c, rows);
-}
+#include "ctl/resources.h"
 
 /* ---- which of them --------------------------------------------------------------------------- */
 
@@ -259,14 +163,14 @@ static int unknown_kind(const char *word)
 
 int cmd_get(struct ctl *c)
 {
-	struct doc *rows = doc_new_list(&c->arena);
+	struct doc *rows;
 	bool all = strcmp(c->words[0], "all") == 0;
 	const struct model_kind_info *kind = all ? NULL : model_kind_find(str_c(c->words[0]));
 	int code;
 
 	if (!all && !kind)
 		return unknown_kind(c->words[0]);
-	if ((code = gather(c, rows)) != CTL_EXIT_OK)
+	if ((code = resources_gather(c, &rows)) != CTL_EXIT_OK)
 		return code;
 	rows = choose(c, rows, kind);
 	if (rows->n == 0 && c->n_words > 1)

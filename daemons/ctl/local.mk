@@ -12,25 +12,34 @@ kvmeshctl_SOURCES = \
 	%D%/cmd_completion.c \
 	%D%/cmd_config.c \
 	%D%/cmd_convert.c \
+	%D%/cmd_describe.c \
 	%D%/cmd_edges.c %D%/edges.h \
 	%D%/cmd_explain.c \
 	%D%/cmd_get.c \
 	%D%/cmd_identity.c \
 	%D%/cmd_proxy_config.c \
+	%D%/cmd_routes.c \
 	%D%/cmd_run.c \
 	%D%/cmd_status.c \
 	%D%/cmd_tls_check.c \
 	%D%/credentials.c %D%/credentials.h \
+	%D%/describe.c %D%/describe.h \
 	%D%/ctl.c %D%/ctl.h \
+	%D%/explain.h %D%/explain_destination.c %D%/explain_inbound.c %D%/explain_open.c \
+	%D%/explain_print.c %D%/explain_request.c %D%/explain_route.c %D%/explain_steps.c \
 	%D%/findings.c %D%/findings.h \
 	%D%/help.c \
 	%D%/live.c %D%/live.h \
 	%D%/main.c \
+	%D%/observed.c %D%/observed.h \
 	%D%/print.c %D%/print.h \
-	%D%/snapshot.c %D%/snapshot.h %D%/snapshot_routes.c \
-	%D%/tls_check.c %D%/tls_check.h
+	%D%/request.c %D%/request.h \
+	%D%/resources.c %D%/resources.h \
+	%D%/snapshot.c %D%/snapshot.h %D%/snapshot_open.c %D%/snapshot_routes.c \
+	%D%/tls_check.c %D%/tls_check.h \
+	%D%/verdict.c %D%/verdict.h %D%/verdict_rules.c
 kvmeshctl_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS)
-kvmeshctl_LDADD = libkvcore.a libkvhttp.a libkvipc.a $(KV_IO_LDADD) $(KV_CONFIG_LDADD)
+kvmeshctl_LDADD = libkvcore.a libkvhttp.a libkvipc.a $(KV_IO_LDADD) $(KV_CONFIG_LDADD) $(PCRE2_LIBS) -lm
 
 # The script is what the program prints.
 bashcompletion_DATA = %D%/completions/kvmeshctl

@@ -84,6 +84,11 @@ static const struct ctl_option canary_options[] = {
 	{ "dry-run", 0, NULL, "show the change of the file, make none" },
 	{ NULL },
 };
+static const struct ctl_option explain_options[] = {
+	{ "header", 'H', "NAME:VALUE", "a header of the request; repeatable" },
+	{ "client", 0, "IP", "who calls a gateway from outside (127.0.0.1)" },
+	{ NULL },
+};
 static const struct ctl_option edges_options[] = {
 	{ "require-mtls", 0, NULL, "exit 1 when an edge is not secured" },
 	{ NULL },
@@ -149,6 +154,22 @@ static const struct ctl_command ca_commands[] = {
 	{ NULL },
 };
 
+static const struct ctl_command describe_commands[] = {
+	{ .name = "service", .aliases = "services svc", .words = "SERVICE", .min_words = 1,
+	  .max_words = 1, .run = cmd_describe_service,
+	  .help = "Routes, endpoints, what its workloads demand, who may, what is wrong" },
+	{ .name = "workload", .aliases = "workloads wl pod", .words = "WORKLOAD", .min_words = 1,
+	  .max_words = 1, .run = cmd_describe_workload,
+	  .help = "Identity, ports and their mTLS, the rules that are for it" },
+	{ .name = "unit", .words = "UNIT", .min_words = 1, .max_words = 1, .run = cmd_describe_unit,
+	  .help = "The workload that a systemd unit is" },
+	{ NULL },
+};
+static const struct ctl_option routes_options[] = {
+	{ "time-window", 't', "TIME", "watch for so long (default: since the proxies started)" },
+	{ NULL },
+};
+
 const struct ctl_command ctl_commands[] = {
 	{ .name = "check", .category = "Health", .options = check_options, .run = cmd_check,
 	  .help = "Is this node fit, and does the mesh on it work?" },
@@ -172,8 +193,12 @@ const struct ctl_command ctl_commands[] = {
 	  .help = "Test, show, reload the configuration; its history" },
 	{ .name = "get", .aliases = "list", .category = "Configuration", .words = "KIND|all [NAME]",
 	  .min_words = 1, .max_words = 2, .run = cmd_get, .help = "Resources in force" },
-	{ .name = "explain", .category = "Configuration", .words = "[KIND[.FIELD…]]",
-	  .max_words = 1, .run = cmd_explain, .help = "What a kind, field or setting means" },
+	{ .name = "describe", .category = "Configuration", .subs = describe_commands,
+	  .help = "All that concerns one service, workload or unit" },
+	{ .name = "explain", .category = "Configuration",
+	  .words = "[KIND[.FIELD…] | request SOURCE [METHOD] URL]", .max_words = 4,
+	  .options = explain_options, .run = cmd_explain,
+	  .help = "What a kind or field means; what happens to a request, and why" },
 
 	{ .name = "authn", .category = "Security", .subs = authn_commands,
 	  .help = "Mutual TLS between services" },
@@ -190,6 +215,9 @@ const struct ctl_command ctl_commands[] = {
 	  .words = "[status|promote|abort] [SERVICE] [SUBSET=WEIGHT…]", .max_words = WORDS_MAX,
 	  .options = canary_options, .run = cmd_canary,
 	  .help = "Weights wanted and shares observed; change them in the file" },
+	{ .name = "routes", .category = "Traffic", .words = "SERVICE", .min_words = 1,
+	  .max_words = 1, .options = routes_options, .run = cmd_routes,
+	  .help = "Where its requests go, and how that was" },
 	{ .name = "edges", .category = "Traffic", .options = edges_options, .run = cmd_edges,
 	  .help = "Who talks to whom, and is it secured" },
 

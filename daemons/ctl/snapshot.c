@@ -2,73 +2,8 @@
 /* snapshot: see snapshot.h. Layer daemons/ctl. */
 #include "config.h"
 
-#include <errno.h>
-#include <string.h>
-
 #include "base/clock.h"
 #include "ctl/snapshot.h"
-
-/* ---- fetching -------------------------------------------------------------------------------- */
-
-static const struct doc *dump(struct ctl *c, const char *path, const char *what, struct err *err)
-{
-	struct doc *params = doc_new_map(&c->arena), *reply;
-
-	doc_set_str(&c->arena, params, "what", str_c(what));
-	return ctl_call(c, path, "Dump", params, &reply, err) == 0 ? reply : NULL;
-}
-
-/* No such file: is it a proxy that should run, or a slip of the finger? */
-static int tell_missing(struct ctl *c, const char *proxy, const struct err *err)
-{
-	const char **names;
-	size_t n;
-
-	if (err->code != -ENOENT)
-		return ctl_fail_err(err);
-	ctl_proxies(c, &names, &n);
-	if (n == 0)
-		return ctl_fail_err(err);
-	struct str list = STR("");
-
-	for (size_t i = 0; i < n; i++)
-		list = arena_printf(&c->arena, "%.*s%s%s", STR_ARG(list), i > 0 ? ", " : "",
-				    names[i]);
-	return ctl_fail(CTL_EXIT_NOT_FOUND, "there is no proxy '%s' here, only %.*s", proxy,
-			STR_ARG(list));
-}
-
-int snapshot_fetch(struct ctl *c, const char *proxy, struct snapshot *ret)
-{
-	const char *path = ctl_sock(c, "proxy", proxy);
-	struct err err, ignored;
-	const struct doc *d;
-	struct doc *status;
-
-	*ret = (struct snapshot){ .c = c };
-	if (strchr(proxy, '/'))
-		return ctl_fail(CTL_EXIT_USAGE, "'%s' is no name of a proxy", proxy);
-	d = dump(c, path, "snapshot", &err);
-	if (!d)
-		return tell_missing(c, proxy, &err);
-	if (doc_get(d, STR("snapshot")))
-		d = doc_get(d, STR("snapshot"));
-	if (d->kind != DOC_MAP || d->n == 0)
-		return ctl_fail(CTL_EXIT_NO, "proxy %s has no configuration yet", proxy);
-	if (snap_load(doc_to_json(d, &c->arena, false), &ret->snap, &err) < 0)
-		return ctl_fail_err(&err);
-	if (ctl_call(c, path, "Status", NULL, &status, &ignored) == 0)
-		ret->status = status;
-	ret->endpoints = dump(c, path, "endpoints", &ignored);
-	return CTL_EXIT_OK;
-}
-
-void snapshot_done(struct snapshot *s)
-{
-	if (s->snap)
-		snap_unref(s->snap);
-	s->snap = NULL;
-}
 
 /* ---- clusters -------------------------------------------------------------------------------- */
 
@@ -214,6 +149,10 @@ static void describe_listener(struct arena *a, struct doc *d, const struct snap 
 			  arena_printf(a, "Service: %.*s:%lld", STR_ARG(l->service),
 				       (long long)l->service_port));
 		break;
+	case SNAP_LISTENER_PORT:
+		set_match(a, d, STR("HTTP: Host"),
+			  arena_printf(a, "Route: by Host, port %lld", (long long)l->port));
+		break;
 	case SNAP_LISTENER_READY:
 		set_match(a, d, STR("GET /healthz/ready"), STR("Inline: readiness"));
 		break;
@@ -261,9 +200,8 @@ struct doc *snapshot_listeners(const struct snapshot *s)
 
 /* ---- endpoints ------------------------------------------------------------------------------- */
 
-/* Live state of one endpoint, or NULL: the proxy names cluster, address and port. */
-static const struct doc *live_endpoint(const struct snapshot *s, struct str cluster,
-				       const struct snap_endpoint *e)
+const struct doc *snapshot_live_endpoint(const struct snapshot *s, struct str cluster,
+					 const struct snap_endpoint *e)
 {
 	const struct doc *list = doc_get(s->endpoints, STR("endpoints"));
 
@@ -306,7 +244,7 @@ static struct doc *endpoint_row(const struct snapshot *s, const struct snap_clus
 		    arena_printf(a, "%.*s:%lld", STR_ARG(e->address), (long long)e->port));
 	doc_set_str(a, d, "address", e->address);
 	doc_set_int(a, d, "port", e->port);
-	set_health(a, d, e, live_endpoint(s, k->name, e));
+	set_health(a, d, e, snapshot_live_endpoint(s, k->name, e));
 	doc_set_str(a, d, "cluster", k->name);
 	doc_set_int(a, d, "weight", e->weight);
 	doc_set_str(a, d, "locality", e->locality);

@@ -17,7 +17,28 @@ struct snapshot {
 
 /* Ask that proxy. Returns CTL_EXIT_OK or the exit code, with the message printed. */
 int snapshot_fetch(struct ctl *c, const char *proxy, struct snapshot *ret);
+/* What the files say that it should run; status and endpoints are NULL. */
+int snapshot_compile(struct ctl *c, const char *proxy, struct snapshot *ret);
+/*
+ * The proxy's, or that of the files: when only they were named, and (with a remark) when it does
+ * not run.
+ */
+int snapshot_open(struct ctl *c, const char *proxy, struct snapshot *ret);
+/* Were only the files named: another system's, or a draft? */
+bool snapshot_is_of_files(const struct ctl *c);
 void snapshot_done(struct snapshot *s);
+
+/*
+ * Index into s->workloads of "web", "web.shop" or "shop/web", or an exit code with the message
+ * printed.
+ */
+int snapshot_workload(struct ctl *c, const struct snap *s, const char *word, size_t *ret);
+/* What the proxy knows of one endpoint now; NULL: not asked. */
+const struct doc *snapshot_live_endpoint(const struct snapshot *s, struct str cluster,
+					 const struct snap_endpoint *e);
+
+/* "GET /cart* x-user=*" */
+struct str snapshot_match_text(struct arena *a, const struct snap_match *m);
 
 /* Rows, a list of maps. */
 struct doc *snapshot_clusters(const struct snapshot *s);

@@ -38,7 +38,7 @@ static struct str fields_text(struct arena *a, struct str s, const char *what,
 	return s;
 }
 
-static struct str match_text(struct arena *a, const struct snap_match *m)
+struct str snapshot_match_text(struct arena *a, const struct snap_match *m)
 {
 	struct str s = STR("");
 
@@ -60,7 +60,7 @@ static struct str matches_text(struct arena *a, const struct snap_route *r)
 	if (r->matches.n == 0)
 		return STR("/*");
 	for (size_t i = 0; i < r->matches.n; i++)
-		s = with(a, s, i > 0 ? "| " : "", match_text(a, &r->matches.v[i]));
+		s = with(a, s, i > 0 ? "| " : "", snapshot_match_text(a, &r->matches.v[i]));
 	return s;
 }
 
@@ -128,6 +128,7 @@ static struct doc *http_row(struct arena *a, const struct snap_view *view,
 
 	doc_set_str(a, d, "name", port_text(a, h->port));
 	doc_set_str(a, d, "vhost", h->name);
+	doc_set_str(a, d, "service", h->service);
 	doc_set(a, d, "domains", str_docs(a, &h->domains));
 	doc_set_str(a, d, "match", matches_text(a, r));
 	/* "VirtualService my-app.default" */
@@ -154,6 +155,7 @@ static struct doc *l4_row(struct arena *a, const struct snap_view *view, const s
 		match = with(a, match, "to=", l->addresses.v[i]);
 	doc_set_str(a, d, "name", port_text(a, l->port));
 	doc_set_str(a, d, "vhost", l->name);
+	doc_set_str(a, d, "service", l->service);
 	doc_set(a, d, "domains", str_docs(a, &l->sni));
 	doc_set_str(a, d, "match", match.n > 0 ? match : STR("TCP"));
 	doc_set_str(a, d, "destination", weighted_text(a, l->destinations.v, l->destinations.n,
