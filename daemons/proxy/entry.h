@@ -71,8 +71,6 @@ struct str entry_sni(const struct conn *c);
 bool entry_is_edge(const struct entry *e);
 /* The gateway's port in this attachment, NULL: not there any more. */
 const struct attached_gateway *entry_gateway(const struct entry *e, const struct attached *at);
-/* Which of its TLS servers a name means (Istio 2.14.2); -1 none. */
-int64_t entry_server(const struct attached_gateway *g, struct str sni);
 /*
  * Does a request for that host belong through this connection, or through another one to another
  * server of the port? After entry_resolve.
