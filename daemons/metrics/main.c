@@ -14,11 +14,13 @@
 #include "io/sd.h"
 #include "ipc/daemon.h"
 #include "ipc/ipc.h"
+#include "metrics/evidence.h"
 #include "metrics/http.h"
 #include "metrics/scrape.h"
 #include "metrics/settings.h"
 
 #define BIND_RETRY_US (2u * 1000 * 1000)
+#define FLUSH_US (5u * 1000 * 1000)
 
 static const struct daemon_program program = {
 	.name = "kvmesh-metrics",
@@ -33,7 +35,8 @@ struct metrics {
 	struct ipc_server *server;
 	struct settings_watch *watch;   /* NULL: --listen was given */
 	struct settings settings;
-	struct loop_timer bind_retry;
+	struct evidence *evidence;      /* NULL: its file cannot be used */
+	struct loop_timer bind_retry, flush;
 	struct daemon_signals signals;
 	uint64_t started_us;
 	bool ready;
@@ -59,8 +62,38 @@ static void on_status(void *arg, struct ipc_call *call, const struct doc *parame
 	ipc_reply(call, d);
 }
 
+/* A member of time in seconds since 1970. */
+static int64_t seconds_us(const struct doc *d, const char *name, int64_t dflt_us)
+{
+	int64_t s = doc_get_int(d, name, -1);
+
+	return s < 0 || s > INT64_MAX / 1000000 ? dflt_us : s * 1000000;
+}
+
+static void on_evidence(void *arg, struct ipc_call *call, const struct doc *parameters)
+{
+	struct metrics *m = arg;
+	struct arena *a = ipc_call_arena(call);
+	struct doc *d = doc_new_map(a);
+	struct err err = { 0 };
+	int64_t now = clock_real_us();
+	int64_t since = seconds_us(parameters, "since", 0);
+	int64_t until = seconds_us(parameters, "until", now);
+
+	if (!m->evidence) {
+		ipc_reply_error(call, IPC_E_FAILED, "no evidence is kept: the journal of kvmesh-metrics "
+			  "says why");
+	} else if (evidence_flush(m->evidence, now, &err) < 0 ||
+		   evidence_report(m->evidence, since, until, a, d, &err) < 0) {
+		ipc_reply_error(call, IPC_E_FAILED, "%s", err.text);
+	} else {
+		ipc_reply(call, d);
+	}
+}
+
 static const struct ipc_method methods[] = {
 	{ "Status", IPC_ALLOW_READ, on_status, "How the scrapes go." },
+	{ "Evidence", IPC_ALLOW_READ, on_evidence, "What went between whom, and how secured." },
 	{ 0 },
 };
 
@@ -134,6 +167,51 @@ static void on_reload(void *arg)
 	on_generation(arg, 0);
 }
 
+/* ---- evidence ------------------------------------------------------------------------------ */
+
+static void on_stats(void *arg, struct str proxy, const struct doc *d)
+{
+	struct metrics *m = arg;
+
+	evidence_take(m->evidence, proxy, d, clock_real_us());
+}
+
+static void flush(struct metrics *m)
+{
+	struct err err = { 0 };
+
+	if (m->evidence && evidence_flush(m->evidence, clock_real_us(), &err) < 0)
+		log_err("evidence_not_written: %s", err.text);
+}
+
+static void on_flush(void *arg)
+{
+	struct metrics *m = arg;
+
+	flush(m);
+	loop_timer_set(&m->flush, FLUSH_US);
+}
+
+/* Metrics go on without it: who watches should not go blind because the past is damaged. */
+static void open_evidence(struct metrics *m)
+{
+	_cleanup_free_ char *dir = NULL;
+	_cleanup_free_ char *path = NULL;
+	struct err err = { 0 };
+	int r = daemon_state_dir(m->o, "metrics", &dir, &err);
+
+	if (r == 0) {
+		path = kv_asprintf("%s/evidence.db", dir);
+		r = evidence_open(path, clock_real_us(), &m->evidence, &err);
+	}
+	if (r < 0) {
+		log_err("evidence_not_kept: %s", err.text);
+		return;
+	}
+	scrape_on_stats(m->scrape, on_stats, m);
+	loop_timer_set(&m->flush, FLUSH_US);
+}
+
 /* ---- life ---------------------------------------------------------------------------------- */
 
 /* An address given by hand is served or we end. Port 0: the kernel's choice, told by Status. */
@@ -167,6 +245,8 @@ static int serve(struct metrics *m, const char *listen)
 	m->signals = (struct daemon_signals){ .loop = m->loop, .reload = on_reload, .arg = m };
 	daemon_on_signals(&m->signals);
 	m->scrape = scrape_new(m->loop, m->o->run_dir, on_generation, m);
+	loop_timer_init(&m->flush, m->loop, on_flush, m);
+	open_evidence(m);
 	m->http = http_new(m->loop, m->scrape);
 	if (!listen) {
 		m->watch = settings_watch_new(m->loop, m->o->run_dir, on_settings, m);
@@ -182,6 +262,9 @@ static int serve(struct metrics *m, const char *listen)
 	settings_watch_free(m->watch);
 	http_free(m->http);
 	scrape_free(m->scrape);
+	flush(m);
+	evidence_close(m->evidence);
+	loop_timer_done(&m->flush);
 	loop_timer_done(&m->bind_retry);
 	loop_free(m->loop);
 	return m->exit_code;

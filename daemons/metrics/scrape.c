@@ -36,9 +36,11 @@ static void leave_cycle(struct target *t)
 
 static void ask(struct target *t)
 {
+	bool proxy = t->kind == TARGET_PROXY;
+
 	t->asked_us = clock_mono_us();
-	ipc_client_call(t->client, t->kind == TARGET_PROXY ? "Stats" : "Status", NULL, false,
-			on_reply, t);
+	ipc_client_call(t->client, proxy ? "Stats" : "Status",
+			proxy ? t->scrape->with_edges : NULL, false, on_reply, t);
 }
 
 static void on_connect(void *arg, bool connected)
@@ -156,6 +158,8 @@ static void take_answer(struct target *t, const struct doc *p)
 	}
 	if (prom_add(s->prom, doc_get(p, STR("families")), &err) > 0)
 		log_warn("proxy %s: %s", t->name, err.text);
+	if (s->stats)
+		s->stats(s->stats_arg, str_c(t->name), p);
 }
 
 static void on_reply(void *arg, const char *error_name, const struct doc *p, bool continues)
@@ -324,6 +328,15 @@ void scrape_set_interval(struct scrape *s, uint64_t us)
 		loop_timer_stop(&s->background);
 }
 
+void scrape_on_stats(struct scrape *s, void (*fn)(void *arg, struct str proxy, const struct doc *d),
+		     void *arg)
+{
+	s->stats = fn;
+	s->stats_arg = arg;
+	s->with_edges = doc_new_map(&s->arena);
+	doc_set_bool(&s->arena, s->with_edges, "edges", true);
+}
+
 /* ---- status, life -------------------------------------------------------------------------- */
 
 void scrape_status(const struct scrape *s, struct arena *a, struct doc *to)
@@ -361,6 +374,7 @@ struct scrape *scrape_new(struct loop *l, const char *run_dir,
 	s->arg = arg;
 	s->last_generation = -1;
 	s->started_real_us = clock_real_us();
+	arena_init(&s->arena, 0);
 	list_init(&s->targets);
 	list_init(&s->waits);
 	loop_timer_init(&s->settle, l, on_settle, s);
@@ -385,6 +399,7 @@ void scrape_free(struct scrape *s)
 		list_del(s->waits.next);
 	prom_unref(s->prom);
 	prom_unref(s->last);
+	arena_done(&s->arena);
 	free(s->run_dir);
 	free(s);
 }

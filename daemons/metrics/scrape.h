@@ -17,6 +17,9 @@ struct scrape;
 struct scrape *scrape_new(struct loop *l, const char *run_dir,
 			  void (*generation)(void *arg, int64_t g), void *arg);
 void scrape_free(struct scrape *s);             /* waiters are forgotten */
+/* Each good answer of a proxy, edges included (docs/IPC.md "Stats"); borrowed. */
+void scrape_on_stats(struct scrape *s, void (*fn)(void *arg, struct str proxy, const struct doc *d),
+		     void *arg);
 /* In the background, every so often; 0: only on demand. */
 void scrape_set_interval(struct scrape *s, uint64_t us);
 

@@ -30,6 +30,10 @@ struct scrape {
 	size_t n_targets;
 	void (*generation)(void *arg, int64_t g);
 	void *arg;
+	void (*stats)(void *arg, struct str proxy, const struct doc *d);        /* or NULL */
+	void *stats_arg;
+	struct arena arena;             /* of what is asked */
+	struct doc *with_edges;
 	int64_t last_generation;
 	/* the present cycle */
 	struct prom *prom;              /* NULL: none */
