@@ -15,7 +15,7 @@ class TlsNginx(kvmesh.Process):
     """An HTTPS server; its answer tells its name, the server name that the client asked for, and what it sent.
     clients: the authority of the client certificates that it demands."""
 
-    def __init__(self, directory, name, ca, *sans, clients=None, inside=(), port=None):
+    def __init__(self, directory, name, ca, *sans, clients=None, inside=(), address="127.0.0.1", port=None):
         self.dir = pathlib.Path(directory) / f"outside-{name}"
         self.dir.mkdir(parents=True)
         os.chmod(self.dir, 0o755)
@@ -30,7 +30,7 @@ http {{
     client_body_temp_path {self.dir}/body; proxy_temp_path {self.dir}/proxy;
     fastcgi_temp_path {self.dir}/fcgi; uwsgi_temp_path {self.dir}/uwsgi; scgi_temp_path {self.dir}/scgi;
     server {{
-        listen 127.0.0.1:{self.port} ssl;
+        listen {address}:{self.port} ssl;
         ssl_certificate {crt}; ssl_certificate_key {key}; {demand}
         location / {{ default_type text/plain;
             return 200 "{name}\\nsni=$ssl_server_name\\nhost=$http_host\\nclient=$ssl_client_s_dn\\nxfcc=$http_x_forwarded_client_cert\\n"; }}
