@@ -196,4 +196,6 @@ void compile_policy(struct compile *c, const struct names_port *p,
 	put_budget(policy->retryBudget, &ret->limits);
 	ret->outlier = outlier(c, policy->outlierDetection);
 	put_tls(c, policy->tls, &ret->tls);
+	if (policy->proxyProtocol)
+		ret->proxy_protocol = policy->proxyProtocol->version == MODEL_PROXY_PROTOCOL_V2 ? 2 : 1;
 }

@@ -40,8 +40,7 @@ static const struct field traffic_policy_fields[] = {
 	  NOT_YET("tunnels through a CONNECT proxy are not built yet"),
 	  .help = "HTTP tunnel for TCP and TLS destinations" },
 	{ F_PTR(T, proxyProtocol, model_proxy_protocol_table), P2, SINCE("1.21"),
-	  NOT_YET("no PROXY header is sent yet"),
-	  .help = "Send a PROXY protocol header upstream" },
+	  .help = "Send a PROXY protocol header to endpoints that have no proxy of the mesh" },
 	{ F_PTR(T, retryBudget, model_retry_budget_table), P2, SINCE("1.27"),
 	  .help = "Limit of concurrent retries as a share of requests" },
 	F_END

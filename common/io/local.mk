@@ -4,6 +4,7 @@ libkvio_a_SOURCES = \
 	%D%/buf.c %D%/buf.h \
 	%D%/dns.c %D%/dns.h \
 	%D%/loop.c %D%/loop.h \
+	%D%/proxy_protocol.c %D%/proxy_protocol.h \
 	%D%/sd.c %D%/sd.h \
 	%D%/sock.c %D%/sock_diag.c %D%/sock.h \
 	%D%/spiffe.c \

@@ -495,6 +495,7 @@ void conn_start_tls(struct conn *c, struct tls_session *session)
 	buf_init(&c->tls->in);
 	buf_init(&c->tls->out);
 	buf_move(&c->tls->in, &c->in);
+	buf_move(&c->tls->out, &c->out);
 	c->eof = false;
 	c->state = CONN_HANDSHAKE;
 	conn_kick(c);

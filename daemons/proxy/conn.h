@@ -108,7 +108,10 @@ struct conn *conn_new(struct worker *w, int fd, const struct conn_owner *owner, 
 /* A connection being made to addr (non-blocking). NULL with err filled when it failed at once. */
 struct conn *conn_dial(struct worker *w, const struct sock_addr *addr,
 		       const struct conn_owner *owner, void *owner_data, struct err *err);
-/* Takes the session; what was read already is its ciphertext. owner->ready or ->failed follows. */
+/*
+ * Takes the session; what was read already is its ciphertext, what waits to leave does so in the
+ * clear. owner->ready or ->failed follows.
+ */
 void conn_start_tls(struct conn *c, struct tls_session *session);
 /* From now on the codec gets the bytes, those that wait first (in this turn, not in this call). */
 void conn_set_codec(struct conn *c, const struct codec_ops *ops, bool server);

@@ -5,6 +5,7 @@
  */
 #include "config.h"
 
+#include "io/proxy_protocol.h"
 #include "proxy/conn.h"
 #include "proxy/listener.h"
 #include "proxy/stream.h"
@@ -93,6 +94,21 @@ static enum next target_outside(struct stream *s)
 	return NEXT_STEP;
 }
 
+/*
+ * Whose connection it is goes before everything, TLS as well: such a connection is that client's
+ * alone. A copy for a mirror has no client.
+ */
+static void name_client(struct stream *s)
+{
+	static const struct sock_addr nobody;
+	char header[PROXY_PROTOCOL_MAX];
+	const struct sock_addr *from = s->shadow ? &nobody : &s->rec.down_remote;
+	size_t n = proxy_protocol_put((int)s->cluster->proxy_protocol, from, &s->rec.down_local, header);
+
+	s->target.preface = arena_str(&s->arena, str_from(header, n));
+	s->target.hint.serial = 0;      /* another client, another pool */
+}
+
 /* ---- addresses ------------------------------------------------------------------------------- */
 
 static enum next target_endpoint(struct stream *s)
@@ -114,6 +130,8 @@ static enum next target_endpoint(struct stream *s)
 	s->rec.destination = s->endpoint->peer >= 0 ? &peers[s->endpoint->peer] : NULL;
 	if (wants_mesh_tls(s))
 		return target_mesh(s);
+	if (s->cluster->proxy_protocol > 0)
+		name_client(s);
 	if (s->cluster->tls.mode == SNAP_TLS_SIMPLE || s->cluster->tls.mode == SNAP_TLS_MUTUAL)
 		return target_outside(s);
 	return NEXT_STEP;

@@ -12,6 +12,7 @@
 
 #define CONNECT_TIMEOUT_US (10u * 1000 * 1000)  /* Istio 2.8.7 */
 #define IDLE_TIMEOUT_US (60u * 1000 * 1000)     /* security-model L7 */
+#define PREFACE_IDLE_US (5u * 1000 * 1000)
 
 /* Offered in this order (Istio 2.9.3). */
 static const char *const alpn_mesh_http[] = { "istio-http/1.1", "istio", "http/1.1", NULL };
@@ -39,7 +40,7 @@ struct pool {
 
 static size_t key_bytes(const struct upstream_target *t)
 {
-	size_t n = sizeof(void *) * 5 + t->addr.len + t->sni.n + 1;
+	size_t n = sizeof(void *) * 5 + t->addr.len + t->sni.n + 1 + t->preface.n;
 
 	for (size_t i = 0; i < t->n_want; i++)
 		n += t->want[i].n + 1;
@@ -61,6 +62,7 @@ static void key_write(const struct upstream_target *t, char *to)
 	to = key_put(to, &t->addr.ss, t->addr.len);
 	to = key_put(to, t->sni.p, t->sni.n);
 	*to++ = '\0';
+	to = key_put(to, t->preface.p, t->preface.n);
 	for (size_t i = 0; i < t->n_want; i++) {
 		to = key_put(to, t->want[i].p, t->want[i].n);
 		*to++ = '\0';
@@ -87,6 +89,7 @@ static void target_copy(struct upstream_target *to, const struct upstream_target
 
 	*to = *t;
 	to->sni = str_copy(t->sni);
+	to->preface = str_copy(t->preface);
 	for (size_t i = 0; i < t->n_want; i++)
 		want[i] = str_copy(t->want[i]);
 	to->want = want;
@@ -99,6 +102,7 @@ static void target_copy(struct upstream_target *to, const struct upstream_target
 static void target_drop(struct upstream_target *t)
 {
 	str_drop(t->sni);
+	str_drop(t->preface);
 	for (size_t i = 0; i < t->n_want; i++)
 		str_drop(t->want[i]);
 	free((void *)(uintptr_t)t->want);
@@ -304,6 +308,14 @@ static bool serve_waiting(struct conn *c)
 	return served;
 }
 
+/* One that has named its client serves nobody else. */
+static uint64_t idle_us(const struct pool *p)
+{
+	uint64_t us = or_default(p->limits.idle_timeout_us, IDLE_TIMEOUT_US);
+
+	return p->t.preface.n > 0 && us > PREFACE_IDLE_US ? PREFACE_IDLE_US : us;
+}
+
 static void become_ready(struct conn *c)
 {
 	struct pool *p = c->owner_data;
@@ -321,7 +333,7 @@ static void become_ready(struct conn *c)
 	if (p->w->draining || p->left)
 		conn_close(c);
 	else
-		conn_timer(c, or_default(p->limits.idle_timeout_us, IDLE_TIMEOUT_US), expired);
+		conn_timer(c, idle_us(p), expired);
 }
 
 static const char *const *alpn_of(const struct upstream_target *t)
@@ -377,6 +389,10 @@ static void on_ready(struct conn *c)
 {
 	struct pool *p = c->owner_data;
 
+	if (!c->tls && p->t.preface.n > 0) {
+		buf_append(&c->out, p->t.preface.p, p->t.preface.n);
+		conn_flush_later(c);
+	}
 	if (!c->tls && (p->t.identity || p->t.ctx))
 		conn_start_tls(c, make_session(&p->t));
 	else

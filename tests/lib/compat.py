@@ -44,6 +44,8 @@ Since: Istio's first version with the field; empty: a field of ours. A field tha
   under way. Latency is the peak EWMA of Finagle and Linkerd: up at once, down by 1/e in 10 s, also unasked; a failed try
   counts as at least 1 s. Simulated with one of three endpoints 100 times slower, the mean is 2.1 ms, with LEAST_REQUEST 9.5 ms
   (`tests/unit/test_ewma.c`). KVM0902 reports it.
+* `proxyProtocol` goes to endpoints without a proxy of the mesh; to others the connection is the mesh's own, and Istio's would
+  fail there. A connection with a header is one client connection's alone, and idle for at most 5 s.
 * A route that a client of plain HTTP meets with `abort.grpcStatus` answers with the HTTP status that means the same.
 """
 
