@@ -5,6 +5,8 @@ import socket
 import struct
 import threading
 
+import kvmesh
+
 
 class DnsServer:
     """records: name -> list of addresses. refuse: answer SERVFAIL. asked: how often each name was asked."""
@@ -50,3 +52,14 @@ class DnsServer:
             data = socket.inet_pton(family, a)
             out += b"\xc0\x0c" + struct.pack(">HHIH", kind, 1, self.ttl, len(data)) + data
         return out
+
+    def start(self, mesh, hosts=""):
+        """The mesh with this server in its resolv.conf and an /etc/hosts of its own; needs root."""
+        resolv, table = self.resolv_conf(mesh.dir / "resolv.conf"), mesh.dir / "hosts"
+        table.write_text("127.0.0.1 localhost\n" + hosts)
+        run = [kvmesh.tool("kvmeshctl"), "run", "--etc", mesh.etc, "--run", mesh.run, "--state", mesh.state]
+        script = f'mount --bind {resolv} /etc/resolv.conf && mount --bind {table} /etc/hosts && exec "$@"'
+        mesh.process = kvmesh.Process(["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", *run],
+                                      mesh.dir / "run.log")
+        mesh.wait_ready()
+        return mesh

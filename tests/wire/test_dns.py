@@ -30,17 +30,11 @@ class Resolving:
         self.dns = DnsServer()
         self.server = kvmesh.Nginx(workdir, "out")
         self.mesh = kvmesh.Mesh(workdir / "mesh")
-        self.resolv = self.dns.resolv_conf(workdir / "resolv.conf")
-        self.hosts = workdir / "hosts"
-        self.hosts.write_text("127.0.0.1 localhost\n" + hosts)
+        self.hosts = hosts
 
     def start(self, more=""):
-        m = self.mesh
-        m.write("mesh.d/out.yaml", ENTRY.format(port=self.server.port, more=more))
-        run = [kvmesh.tool("kvmeshctl"), "run", "--etc", m.etc, "--run", m.run, "--state", m.state]
-        script = f'mount --bind {self.resolv} /etc/resolv.conf && mount --bind {self.hosts} /etc/hosts && exec "$@"'
-        m.process = kvmesh.Process(["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", *run], m.dir / "run.log")
-        m.wait_ready()
+        self.mesh.write("mesh.d/out.yaml", ENTRY.format(port=self.server.port, more=more))
+        self.dns.start(self.mesh, self.hosts)
         return self
 
     def endpoints(self):
