@@ -70,6 +70,11 @@ static inline void kv_freep(void *pp)
 	memcpy(&p, pp, sizeof(p));
 	free(p);
 }
+/*
+ * The compiler clears what it does not see initialised; for scratch that is written before it is
+ * read, on the way of every request.
+ */
+#define _scratch_ __attribute__((uninitialized))
 #define _cleanup_(fn) __attribute__((cleanup(fn)))
 #define _cleanup_free_ _cleanup_(kv_freep)
 #define take(pp)                                                                                   \

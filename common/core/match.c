@@ -83,7 +83,7 @@ const struct match_vhost *match_vhost(const struct match *m, int64_t view, int64
 {
 	kv_assert(view >= 0 && (size_t)view < m->n_views);
 	const struct view *v = &m->views[view];
-	char lower[HOST_MAX];
+	_scratch_ char lower[HOST_MAX];
 	if (host.n > HOST_MAX)
 		host = STR("");
 	if (has_upper(host)) {

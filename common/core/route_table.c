@@ -329,7 +329,7 @@ static const struct rule *first_of_all(struct judge *j)
 
 static const struct rule *first_of_candidates(struct judge *j)
 {
-	struct route_candidates c;
+	_scratch_ struct route_candidates c;
 	if (!route_index_find(j->t->index, j->f->path, &c))
 		return first_of_all(j);
 	for (size_t i; (i = route_candidates_next(&c)) != SIZE_MAX;) {
@@ -342,7 +342,7 @@ static const struct rule *first_of_candidates(struct judge *j)
 bool match_route(const struct match_vhost *vh, const struct match_facts *f, struct match_hit *ret,
 		 unsigned *ret_limits)
 {
-	struct judge j;
+	_scratch_ struct judge j;
 	j.t = vh->table;
 	j.f = f;
 	j.known = 0;

@@ -261,11 +261,12 @@ static char *copy_head(const struct h1_scan *s, struct str in, struct arena *a,
 
 static enum h1_result parse_request(struct h1_parser *p, struct str in, struct head *h)
 {
-	struct h1_wire w = { 0 };
+	_scratch_ struct h1_wire w;
 	struct str line, target;
 	char *end, *fields = copy_head(&p->scan, in, h->arena, &line, &end);
 	enum h1_result r = read_request_line(p, line, h, &target);
 
+	h1_wire_init(&w);
 	if (r != H1_DONE)
 		return r;
 	if (!h1_read_fields(h, fields, end, p->scan.lines) || !h1_split_fields(h, &w))
@@ -393,10 +394,11 @@ static bool frame_response(const struct h1_wire *w, struct head *h, struct str m
 
 static bool parse_response(struct h1_parser *p, struct str in, struct str method, struct head *h)
 {
-	struct h1_wire w = { 0 };
+	_scratch_ struct h1_wire w;
 	struct str line;
 	char *end, *fields = copy_head(&p->scan, in, h->arena, &line, &end);
 
+	h1_wire_init(&w);
 	if (!read_status_line(line, h) || !h1_read_fields(h, fields, end, p->scan.lines) ||
 	    !h1_split_fields(h, &w) || !frame_response(&w, h, method))
 		return false;

@@ -42,9 +42,10 @@ struct h1_wire {
 	struct str host, length, coding, upgrade;
 	bool length_differs;
 	bool close, keep_alive, wants_upgrade, te_trailers, expect_100, expect_other;
-	struct str named[H1_NAMED_MAX];
 	size_t n_named;
+	struct str named[H1_NAMED_MAX];
 };
+void h1_wire_init(struct h1_wire *w);
 /* Move what concerns the connection from h into w. False: a malformed Connection. */
 bool h1_split_fields(struct head *h, struct h1_wire *w);
 bool h1_keeps_alive(const struct head *h, const struct h1_wire *w);

@@ -6,6 +6,12 @@
  */
 #include "http/h1_priv.h"
 
+/* The list is long and mostly empty: not cleared for each head. */
+void h1_wire_init(struct h1_wire *w)
+{
+	memset(w, 0, offsetof(struct h1_wire, named));
+}
+
 static void lower_in_place(struct str s)
 {
 	char *p = (char *)(uintptr_t)s.p;       /* our own copy */

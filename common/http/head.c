@@ -55,28 +55,48 @@ static const struct str id_names[HEAD_ID__N] = {
 	ID(GRPC_TIMEOUT, "grpc-timeout"),
 	ID(RETRY_AFTER, "retry-after"),
 	ID(ORIGIN, "origin"),
+	ID(ACCEPT, "accept"),
+	ID(ACCEPT_ENCODING, "accept-encoding"),
+	ID(ACCEPT_LANGUAGE, "accept-language"),
+	ID(ACCEPT_RANGES, "accept-ranges"),
+	ID(CACHE_CONTROL, "cache-control"),
+	ID(CONTENT_ENCODING, "content-encoding"),
+	ID(ETAG, "etag"),
+	ID(IF_MODIFIED_SINCE, "if-modified-since"),
+	ID(LAST_MODIFIED, "last-modified"),
+	ID(REFERER, "referer"),
+	ID(SET_COOKIE, "set-cookie"),
+	ID(VARY, "vary"),
+	ID(GRPC_ACCEPT_ENCODING, "grpc-accept-encoding"),
+	ID(GRPC_ENCODING, "grpc-encoding"),
+	ID(GRPC_MESSAGE, "grpc-message"),
+	ID(X_KVMESH_PEER, "x-kvmesh-peer"),
 #undef ID
 };
 
 /* Which ids have a name of that length; 0 ends a row. test_head checks that none is forgotten. */
-#define IDS_PER_LENGTH 4
+#define IDS_PER_LENGTH 6
 #define LENGTH_MAX 30
 static const uint8_t ids_by_length[LENGTH_MAX + 1][IDS_PER_LENGTH + 1] = {
 	[2] = { HEAD_ID_TE, HEAD_ID_B3 },
-	[4] = { HEAD_ID_HOST, HEAD_ID_DATE },
-	[6] = { HEAD_ID_COOKIE, HEAD_ID_SERVER, HEAD_ID_EXPECT, HEAD_ID_ORIGIN },
-	[7] = { HEAD_ID_UPGRADE, HEAD_ID_TRAILER },
+	[4] = { HEAD_ID_HOST, HEAD_ID_DATE, HEAD_ID_ETAG, HEAD_ID_VARY },
+	[6] = { HEAD_ID_COOKIE, HEAD_ID_SERVER, HEAD_ID_ACCEPT, HEAD_ID_EXPECT, HEAD_ID_ORIGIN },
+	[7] = { HEAD_ID_REFERER, HEAD_ID_UPGRADE, HEAD_ID_TRAILER },
 	[8] = { HEAD_ID_LOCATION },
-	[10] = { HEAD_ID_CONNECTION, HEAD_ID_USER_AGENT, HEAD_ID_KEEP_ALIVE, HEAD_ID_TRACESTATE },
+	[10] = { HEAD_ID_CONNECTION, HEAD_ID_USER_AGENT, HEAD_ID_SET_COOKIE, HEAD_ID_KEEP_ALIVE,
+		 HEAD_ID_TRACESTATE },
 	[11] = { HEAD_ID_TRACEPARENT, HEAD_ID_GRPC_STATUS, HEAD_ID_RETRY_AFTER },
-	[12] = { HEAD_ID_CONTENT_TYPE, HEAD_ID_X_REQUEST_ID, HEAD_ID_GRPC_TIMEOUT },
-	[13] = { HEAD_ID_AUTHORIZATION },
+	[12] = { HEAD_ID_CONTENT_TYPE, HEAD_ID_X_REQUEST_ID, HEAD_ID_GRPC_TIMEOUT,
+		 HEAD_ID_GRPC_MESSAGE },
+	[13] = { HEAD_ID_X_KVMESH_PEER, HEAD_ID_AUTHORIZATION, HEAD_ID_ACCEPT_RANGES,
+		 HEAD_ID_LAST_MODIFIED, HEAD_ID_CACHE_CONTROL, HEAD_ID_GRPC_ENCODING },
 	[14] = { HEAD_ID_CONTENT_LENGTH, HEAD_ID_HTTP2_SETTINGS },
-	[15] = { HEAD_ID_X_FORWARDED_FOR },
-	[16] = { HEAD_ID_PROXY_CONNECTION, HEAD_ID_X_FORWARDED_HOST },
-	[17] = { HEAD_ID_TRANSFER_ENCODING, HEAD_ID_X_FORWARDED_PROTO },
+	[15] = { HEAD_ID_X_FORWARDED_FOR, HEAD_ID_ACCEPT_ENCODING, HEAD_ID_ACCEPT_LANGUAGE },
+	[16] = { HEAD_ID_CONTENT_ENCODING, HEAD_ID_PROXY_CONNECTION, HEAD_ID_X_FORWARDED_HOST },
+	[17] = { HEAD_ID_TRANSFER_ENCODING, HEAD_ID_X_FORWARDED_PROTO, HEAD_ID_IF_MODIFIED_SINCE },
 	[18] = { HEAD_ID_PROXY_AUTHENTICATE, HEAD_ID_X_ENVOY_OVERLOADED },
 	[19] = { HEAD_ID_PROXY_AUTHORIZATION },
+	[20] = { HEAD_ID_GRPC_ACCEPT_ENCODING },
 	[21] = { HEAD_ID_X_ENVOY_ATTEMPT_COUNT, HEAD_ID_X_ENVOY_ORIGINAL_PATH,
 		 HEAD_ID_X_ENVOY_ORIGINAL_HOST, HEAD_ID_X_ENVOY_PEER_METADATA },
 	[23] = { HEAD_ID_X_FORWARDED_CLIENT_CERT },
@@ -107,6 +127,15 @@ struct str head_id_name(enum head_id id)
 void head_init(struct head *h, struct arena *a)
 {
 	*h = (struct head){ .arena = a };
+}
+
+void head_reserve(struct head *h, size_t n)
+{
+	kv_assert(h->n == 0);
+	if (h->cap >= n)
+		return;
+	h->fields = arena_alloc(h->arena, n * sizeof(*h->fields));
+	h->cap = n;
 }
 
 /* ---- reading ------------------------------------------------------------- */

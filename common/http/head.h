@@ -13,7 +13,10 @@
 #include "base/arena.h"
 #include "base/str.h"
 
-/* Fields that the proxy itself looks at: an index instead of a string compare. */
+/*
+ * Fields that the proxy itself looks at, an index instead of a string compare; and those that most
+ * messages have, whose names then need neither a copy nor a look at their bytes.
+ */
 enum head_id {
 	HEAD_ID_OTHER = 0,
 	HEAD_ID_HOST, HEAD_ID_CONTENT_LENGTH, HEAD_ID_TRANSFER_ENCODING, HEAD_ID_CONNECTION,
@@ -27,6 +30,10 @@ enum head_id {
 	HEAD_ID_X_ENVOY_OVERLOADED, HEAD_ID_X_ENVOY_PEER_METADATA, HEAD_ID_X_ENVOY_PEER_METADATA_ID,
 	HEAD_ID_TRACEPARENT, HEAD_ID_TRACESTATE, HEAD_ID_B3, HEAD_ID_HTTP2_SETTINGS,
 	HEAD_ID_GRPC_STATUS, HEAD_ID_GRPC_TIMEOUT, HEAD_ID_RETRY_AFTER, HEAD_ID_ORIGIN,
+	HEAD_ID_ACCEPT, HEAD_ID_ACCEPT_ENCODING, HEAD_ID_ACCEPT_LANGUAGE, HEAD_ID_ACCEPT_RANGES,
+	HEAD_ID_CACHE_CONTROL, HEAD_ID_CONTENT_ENCODING, HEAD_ID_ETAG, HEAD_ID_IF_MODIFIED_SINCE,
+	HEAD_ID_LAST_MODIFIED, HEAD_ID_REFERER, HEAD_ID_SET_COOKIE, HEAD_ID_VARY,
+	HEAD_ID_GRPC_ACCEPT_ENCODING, HEAD_ID_GRPC_ENCODING, HEAD_ID_GRPC_MESSAGE, HEAD_ID_X_KVMESH_PEER,
 	HEAD_ID__N
 };
 enum head_id head_id_of(struct str lower_name);         /* HEAD_ID_OTHER when not listed */
@@ -71,6 +78,8 @@ static inline bool head_is_constant_name(const struct head_field *f)
 }
 
 void head_init(struct head *h, struct arena *a);
+/* Room for so many fields in an empty list, so that it does not grow by copies. */
+void head_reserve(struct head *h, size_t n);
 /* First field of that id or name (lower case), or NULL. */
 struct head_field *head_find(const struct head *h, enum head_id id);
 struct head_field *head_find_name(const struct head *h, struct str lower_name);

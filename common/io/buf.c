@@ -439,7 +439,7 @@ ssize_t buf_read_fd(struct buf *b, int fd, size_t max)
 	if (max > BUF_READ_BYTES)
 		blocks = READ_BLOCKS;
 	while (total < max) {
-		struct read_plan p;
+		_scratch_ struct read_plan p;
 
 		plan_read(&p, b, max - total, blocks);
 		ssize_t r = read_some(fd, &p);
@@ -477,7 +477,7 @@ ssize_t buf_write_fd(struct buf *b, int fd)
 	size_t total = 0;
 
 	while (b->n > 0) {
-		struct iovec iov[IOV_MAX_ONE];
+		_scratch_ struct iovec iov[IOV_MAX_ONE];
 		int n = buf_iov(b, iov, IOV_MAX_ONE);
 		size_t asked = 0;
 

@@ -429,7 +429,7 @@ static struct str next_record(struct buf *plain)
 
 	if (run.n == RECORD_BYTES || run.n == plain->n)
 		return run;
-	struct iovec iov[64];
+	_scratch_ struct iovec iov[64];
 	int pieces = buf_iov(plain, iov, 64), i = 0;
 
 	while (i < pieces && iov[i].iov_len <= RECORD_BYTES - n)

@@ -13,7 +13,9 @@
 
 struct h2_stream *h2_stream_of(struct h2 *h, int32_t id)
 {
-	return nghttp2_session_get_stream_user_data(h->session, id);
+	if (!h->recent || h->recent->id != id)
+		h->recent = nghttp2_session_get_stream_user_data(h->session, id);
+	return h->recent;
 }
 
 struct h2_stream *h2_stream_new(struct h2 *h, struct leg *l, int32_t id)
@@ -40,6 +42,8 @@ void h2_stream_free(struct h2_stream *hs)
 {
 	if (hs->h->block == hs)
 		hs->h->block = NULL;
+	if (hs->h->recent == hs)
+		hs->h->recent = NULL;
 	list_del(&hs->node);
 	hs->h->n_waits -= hs->waits != NULL;
 	loop_deadline_done(&hs->unread);
@@ -75,6 +79,7 @@ struct leg *h2_detach(struct h2_stream *hs)
 	if (!l)
 		return NULL;
 	hs->leg = NULL;
+	h->watch = h->watch || hs->out.n > 0;
 	l->conn = NULL;
 	l->exchange = NULL;
 	h->c->active--;

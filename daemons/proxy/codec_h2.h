@@ -97,8 +97,11 @@ struct h2 {
 	struct loop_deadline final;     /* of the last call */
 	bool broken;                    /* a request could not be submitted: to be killed, not from within a call */
 	struct list streams;
+	bool watch;                     /* after packing some of them are to be looked at */
 	struct loop_later pack;         /* frames of this turn */
 	struct h2_stream *block;        /* whose header fields come now, NULL nobody's */
+	struct h2_stream *recent;       /* looked up last */
+	uint64_t heads_sent;
 	bool in_block;                  /* HEADERS without END_HEADERS: only CONTINUATION may follow */
 	bool calm;                      /* ended for a flood; counted once */
 	struct h2_bucket glitches, resets;

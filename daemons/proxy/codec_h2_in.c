@@ -8,6 +8,7 @@
 #include "proxy/codec_h2.h"
 #include "proxy/worker.h"
 
+#define FIELDS_USUAL 16                 /* of a head, and what the proxy adds */
 #define INFO_MAX 16                     /* security-model 5.2 */
 /* Frames that move no message forward, in a row, for 1 + each exchange (L12). */
 #define IDLE_FRAMES_MAX 1000
@@ -156,7 +157,8 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
 	struct h2_stream *hs = h2_stream_new(h, leg_open(h->c), frame->hd.stream_id);
 
 	(void)nghttp2_session_set_stream_user_data(session, hs->id, hs);
-	h->block = hs;
+	head_reserve(hs->leg->head, FIELDS_USUAL);
+	h->block = h->recent = hs;
 	return 0;
 }
 

@@ -9,6 +9,7 @@
 #include "proxy/worker.h"
 
 #define NV_INLINE 64
+#define TEACH_EVERY 256
 
 /* ---- packing ----------------------------------------------------------------------------------------- */
 
@@ -90,12 +91,18 @@ void h2_pack(struct h2 *h)
 		conn_close(c);
 		return;
 	}
+	if (!h->watch)
+		return;
+	h->watch = false;
 	for (struct list *it = h->streams.next, *next; !h->dead && it != &h->streams; it = next) {
+		struct h2_stream *hs = list_entry(it, struct h2_stream, node);
+
 		next = it->next;
-		watch_unread(list_entry(it, struct h2_stream, node));
-		tell_room(list_entry(it, struct h2_stream, node));
+		h->watch = h->watch || hs->full || hs->tunnel;
+		watch_unread(hs);
+		tell_room(hs);
 		if (!h->dead)
-			h2_tunnel_early(list_entry(it, struct h2_stream, node));
+			h2_tunnel_early(hs);
 	}
 }
 
@@ -188,6 +195,7 @@ void h2_callbacks_out(nghttp2_session_callbacks *cb)
 struct nv_list {
 	nghttp2_nv v[NV_INLINE], *p;
 	size_t n;
+	bool teach;                     /* names that only come with new values are put into the table */
 	char length[STR_U64_MAX];
 };
 
@@ -217,14 +225,15 @@ static void nv_end(struct nv_list *l)
 
 /*
  * A value that never comes again must not go into the table of the peer and ours: it would push out those that do,
- * and each search for that name would walk past all its old values.
+ * and each search for that name would walk past all its old values. One now and then keeps the name itself in there,
+ * which else is spelled out each time.
  */
-static unsigned flags_of(const struct head_field *f)
+static unsigned flags_of(const struct nv_list *l, const struct head_field *f)
 {
 	unsigned flags = head_is_constant_name(f) ? NGHTTP2_NV_FLAG_NO_COPY_NAME : 0;
 	bool once = f->id == HEAD_ID_X_REQUEST_ID || f->id == HEAD_ID_TRACEPARENT || f->id == HEAD_ID_B3;
 
-	return once ? flags | NGHTTP2_NV_FLAG_NO_INDEX : flags;
+	return once && !l->teach ? flags | NGHTTP2_NV_FLAG_NO_INDEX : flags;
 }
 
 static void nv_fields(struct nv_list *l, const struct head *hd)
@@ -233,7 +242,7 @@ static void nv_fields(struct nv_list *l, const struct head *hd)
 		const struct head_field *f = &hd->fields[i];
 
 		if (f->id != HEAD_ID_HOST)
-			nv_add(l, f->name, f->value, flags_of(f));
+			nv_add(l, f->name, f->value, flags_of(l, f));
 	}
 }
 
@@ -338,9 +347,10 @@ static bool is_final(const struct h2_stream *hs, const struct head *hd)
 
 void h2_submit(struct h2_stream *hs, const struct head *hd, bool end)
 {
-	struct nv_list nv;
+	_scratch_ struct nv_list nv;
 
 	nv_begin(&nv, hd);
+	nv.teach = hs->h->heads_sent++ % TEACH_EVERY == 0;
 	if (hs->h->server)
 		put_response(hs, &nv, hd, end);
 	else
@@ -354,7 +364,7 @@ static void put_head(struct h2_stream *hs, const struct head *hd, bool end)
 
 	hs->final_out = is_final(hs, hd);
 	if (!h->server && hd->upgrade.n > 0) {
-		hs->tunnel = true;
+		hs->tunnel = h->watch = true;
 		hs->waits = hd;         /* h2_tunnels_check sends it, now or when SETTINGS have come */
 		h->n_waits++;
 		return;
@@ -393,6 +403,7 @@ void h2_data(struct leg *l, struct buf *b, bool end)
 	hs->eof_out = hs->eof_out || end;
 	l->room = hs->out.n < CODEC_HIGH_BYTES ? CODEC_HIGH_BYTES - hs->out.n : 0;
 	hs->full = hs->full || l->room == 0;    /* the source that was stopped waits for leg_on_writable */
+	h->watch = h->watch || hs->full;
 	h2_resume(hs);
 	h2_pack_later(h);
 	h2_exchange_check(hs);

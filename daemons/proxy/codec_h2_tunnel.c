@@ -15,7 +15,7 @@ unsigned h2_tunnel_request(struct h2_stream *hs, struct head *hd, bool end)
 		return 501;             /* RFC 9220 3 */
 	if (end || hd->body != HEAD_BODY_NONE)
 		return 400;
-	hs->tunnel = true;
+	hs->tunnel = hs->h->watch = true;
 	hd->method = STR("GET");
 	hd->upgrade = STR("websocket");
 	return 0;

@@ -41,7 +41,7 @@ size_t forward_kept_bytes(const struct stream *s)
 
 void forward_copy(struct buf *to, const struct buf *from)
 {
-	struct iovec iov[32];
+	_scratch_ struct iovec iov[32];
 	int n = buf_iov(from, iov, 32);
 
 	for (int i = 0; i < n; i++)

@@ -81,7 +81,7 @@ static void count_run(struct grpc_messages *m, const uint8_t *p, size_t n)
 
 void grpc_count(struct grpc_messages *m, const struct buf *b)
 {
-	struct iovec iov[64];
+	_scratch_ struct iovec iov[64];
 	int n = buf_iov(b, iov, 64);
 
 	for (int i = 0; i < n; i++)

@@ -216,7 +216,7 @@ static size_t reason_key(char *key, size_t room, const char *family, const char 
 
 void stats_add_reason(struct stats *s, const char *family, const char *layer, const char *reason)
 {
-	char key[3 * STATS_VALUE_MAX];
+	_scratch_ char key[3 * STATS_VALUE_MAX];
 	size_t n = reason_key(key, sizeof(key), family, layer, reason);
 	uint64_t seed = own(s)->seed, hash = hash_bytes(key, n, seed);
 	struct stats_node *e = table_find(&s->reasons, hash, key, n);

@@ -155,7 +155,7 @@ static void forget_hints(struct pool *p)
 
 static struct pool *pool_by_key(struct worker *w, const struct upstream_target *t)
 {
-	char small[512];
+	_scratch_ char small[512];
 	size_t n = key_bytes(t);
 	char *bytes = n <= sizeof(small) ? small : kv_malloc(n);
 
