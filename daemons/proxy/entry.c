@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/arena.h"
+#include "core/match.h"
 #include "proxy/conn.h"
 #include "proxy/entry.h"
 #include "proxy/listener.h"
@@ -68,41 +69,6 @@ const struct attached_gateway *entry_gateway(const struct entry *e, const struct
 	return map_get(&at->gateway_by_addr, str_c(sock_addr_text(&e->listener->addr, text)));
 }
 
-static bool covers(struct str host, struct str name)
-{
-	if (str_eq(host, STR("*")))
-		return true;
-	if (!str_has_prefix(host, STR("*.")))
-		return str_ieq(host, name);
-	size_t n = host.n - 1;          /* ".suffix" */
-
-	return name.n > n && str_ieq(str_skip(name, name.n - n), str_skip(host, 1));
-}
-
-/* Exact names before wildcards, the longer wildcard first. */
-static size_t weight_of(struct str host)
-{
-	return host.p[0] == '*' ? host.n : SIZE_MAX;
-}
-
-int64_t entry_server(const struct attached_gateway *g, struct str sni)
-{
-	int64_t found = -1;
-	size_t best = 0;
-
-	for (size_t i = 0; i < g->desc->servers.n; i++) {
-		const struct str_list *hosts = &g->desc->servers.v[i].hosts;
-
-		for (size_t k = 0; k < hosts->n; k++) {
-			if (!covers(hosts->v[k], sni) || weight_of(hosts->v[k]) <= best)
-				continue;
-			found = (int64_t)i;
-			best = weight_of(hosts->v[k]);
-		}
-	}
-	return found;
-}
-
 /*
  * TLS that is passed on is no session of ours. A server that asks for certificates is entered with
  * what was proved to one like it.
@@ -135,7 +101,7 @@ static void find_gateway(struct entry *e, const struct tls_facts *f, const struc
 		e->gateway_view = f ? -1 : g->desc->view;
 		return;
 	}
-	int64_t i = entry_server(g, f ? f->sni : e->sni);
+	int64_t i = match_server(g->desc, f ? f->sni : e->sni);
 
 	if (i >= 0 && may_enter(e, f, &g->desc->servers.v[i], g->servers[i])) {
 		e->gateway_server = i;
@@ -164,7 +130,7 @@ bool entry_is_misdirected(const struct entry *e, const struct conn *c, const str
 
 	if (!g || e->gateway_server < 0)
 		return true;
-	int64_t i = entry_server(g, host);
+	int64_t i = match_server(g->desc, host);
 
 	return i >= 0 && i != e->gateway_server;
 }

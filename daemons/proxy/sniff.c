@@ -11,6 +11,7 @@
 
 #include "base/arena.h"
 #include "base/log.h"
+#include "core/match.h"
 #include "proxy/conn.h"
 #include "proxy/entry.h"
 #include "proxy/gate.h"
@@ -231,7 +232,7 @@ static void start_edge(struct conn *c)
 {
 	struct entry *e = c->owner_data;
 	const struct attached_gateway *g = entry_gateway(e, c->w->lease->at);
-	int64_t i = g ? entry_server(g, e->sni) : -1;
+	int64_t i = g ? match_server(g->desc, e->sni) : -1;
 
 	if (i < 0) {
 		refuse_edge(c, "unknown_name");
@@ -482,7 +483,7 @@ static bool edge_is_opaque(struct conn *c)
 {
 	struct entry *e = c->owner_data;
 	const struct attached_gateway *g = entry_gateway(e, c->w->lease->at);
-	int64_t i = g ? entry_server(g, conn_tls(c)->sni) : -1;
+	int64_t i = g ? match_server(g->desc, conn_tls(c)->sni) : -1;
 
 	return i >= 0 && g->desc->servers.v[i].opaque;
 }
