@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 kvmeshconfdir = $(sysconfdir)/kvmesh
 dist_kvmeshconf_DATA = %D%/kvmesh.conf
-kvmeshprofiledir = $(vendordir)/profiles
-dist_kvmeshprofile_DATA = \
-	%D%/profiles/default.conf %D%/profiles/demo.conf %D%/profiles/minimal.conf \
-	%D%/profiles/strict.conf %D%/profiles/empty.conf
 kvmeshhookdir = $(vendordir)
 dist_kvmeshhook_SCRIPTS = %D%/certbot-deploy-hook
-EXTRA_DIST += %D%/demo
+EXTRA_DIST += %D%/demo %D%/profiles
+
+# A directory a profile: what "kvmeshctl install" writes below /etc/kvmesh, under the same names.
+install-data-local:
+	cd $(srcdir)/%D% && find profiles -type f | while read -r f; do \
+		$(MKDIR_P) "$(DESTDIR)$(vendordir)/$${f%/*}" && \
+		$(INSTALL_DATA) "$$f" "$(DESTDIR)$(vendordir)/$$f" || exit 1; done
+
+uninstall-local:
+	rm -rf "$(DESTDIR)$(vendordir)/profiles"

@@ -25,6 +25,7 @@ struct explain {
 	const char *client; /* --client: address of who calls from outside; NULL */
 
 	bool edge;            /* own is a gateway */
+	bool opaque;           /* its server passes bytes on */
 	int64_t workload;     /* who calls, in own.snap->workloads; -1: refused */
 	int64_t view;         /* what it sees; -1 nothing */
 	int64_t port;         /* by which virtual hosts are found */

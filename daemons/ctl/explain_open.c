@@ -126,9 +126,11 @@ static int enter_gateway(struct explain *x)
 				l->servers.n > 0 ? "TLS: https://" : "plain HTTP: http://");
 	x->port = l->port;
 	x->view = l->view;
+	x->opaque = l->opaque;
 	if (l->servers.n > 0) {
 		i = match_server(l, x->request.host);
 		x->view = i >= 0 ? l->servers.v[i].view : -1;
+		x->opaque = i >= 0 && l->servers.v[i].opaque;
 	}
 	x->request.head.scheme = speaks_tls(&x->request) ? STR("https") : STR("http");
 	return 0;

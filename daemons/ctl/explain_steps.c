@@ -5,6 +5,8 @@
  */
 #include "config.h"
 
+#include <string.h>
+
 #include "base/cidr.h"
 #include "core/asked.h"
 #include "core/cors.h"
@@ -335,10 +337,25 @@ static struct str service_of(const struct explain *x)
 	return found;
 }
 
+static void put_facts(const struct explain *x, struct match_l4_facts *f)
+{
+	struct cidr addr;
+	bool tls = str_eq(x->request.scheme, STR("tls")) ||
+		   (x->edge && str_eq(x->request.scheme, STR("https")));
+
+	*f = (struct match_l4_facts){ .port = x->edge ? x->port : x->request.port };
+	f->has_addr = !x->edge && cidr_parse(x->request.host, &addr);
+	if (f->has_addr)
+		memcpy(f->addr, addr.addr, sizeof(f->addr));
+	else if (!x->edge)
+		f->service = service_of(x);
+	if (tls && !cidr_parse(x->request.host, &addr))
+		f->sni = x->request.host;
+}
+
 static void walk_opaque(struct explain *x, struct doc *out, struct outcome *ret)
 {
-	struct match_l4_facts f = { .port = x->request.port };
-	struct cidr addr;
+	struct match_l4_facts f;
 	const struct snap_l4 *row;
 	struct doc *d;
 
@@ -346,14 +363,12 @@ static void walk_opaque(struct explain *x, struct doc *out, struct outcome *ret)
 		refuse(ret, 0, "", "no server of the gateway has this name");
 		return;
 	}
-	f.has_addr = cidr_parse(x->request.host, &addr);
-	if (f.has_addr)
-		memcpy(f.addr, addr.addr, sizeof(f.addr));
-	else if (!x->edge)
-		f.service = service_of(x);
-	if (str_eq(x->request.scheme, STR("tls")) && !f.has_addr)
-		f.sni = x->request.host;
+	put_facts(x, &f);
 	row = match_l4(x->match, x->view, &f);
+	if (!row && x->edge) {
+		refuse(ret, 0, "NR", "no route of the gateway's server fits");
+		return;
+	}
 	if (!row) {
 		unknown_destination(x, out, ret);
 		return;
@@ -375,7 +390,7 @@ void explain_walk(struct explain *x, struct doc *out, struct outcome *ret)
 		refuse(ret, 403, "",
 		       "the caller is no registered workload, and node.unregisteredCallers is "
 		       "refuse");
-	else if (x->request.http)
+	else if (x->request.http && !x->opaque)
 		walk_http(x, out, ret);
 	else
 		walk_opaque(x, out, ret);

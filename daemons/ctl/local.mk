@@ -17,6 +17,8 @@ kvmeshctl_SOURCES = \
 	%D%/cmd_explain.c \
 	%D%/cmd_get.c \
 	%D%/cmd_identity.c \
+	%D%/cmd_install.c \
+	%D%/cmd_profile.c \
 	%D%/cmd_proxy_config.c \
 	%D%/cmd_routes.c \
 	%D%/cmd_run.c \
@@ -33,6 +35,7 @@ kvmeshctl_SOURCES = \
 	%D%/main.c \
 	%D%/observed.c %D%/observed.h \
 	%D%/print.c %D%/print.h \
+	%D%/profile.c %D%/profile.h \
 	%D%/request.c %D%/request.h \
 	%D%/resources.c %D%/resources.h \
 	%D%/snapshot.c %D%/snapshot.h %D%/snapshot_open.c %D%/snapshot_routes.c \

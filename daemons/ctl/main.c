@@ -170,6 +170,31 @@ static const struct ctl_option routes_options[] = {
 	{ NULL },
 };
 
+#define PROFILES_OPTION { "profiles", 0, "DIR", "where the profiles are (" VENDORDIR "/profiles)" }
+static const struct ctl_option profile_options[] = {
+	PROFILES_OPTION,
+	{ NULL },
+};
+static const struct ctl_option install_options[] = {
+	{ "profile", 0, "NAME", "default, demo, minimal, strict or empty (default)" },
+	{ "set", 's', "profile=NAME", "the same, as istioctl writes it" },
+	{ "dry-run", 0, NULL, "show the files and what would be done with them" },
+	{ "force", 0, NULL, "replace files that were changed by hand, too" },
+	{ "yes", 'y', NULL, "do not ask" },
+	PROFILES_OPTION,
+	{ NULL },
+};
+static const struct ctl_command profile_commands[] = {
+	{ .name = "list", .run = cmd_profile_list, .options = profile_options,
+	  .help = "The presets there are" },
+	{ .name = "dump", .words = "[PROFILE]", .max_words = 1, .run = cmd_profile_dump,
+	  .options = profile_options, .help = "The files that one writes" },
+	{ .name = "diff", .words = "PROFILE PROFILE", .min_words = 2, .max_words = 2,
+	  .run = cmd_profile_diff, .options = profile_options,
+	  .help = "How two of them differ; exit 1 when they do" },
+	{ NULL },
+};
+
 const struct ctl_command ctl_commands[] = {
 	{ .name = "check", .category = "Health", .options = check_options, .run = cmd_check,
 	  .help = "Is this node fit, and does the mesh on it work?" },
@@ -221,6 +246,10 @@ const struct ctl_command ctl_commands[] = {
 	{ .name = "edges", .category = "Traffic", .options = edges_options, .run = cmd_edges,
 	  .help = "Who talks to whom, and is it secured" },
 
+	{ .name = "install", .category = "Other", .options = install_options, .run = cmd_install,
+	  .help = "Write a profile into /etc/kvmesh and run what it asks for" },
+	{ .name = "profile", .category = "Other", .subs = profile_commands,
+	  .help = "Presets of a node: list, show, compare" },
 	{ .name = "run", .category = "Other", .options = run_options, .run = cmd_run,
 	  .help = "The whole suite in the foreground, without systemd" },
 	{ .name = "completion", .category = "Other", .words = "bash", .min_words = 1,

@@ -369,20 +369,6 @@ def test_the_shipped_kvmesh_conf_says_the_defaults(ctl):
         assert r["key"] == "node.name" or defaults[r["key"]] == r["value"], r
 
 
-PROFILES = kvmesh.TOP / "etc" / "profiles"
-
-
-@pytest.mark.parametrize("profile", sorted(p.name for p in PROFILES.iterdir()))
-def test_profiles_load_as_drop_ins(ctl, profile):
-    ctl.write("etc/kvmesh.conf", (kvmesh.TOP / "etc" / "kvmesh.conf").read_text())
-    ctl.write("etc/conf.d/00-profile.conf", (PROFILES / profile).read_text())
-    r = subprocess.run([kvmesh.tool("kvmesh-router"), "-t", "--etc", ctl.etc, "--run", ctl.dir / "run", "--state",
-                        ctl.dir / "state"], capture_output=True, text=True, timeout=kvmesh.DEADLINE)
-    assert r.returncode == 0, r.stdout + r.stderr
-    from_profile = [x for x in ctl.json("config", "dump") if "00-profile" in x["origin"]]
-    assert bool(from_profile) == (profile != "empty.conf")
-
-
 # ---- get --------------------------------------------------------------------------------------------------------
 
 def offline_get(ctl, *args, **kw):
@@ -570,7 +556,7 @@ def test_every_command_is_in_the_manual(ctl):
         assert re.search(r"\.It Cm " + words[0] + r"\b.*" + ("" if len(words) == 1 else r"\b" + words[1] + r"\b"), text), words
 
 
-@pytest.mark.parametrize("daemon", ["kvmesh-router", "kvmesh-ca", "kvmesh-proxy", "kvmesh-metrics"])
+@pytest.mark.parametrize("daemon", ["kvmesh-router", "kvmesh-ca", "kvmesh-proxy", "kvmesh-metrics", "kvmesh-probe"])
 def test_every_option_of_a_daemon_is_in_its_manual(daemon):
     out = subprocess.run([kvmesh.tool(daemon), "--help"], capture_output=True, text=True, timeout=kvmesh.DEADLINE)
     text = (MAN / f"{daemon}.8").read_text().replace(r"\-", "-")
