@@ -18,9 +18,26 @@ static bool is_prime(int64_t n)
 	return true;
 }
 
+static bool may_stand_in_cookie(struct str s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if ((unsigned char)s.p[i] < 0x20 || s.p[i] == 0x7f || s.p[i] == ';' || s.p[i] == ',')
+			return false;
+	return true;
+}
+
 static void check_cookie(struct check *c, struct origin at, const struct model_http_cookie *cookie)
 {
-	for (size_t i = 0; cookie != NULL && i < cookie->attributes.n; i++)
+	if (cookie == NULL)
+		return;
+	if (!may_stand_in_cookie(cookie->name) || !may_stand_in_cookie(cookie->path))
+		check_add(c, "KVM0342", at, "httpCookie: name and path are without ';', ',' and controls");
+	for (size_t i = 0; i < cookie->attributes.n; i++)
+		if (!may_stand_in_cookie(cookie->attributes.v[i].name) ||
+		    !may_stand_in_cookie(cookie->attributes.v[i].value))
+			check_add(c, "KVM0342", at,
+				  "httpCookie: attributes are without ';', ',' and controls");
+	for (size_t i = 0; i < cookie->attributes.n; i++)
 		for (size_t k = 0; k < i; k++)
 			if (str_eq(cookie->attributes.v[i].name, cookie->attributes.v[k].name))
 				check_add(c, "KVM0342", at,

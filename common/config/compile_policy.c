@@ -8,6 +8,15 @@
 #define SECOND_US INT64_C(1000000)
 #define IDLE_US (3600 * SECOND_US)
 
+static void put_attributes(struct compile *c, const struct model_http_cookie *from, struct snap_hash *to)
+{
+	size_t cap = 0;
+
+	for (size_t i = 0; i < from->attributes.n; i++)
+		*compile_push(c, to->attributes, cap) = (struct snap_pair){ from->attributes.v[i].name,
+									    from->attributes.v[i].value };
+}
+
 static void put_hash(struct compile *c, const struct model_consistent_hash *h,
 		     struct snap_cluster *ret)
 {
@@ -24,6 +33,7 @@ static void put_hash(struct compile *c, const struct model_consistent_hash *h,
 		to->source = SNAP_HASH_COOKIE;
 		to->name = h->httpCookie->name;
 		to->cookie_path = h->httpCookie->path;
+		put_attributes(c, h->httpCookie, to);
 		to->cookie_ttl_us = h->httpCookie->has_ttl ? h->httpCookie->ttl : -1;
 	} else if (h->httpQueryParameterName.n > 0) {
 		to->source = SNAP_HASH_QUERY;
@@ -99,6 +109,8 @@ static void put_tcp(const struct model_tcp_settings *t, struct snap_limits *l)
 		l->connect_timeout_us = t->connectTimeout;
 	if (t->has_idleTimeout)
 		l->idle_timeout_us = t->idleTimeout;
+	if (t->has_maxConnectionDuration)
+		l->max_age_us = t->maxConnectionDuration;
 	put_keepalive(t->tcpKeepalive, l);
 }
 
@@ -110,6 +122,7 @@ static void put_http(const struct model_http_settings *h, bool is_http, struct s
 	l->max_requests = h->http2MaxRequests;
 	l->max_retries = h->maxRetries;
 	l->max_requests_per_connection = h->maxRequestsPerConnection;
+	l->max_streams = h->maxConcurrentStreams;
 	if (is_http && h->has_idleTimeout)
 		l->idle_timeout_us = h->idleTimeout;
 }
@@ -187,12 +200,29 @@ static void put_tls(const struct compile *c, const struct model_client_tls *tls,
 	ret->skip_verify = tls->insecureSkipVerify;
 }
 
+static enum snap_http2 http2(const struct compile *c, const struct names_port *p,
+			     const struct model_connection_pool *pool)
+{
+	const struct model_http_settings *h = pool ? pool->http : NULL;
+
+	if (h && h->useClientProtocol)
+		return SNAP_HTTP2_AS_CLIENT;
+	if (h && h->h2UpgradePolicy == MODEL_H2_UPGRADE_DO_NOT_UPGRADE)
+		return SNAP_HTTP2_NEVER;
+	if (p->protocol != SNAP_PROTOCOL_HTTP)
+		return SNAP_HTTP2_TO_PROXIES;
+	if (h && h->h2UpgradePolicy == MODEL_H2_UPGRADE_UPGRADE)
+		return SNAP_HTTP2_ALWAYS;
+	return c->m->mesh.mesh.h2UpgradePolicy > 0 ? SNAP_HTTP2_ALWAYS : SNAP_HTTP2_TO_PROXIES;
+}
+
 void compile_policy(struct compile *c, const struct names_port *p,
 		    const struct names_policy *policy, struct snap_cluster *ret)
 {
 	put_balancer(c, policy->loadBalancer, ret);
 	ret->warmup = warmup(c, policy->loadBalancer, ret->lb);
 	compile_limits(c, p, policy->connectionPool, &ret->limits);
+	ret->http2 = http2(c, p, policy->connectionPool);
 	put_budget(policy->retryBudget, &ret->limits);
 	ret->outlier = outlier(c, policy->outlierDetection);
 	put_tls(c, policy->tls, &ret->tls);

@@ -37,6 +37,7 @@ struct snap_retry *compile_retry(struct compile *c, const struct model_http_retr
 	ret->backoff_us = r->has_backoff && r->backoff > 0 ? r->backoff : BACKOFF_US;
 	ret->ignore_previous_hosts =
 		!r->has_retryIgnorePreviousHosts || r->retryIgnorePreviousHosts;
+	ret->remote_localities = r->retryRemoteLocalities;
 	if (r->retryOn.n > 0)
 		put_conditions(c, r->retryOn, ret);
 	else

@@ -170,7 +170,6 @@ static const struct field http_cookie_fields[] = {
 	  .help = "Lifetime of a cookie that the proxy makes; 0s: session cookie; absent: "
 	          "none is made" },
 	{ F_LIST(T, attributes, model_cookie_attribute_table), P3, SINCE("1.28"),
-	  NOT_YET("cookies are HttpOnly, with Path and Max-Age"),
 	  .help = "Further attributes of the cookie" },
 	F_END
 };
@@ -241,8 +240,7 @@ static const struct field tcp_settings_fields[] = {
 	  .help = "TCP keep-alive probes of the kernel" },
 	{ F_TIME(T, maxConnectionDuration), F_OPT(T, has_maxConnectionDuration), P2,
 	  SINCE("1.15"),
-	  NOT_YET("connections have no maximum age yet"),
-	  .help = "Close a connection after this time" },
+	  .help = "Close a connection after this time; HTTP: with the exchange under way" },
 	{ F_TIME(T, idleTimeout), F_OPT(T, has_idleTimeout), P2, SINCE("1.21"),
 	  .help = "Close a connection without traffic after this time; 0s: never (default 1h)" },
 	F_END
@@ -276,14 +274,12 @@ static const struct field http_settings_fields[] = {
 	{ F_TIME(T, idleTimeout), F_OPT(T, has_idleTimeout), P1, SINCE("1.8"),
 	  .help = "Close an unused upstream connection after this time (default 1h)" },
 	{ F_ENUM(T, h2UpgradePolicy, model_h2_upgrade_names), P2, SINCE("1.8"),
-	  NOT_YET("the protocol towards the application is the declared one"),
-	  .help = "Upgrade plain HTTP/1.1 to HTTP/2 between proxies" },
+	  .help = "UPGRADE: HTTP/2 also to endpoints without a proxy; DO_NOT_UPGRADE: HTTP/1.1 also "
+	          "between proxies (default: the mesh's)" },
 	{ F_BOOL(T, useClientProtocol), P2, SINCE("1.8"),
-	  NOT_YET("the protocol towards the application is the declared one"),
 	  .help = "Use the client's protocol upstream" },
 	{ F_INT(T, maxConcurrentStreams, 0, INT32_MAX), P2, SINCE("1.21"),
-	  NOT_YET("the peer's own limit is used"),
-	  .help = "Streams per HTTP/2 connection" },
+	  .help = "Streams per HTTP/2 connection; the peer's own limit holds as well" },
 	{ F_PTR(T, http2KeepAlive, model_h2_keepalive_table), P3, SINCE("dev"),
 	  NOT_YET("not in a release of Istio yet"),
 	  .help = "HTTP/2 pings on idle connections" },

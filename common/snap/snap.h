@@ -112,6 +112,7 @@ struct snap_retry {
 	struct int_list codes;
 	int64_t backoff_us;             /* base, default 25 ms */
 	bool ignore_previous_hosts;
+	bool remote_localities;         /* every second try leaves the priorities that were tried */
 };
 /* The bit of a word of retryOn ("5xx"); 0: none of them, http3-post-connect-failure too. */
 int64_t snap_retry_condition(struct str word);
@@ -220,10 +221,19 @@ enum snap_hash_source {
 	SNAP_HASH_HEADER, SNAP_HASH_COOKIE, SNAP_HASH_SOURCE_IP, SNAP_HASH_QUERY, SNAP_HASH__N
 };
 
+/* What is spoken to endpoints of HTTP ports. */
+enum snap_http2 {
+	SNAP_HTTP2_TO_PROXIES,          /* HTTP/2 to proxies of the mesh, HTTP/1.1 to others */
+	SNAP_HTTP2_ALWAYS, SNAP_HTTP2_NEVER,
+	SNAP_HTTP2_AS_CLIENT,           /* what the client speaks */
+	SNAP_HTTP2__N
+};
+
 struct snap_hash {
 	int source;                     /* enum snap_hash_source */
 	struct str name, cookie_path;
 	int64_t cookie_ttl_us;          /* -1: not generated */
+	SNAP_LIST(struct snap_pair) attributes;         /* further ones of the cookie; value "": the name alone */
 	int64_t table_size;
 };
 
@@ -232,6 +242,8 @@ struct snap_limits {                    /* circuit breakers; 0: unlimited */
 	int64_t retry_budget_ppm;       /* retries as a share of requests, instead of max_retries; 0: off */
 	int64_t retry_budget_min;       /* that many always */
 	int64_t max_requests_per_connection;
+	int64_t max_streams;            /* exchanges at once on an HTTP/2 connection */
+	int64_t max_age_us;             /* of a connection; it ends with the exchange under way, opaque bytes are cut */
 	int64_t connect_timeout_us;
 	int64_t idle_timeout_us;        /* of pooled connections and of opaque TCP */
 	int64_t keepalive_time_us, keepalive_interval_us, keepalive_probes;
@@ -291,6 +303,7 @@ struct snap_cluster {
 	int protocol;                   /* enum snap_protocol */
 	int lb;                         /* enum snap_lb */
 	struct snap_hash *hash;
+	int http2;                      /* enum snap_http2; ports that are HTTP/2 by name: always */
 	struct snap_limits limits;
 	struct snap_outlier *outlier;
 	struct snap_warmup *warmup;     /* ROUND_ROBIN and LEAST_REQUEST only */
@@ -431,7 +444,7 @@ extern const struct bind_table snap_table;
 /* The words of the enums in the message, by value; NULL-ended. */
 extern const char *const snap_match_kind_names[], *const snap_derive_port_names[],
 	*const snap_action_names[], *const snap_outbound_names[], *const snap_protocol_names[],
-	*const snap_lb_names[], *const snap_tls_mode_names[], *const snap_cluster_kind_names[],
+	*const snap_lb_names[], *const snap_http2_names[], *const snap_tls_mode_names[], *const snap_cluster_kind_names[],
 	*const snap_hash_source_names[], *const snap_mtls_names[], *const snap_listener_kind_names[],
 	*const snap_normalize_names[];
 

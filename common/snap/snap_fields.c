@@ -35,6 +35,7 @@ const char *const snap_tls_mode_names[] = { "AUTO", "DISABLE", "SIMPLE", "MUTUAL
 					    NULL };
 const char *const snap_cluster_kind_names[] = { "STATIC", "DNS", "ORIGINAL_DST", "BY_NAME",
 						"BLACKHOLE", NULL };
+const char *const snap_http2_names[] = { "TO_PROXIES", "ALWAYS", "NEVER", "AS_CLIENT", NULL };
 const char *const snap_hash_source_names[] = { "HEADER", "COOKIE", "SOURCE_IP", "QUERY", NULL };
 const char *const snap_mtls_names[] = { "PERMISSIVE", "STRICT", "DISABLE", NULL };
 const char *const snap_listener_kind_names[] = { "HTTP_PROXY", "OUTBOUND", "INBOUND", "MESH", "TCP",
@@ -140,6 +141,7 @@ static const struct field retry_fields[] = {
 	{ F_INT_LIST(struct snap_retry, codes, 100, 599) },
 	{ F_INT(struct snap_retry, backoff_us, 1, US_MAX), .flags = FIELD_REQUIRED },
 	{ F_BOOL(struct snap_retry, ignore_previous_hosts) },
+	{ F_BOOL(struct snap_retry, remote_localities) },
 	F_END
 };
 TABLE(retry_table, struct snap_retry, "Retry", retry_fields);
@@ -245,6 +247,7 @@ static const struct field hash_fields[] = {
 	{ F_STR(struct snap_hash, name) },
 	{ F_STR(struct snap_hash, cookie_path) },
 	{ F_INT(struct snap_hash, cookie_ttl_us, -1, US_MAX) },
+	{ F_LIST(struct snap_hash, attributes, pair_table) },
 	{ F_INT(struct snap_hash, table_size, 0, 8 << 20) },
 	F_END
 };
@@ -258,6 +261,8 @@ static const struct field limits_fields[] = {
 	{ F_INT(struct snap_limits, retry_budget_ppm, 0, PPM_MAX) },
 	{ F_INT(struct snap_limits, retry_budget_min, 0, COUNT_MAX) },
 	{ F_INT(struct snap_limits, max_requests_per_connection, 0, COUNT_MAX) },
+	{ F_INT(struct snap_limits, max_streams, 0, COUNT_MAX) },
+	{ F_US(struct snap_limits, max_age_us) },
 	{ F_US(struct snap_limits, connect_timeout_us) },
 	{ F_US(struct snap_limits, idle_timeout_us) },
 	{ F_US(struct snap_limits, keepalive_time_us) },
@@ -331,6 +336,7 @@ static const struct field cluster_fields[] = {
 	{ F_ENUM(struct snap_cluster, protocol, snap_protocol_names) },
 	{ F_ENUM(struct snap_cluster, lb, snap_lb_names) },
 	{ F_PTR(struct snap_cluster, hash, hash_table) },
+	{ F_ENUM(struct snap_cluster, http2, snap_http2_names) },
 	{ F_STRUCT(struct snap_cluster, limits, limits_table) },
 	{ F_PTR(struct snap_cluster, outlier, outlier_table) },
 	{ F_PTR(struct snap_cluster, warmup, warmup_table) },

@@ -67,6 +67,8 @@ void h2_slots(struct h2 *h)
 		h->c->peer_slots = max + 1;
 	else
 		max = h->c->peer_slots > 0 ? h->c->peer_slots - 1 : 1;
+	if (h->c->max_slots > 0 && max > h->c->max_slots)
+		max = h->c->max_slots;
 	h->c->slots = h->goaway || h->c->active >= max || !nghttp2_session_check_request_allowed(h->session) ?
 			      0 : max - h->c->active;
 }

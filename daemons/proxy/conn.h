@@ -78,6 +78,7 @@ struct conn {
 	int error;                              /* negative; reading or writing failed */
 	unsigned slots;                         /* the codec's, see codec.h */
 	unsigned peer_slots;                    /* 1 + exchanges at once that such a peer takes; 0 unknown */
+	unsigned max_slots;                     /* the owner's limit on exchanges at once; 0: none */
 	unsigned exchanges;                     /* begun on this connection */
 	unsigned active;                        /* under way, for codecs that carry several */
 	bool eof;                               /* no byte comes after those in c->in */
@@ -90,6 +91,7 @@ struct conn {
 	bool kicked;                            /* process what waits at the end of the turn */
 	bool shut_wanted, shut_done;
 	bool established;                       /* the owner's: it has been ready */
+	uint64_t since_us;                      /* the owner's: since then */
 	struct buf in, out;                     /* plaintext */
 	uint64_t read_bytes, written_bytes;     /* on the socket */
 	size_t lingered_bytes;

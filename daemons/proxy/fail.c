@@ -41,6 +41,7 @@ const struct fail_row fail_rows[FAIL__N] = {
 	[FAIL_PER_TRY_TIMEOUT] = { "per_try_timeout", "UT", 504, "upstream_per_try_timeout",
 				   "upstream request timeout" },
 	[FAIL_IDLE] = { "idle_timeout", "SI", 408, "stream_idle_timeout", "stream timeout" },
+	[FAIL_MAX_DURATION] = { "max_duration", "DT", 0, "max_duration_timeout", "" },
 	[FAIL_DOWN_CLOSED] = { "downstream_closed", "DC", 0, "downstream_remote_disconnect", "" },
 	[FAIL_DOWN_PROTOCOL] = { "downstream_protocol", "DPE", 400, "http1.codec_error", "" },
 	[FAIL_RETRY_LIMIT] = { "retry_limit", "URX", 503, "via_upstream", "" },

@@ -23,6 +23,7 @@ enum fail {
 	FAIL_TIMEOUT,                   /* UT 504 route timeout */
 	FAIL_PER_TRY_TIMEOUT,           /* UT 504 */
 	FAIL_IDLE,                      /* SI 408, 504 once the request went up */
+	FAIL_MAX_DURATION,              /* DT an opaque connection was as old as it may get */
 	FAIL_DOWN_CLOSED,               /* DC 0 the client went away */
 	FAIL_DOWN_PROTOCOL,             /* DPE 400-class; status comes from the codec */
 	FAIL_RETRY_LIMIT,               /* URX, added to the last outcome */

@@ -230,6 +230,8 @@ static void opaque_begins(struct stream *s)
 	record_emit(s->w, &s->rec, RECORD_TCP_OPEN);
 	s->tcp_open = true;
 	s->report_at_us = stream_now(s) + REPORT_US;
+	if (s->cluster && s->cluster->limits.max_age_us > 0)
+		s->route_at_us = stream_now(s) + (uint64_t)s->cluster->limits.max_age_us;
 	stream_arm(s);
 	send_held(s);
 	if (s->down.end_in && s->up.conn)

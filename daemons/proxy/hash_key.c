@@ -51,8 +51,16 @@ static struct str set_cookie(struct stream *s, const struct snap_hash *h, struct
 					      (long long)(h->cookie_ttl_us / 1000000)) :
 				 STR("");
 
-	return arena_printf(&s->arena, "%.*s=%.*s%.*s%.*s; HttpOnly", STR_ARG(h->name),
-			    STR_ARG(value), STR_ARG(age), STR_ARG(path));
+	struct str cookie = arena_printf(&s->arena, "%.*s=%.*s%.*s%.*s; HttpOnly", STR_ARG(h->name),
+					 STR_ARG(value), STR_ARG(age), STR_ARG(path));
+
+	for (size_t i = 0; i < h->attributes.n; i++) {
+		const struct snap_pair *a = &h->attributes.v[i];
+
+		cookie = arena_printf(&s->arena, "%.*s; %.*s%s%.*s", STR_ARG(cookie), STR_ARG(a->name),
+				      a->value.n > 0 ? "=" : "", STR_ARG(a->value));
+	}
+	return cookie;
 }
 
 static bool of_cookie(struct stream *s, const struct snap_hash *h, uint64_t *ret)

@@ -250,6 +250,29 @@ static bool speaks_h2(int64_t protocol)
 	return protocol == SNAP_PROTOCOL_HTTP2 || protocol == SNAP_PROTOCOL_GRPC;
 }
 
+static bool client_speaks_h2(const struct stream *s)
+{
+	return s->req.version == HEAD_VERSION_2 && s->req.upgrade.n == 0;
+}
+
+static bool takes_h2(const struct stream *s)
+{
+	if (speaks_h2(s->cluster->protocol))
+		return true;
+	switch ((enum snap_http2)s->cluster->http2) {
+	case SNAP_HTTP2_ALWAYS:
+		return true;
+	case SNAP_HTTP2_NEVER:
+		return false;
+	case SNAP_HTTP2_AS_CLIENT:
+		return client_speaks_h2(s);
+	case SNAP_HTTP2_TO_PROXIES:
+	case SNAP_HTTP2__N:
+		break;
+	}
+	return s->endpoint && wants_mesh_tls(s);
+}
+
 /*
  * What is spoken up there: the port's declared protocol towards applications; between proxies HTTP/2
  * wherever the peer takes it, as it costs the fewest wake-ups.
@@ -262,12 +285,9 @@ static const struct codec_ops *codec_for(const struct stream *s)
 		return &codec_h1;
 	if (s->entry.inbound)
 		return speaks_h2(s->entry.target->protocol) ||
-		       (s->entry.target->protocol == SNAP_PROTOCOL_AUTO && s->req.version == HEAD_VERSION_2 &&
-			s->req.upgrade.n == 0) ?
+		       (s->entry.target->protocol == SNAP_PROTOCOL_AUTO && client_speaks_h2(s)) ?
 			       &codec_h2 : &codec_h1;
-	if (speaks_h2(s->cluster->protocol) || (s->endpoint && wants_mesh_tls(s)))
-		return &codec_h2;
-	return &codec_h1;
+	return takes_h2(s) ? &codec_h2 : &codec_h1;
 }
 
 static enum next make_target(struct stream *s)

@@ -96,10 +96,32 @@ static bool panics(const struct snap_cluster *c, struct attached_cluster *run, u
 	return c->outlier && outlier_panics(c->outlier, &set, now_us);
 }
 
+/*
+ * What was tried in vain is left after every second try (Envoy's previous_priorities, as Istio sets it);
+ * when there is nothing else it begins anew.
+ */
+static void leave_tried(struct stream *s, struct priority_level *v, size_t n)
+{
+	bool any = false;
+
+	if (!s->retry || !s->retry->remote_localities || s->retries == 0)
+		return;
+	if (s->retries % 2 == 0)
+		s->levels_out = s->levels_tried;
+	for (size_t i = 0; i < n; i++)
+		any = any || (v[i].healthy > 0 && !(s->levels_out & 1u << i));
+	if (!any)
+		s->levels_out = s->levels_tried = 0;
+	for (size_t i = 0; i < n; i++)
+		if (s->levels_out & 1u << i)
+			v[i].healthy = 0;
+}
+
 /* Near endpoints first; as they fail, more and more goes to the next ones (Istio 2.8.10). */
-static int64_t pick_level(const struct endpoints *e, struct rng *rng)
+static int64_t pick_level(struct stream *s, const struct endpoints *e)
 {
 	struct priority_level v[SNAP_PRIORITIES_MAX] = { 0 };
+	size_t level;
 
 	if (e->run->n_levels == 1)
 		return -1;
@@ -109,7 +131,10 @@ static int64_t pick_level(const struct endpoints *e, struct rng *rng)
 		l->all++;
 		l->healthy += is_healthy(e, i);
 	}
-	return (int64_t)priority_pick(v, e->run->n_levels, rng);
+	leave_tried(s, v, e->run->n_levels);
+	level = priority_pick(v, e->run->n_levels, &s->w->rng);
+	s->levels_tried |= 1u << level;
+	return (int64_t)level;
 }
 
 static enum next pick_endpoint(struct stream *s)
@@ -122,7 +147,7 @@ static enum next pick_endpoint(struct stream *s)
 		.now_us = stream_now(s),
 	};
 	e.panics = panics(c, &s->lease->at->clusters[s->cluster_index], e.now_us);
-	e.level = pick_level(&e, &s->w->rng);
+	e.level = pick_level(s, &e);
 	struct lb_set set = {
 		.n = c->endpoints.n, .weighted = lc->weighted || warms_up(&e), .get = look, .arg = &e,
 	};

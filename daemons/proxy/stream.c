@@ -132,7 +132,7 @@ static void on_timer(void *arg)
 	uint64_t now = stream_now(s);
 
 	if (passed(&s->route_at_us, now))
-		s->expired = FAIL_TIMEOUT;
+		s->expired = s->http ? FAIL_TIMEOUT : FAIL_MAX_DURATION;
 	else if (passed(&s->try_at_us, now))
 		s->expired = FAIL_PER_TRY_TIMEOUT;
 	(void)passed(&s->retry_at_us, now);

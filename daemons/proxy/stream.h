@@ -78,6 +78,7 @@ struct stream {
 	const struct snap_cluster *cluster;     /* NULL: a local application */
 	size_t cluster_index;
 	struct lb_tried tried;
+	uint32_t levels_tried, levels_out;      /* of priority, as bits: tried, and not to be tried now */
 	const struct snap_endpoint *endpoint;   /* NULL: application or original destination */
 	size_t endpoint_index;
 	struct upstream_target target;

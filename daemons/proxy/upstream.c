@@ -279,6 +279,15 @@ static void expired(struct conn *c)
 
 static void pool_check(struct pool *p);         /* it dials, and what it dials comes back here */
 
+/* Until it is too old. */
+static uint64_t rest_us(const struct conn *c)
+{
+	const struct pool *p = c->owner_data;
+	uint64_t max = (uint64_t)p->limits.max_age_us, age = loop_now_us(p->w->loop) - c->since_us;
+
+	return max == 0 ? UINT64_MAX : age < max ? max - age : 0;
+}
+
 /* The connection takes one exchange; it stays first in line when it can take more. */
 static void hand_over(struct conn *c, struct leg *l)
 {
@@ -287,7 +296,7 @@ static void hand_over(struct conn *c, struct leg *l)
 
 	conn_timer(c, 0, NULL);
 	c->ops->start(c, l);
-	if (max > 0 && c->exchanges >= (uint64_t)max)
+	if ((max > 0 && c->exchanges >= (uint64_t)max) || rest_us(c) == 0)
 		c->ops->drain(c);
 	list_del(&c->node);
 	list_push_front(c->slots > 0 ? &p->ready : &p->busy, &c->node);
@@ -309,10 +318,12 @@ static bool serve_waiting(struct conn *c)
 }
 
 /* One that has named its client serves nobody else. */
-static uint64_t idle_us(const struct pool *p)
+static uint64_t idle_us(const struct conn *c)
 {
-	uint64_t us = or_default(p->limits.idle_timeout_us, IDLE_TIMEOUT_US);
+	const struct pool *p = c->owner_data;
+	uint64_t us = or_default(p->limits.idle_timeout_us, IDLE_TIMEOUT_US), rest = rest_us(c);
 
+	us = us < rest ? us : rest;
 	return p->t.preface.n > 0 && us > PREFACE_IDLE_US ? PREFACE_IDLE_US : us;
 }
 
@@ -330,10 +341,10 @@ static void become_ready(struct conn *c)
 	list_push_front(&p->ready, &c->node);
 	if (c->active > 0)
 		return;
-	if (p->w->draining || p->left)
+	if (p->w->draining || p->left || rest_us(c) == 0)
 		conn_close(c);
 	else
-		conn_timer(c, idle_us(p), expired);
+		conn_timer(c, idle_us(c), expired);
 }
 
 static const char *const *alpn_of(const struct upstream_target *t)
@@ -379,6 +390,8 @@ static void on_connected(struct conn *c)
 	stats_add(p->w->stats, STATS_UP_CONNECTED, 1);
 	conn_timer(c, 0, NULL);
 	c->peer_slots = p->peer_slots;
+	c->max_slots = p->limits.max_streams < UINT32_MAX ? (unsigned)p->limits.max_streams : 0;
+	c->since_us = loop_now_us(p->w->loop);
 	conn_set_codec(c, codec_of(c), false);
 	p->shares = c->ops == &codec_h2;
 	become_ready(c);
@@ -518,6 +531,17 @@ static bool is_dead(struct conn *c)
 	return c->ops == &codec_h2 ? conn_has_hung_up(c) : conn_is_stale(c);
 }
 
+/* Nothing new begins on it. */
+static void let_end(struct pool *p, struct conn *c)
+{
+	list_del(&c->node);
+	list_push_back(&p->busy, &c->node);
+	if (c->active > 0)
+		c->ops->drain(c);
+	else
+		conn_close(c);
+}
+
 static struct conn *first_ready(struct pool *p, bool only_alive)
 {
 	while (!list_is_empty(&p->ready)) {
@@ -528,9 +552,12 @@ static struct conn *first_ready(struct pool *p, bool only_alive)
 			list_push_back(&p->busy, &c->node);
 			continue;
 		}
-		if (!only_alive || !is_dead(c))
+		if (rest_us(c) == 0)
+			let_end(p, c);
+		else if (!only_alive || !is_dead(c))
 			return c;
-		conn_kill(c);
+		else
+			conn_kill(c);
 	}
 	return NULL;
 }
@@ -569,14 +596,6 @@ void upstream_distrust(struct upstream_wait *wait)
 
 /* ---- little memory ------------------------------------------------------------------------- */
 
-/* An idle connection that takes nothing more. */
-static void retire(struct pool *p, struct conn *c)
-{
-	list_del(&c->node);
-	list_push_back(&p->busy, &c->node);
-	conn_close(c);
-}
-
 static void pool_trim(struct pool *p)
 {
 	bool kept = false;
@@ -585,7 +604,7 @@ static void pool_trim(struct pool *p)
 		struct conn *c = list_entry(it, struct conn, node);
 
 		if (c->active == 0 && kept)
-			retire(p, c);
+			let_end(p, c);
 		kept = true;
 	}
 }
@@ -600,16 +619,8 @@ void upstream_trim(struct worker *w)
 
 static void pool_drain(struct pool *p)
 {
-	while (!list_is_empty(&p->ready)) {
-		struct conn *c = list_entry(p->ready.next, struct conn, node);
-
-		list_del(&c->node);
-		list_push_back(&p->busy, &c->node);
-		if (c->active > 0)
-			c->ops->drain(c);
-		else
-			conn_close(c);
-	}
+	while (!list_is_empty(&p->ready))
+		let_end(p, list_entry(p->ready.next, struct conn, node));
 }
 
 /* Pointers as keys: their bytes, where they stand. */

@@ -46,6 +46,8 @@ Since: Istio's first version with the field; empty: a field of ours. A field tha
   (`tests/unit/test_ewma.c`). KVM0902 reports it.
 * `proxyProtocol` goes to endpoints without a proxy of the mesh; to others the connection is the mesh's own, and Istio's would
   fail there. A connection with a header is one client connection's alone, and idle for at most 5 s.
+* Between proxies HTTP/2 is spoken whatever the port's protocol, unless a rule says `h2UpgradePolicy: DO_NOT_UPGRADE` or
+  `useClientProtocol`; towards the application it is the port's declared protocol.
 * A route that a client of plain HTTP meets with `abort.grpcStatus` answers with the HTTP status that means the same.
 """
 

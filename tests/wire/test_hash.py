@@ -88,3 +88,8 @@ def test_2_8_3_an_ejected_endpoint_gives_its_keys_to_others(mesh):
     moved = {u: who(mesh, x_user=u) for u in homes}
     assert all(moved[u] == h for u, h in homes.items() if h != victim)
     assert victim not in moved.values()
+
+
+def test_2_8_3_attributes_of_the_cookie(mesh):
+    by(mesh, "httpCookie: { name: stick, ttl: 0s, attributes: [ { name: SameSite, value: Lax }, { name: Secure } ] }")
+    assert mesh.get("app").headers["set-cookie"].endswith("; HttpOnly; SameSite=Lax; Secure")

@@ -12,7 +12,8 @@ PLACES = {"near": "eu/fra/a", "zone": "eu/fra/b", "region": "eu/ber/c", "us": "u
 def world(tmp_path_factory):
     d = tmp_path_factory.mktemp("locality")
     d.chmod(0o755)
-    servers = {n: kvmesh.Nginx(d, n, extra="location /fail { return 500; }") for n in PLACES}
+    fail = "location /fail { return 500; } location /only-near-fails { return %d; }"
+    servers = {n: kvmesh.Nginx(d, n, extra=fail % (500 if n == "near" else 200)) for n in PLACES}
     mesh = kvmesh.Mesh(d / "mesh")
     conf = (mesh.etc / "kvmesh.conf").read_text()
     mesh.write("kvmesh.conf", conf.replace('node = {', 'node = { locality = "eu/fra/a";'))
@@ -96,3 +97,28 @@ def test_2_8_11_distribute(world):
     assert set(got) == {"near", "zone", "us"}
     # smooth round robin: exact up to one turn for each worker
     assert abs(got["us"] - 100) <= 8 and abs(got["near"] - got["zone"]) <= 8, got
+
+
+def test_retry_remote_localities(world):
+    """The nearest fails twice, the third try goes further away; without it every try stays where it is healthy."""
+    use(world)
+    for remote, status in (("true", 200), ("false", 500)):
+        world.write("mesh.d/10-app.yaml", f"""\
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{ name: app }}
+spec: {{ host: app, subsets: [ {{ name: remote{remote}, trafficPolicy: {{ outlierDetection: {{ consecutive5xxErrors: 100 }} }} }} ] }}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{ name: app }}
+spec:
+  hosts: [ app ]
+  http:
+  - route: [ {{ destination: {{ host: app, subset: remote{remote} }} }} ]
+    retries: {{ attempts: 2, retryOn: 5xx, retryRemoteLocalities: {remote}, backoff: 1ms }}
+""")
+        world.ctl("config", "reload", "--wait", check=0)
+        r = world.get("app", "/only-near-fails")
+        assert r.status == status
+        assert (r.headers["x-backend"] == "near") == (status == 500)
