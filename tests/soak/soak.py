@@ -27,8 +27,9 @@ from load import Load  # noqa: E402
 from server import Server  # noqa: E402
 
 DAEMONS = ("kvmesh-proxy", "kvmesh-router", "kvmesh-ca", "kvmesh-metrics")
-# The allocator and the page cache of a process breathe. What leaks grows by more than this in minutes.
-SLACK_KB, SLACK_FDS = 1536, 4
+# The allocator, the page cache and the connections of the moment breathe. What leaks with each of hundreds of reloads and
+# restarts grows by more than this in minutes.
+SLACK_KB, SLACK_FDS = 1536, 24
 ROUTES = """\
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
