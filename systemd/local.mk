@@ -4,9 +4,10 @@ KV_UNITS_IN = \
 	%D%/kvmesh-ca.service.in \
 	%D%/kvmesh-proxy.service.in \
 	%D%/kvmesh-proxy@.service.in \
-	%D%/kvmesh-metrics.service.in
+	%D%/kvmesh-metrics.service.in \
+	%D%/kvmesh-probe.service.in
 nodist_systemdsystemunit_DATA = $(KV_UNITS_IN:.service.in=.service)
-dist_systemdsystemunit_DATA = %D%/kvmesh.target %D%/kvmesh.slice
+dist_systemdsystemunit_DATA = %D%/kvmesh.target %D%/kvmesh.slice %D%/kvmesh-probe.path
 EXTRA_DIST += $(KV_UNITS_IN) %D%/kvmesh.sysusers %D%/kvmesh.tmpfiles
 CLEANFILES += $(nodist_systemdsystemunit_DATA)
 

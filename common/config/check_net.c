@@ -351,8 +351,5 @@ void check_workload(struct check *c, const struct model_workload *w)
 		check_cidrs(c, w->capture->at, "excludeOutboundIPRanges",
 			    &w->capture->excludeOutboundIPRanges);
 	}
-	if (w->probe != NULL && w->probe->httpGet == NULL && w->probe->tcpSocket == NULL &&
-	    w->probe->exec == NULL && w->probe->grpc == NULL)
-		check_add(c, "KVM0361", w->probe->at,
-			  "a probe needs httpGet, tcpSocket, exec or grpc");
+	check_probe(c, w->probe);
 }

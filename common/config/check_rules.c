@@ -194,8 +194,8 @@ const struct check_rule check_rules[] = {
 	  "A WorkloadEntry needs an address; unix: takes no ports." },
 	{ "KVM0360", E, "Service", "IST0106", "A Service needs ports; several ports need names." },
 	{ "KVM0361", E, "Workload", "IST0106",
-	  "A Workload is proved by a unit or a user, not both; CPU, memory and account have their "
-	  "forms." },
+	  "A Workload is proved by a unit or a user, not both; CPU, memory, account and probe have "
+	  "their forms." },
 	{ "KVM0370", E, "Gateway", "IST0106",
 	  "A server needs a port with name and known protocol, and hosts." },
 	{ "KVM0371", E, "GatewayTls", "IST0106",

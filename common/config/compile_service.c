@@ -46,7 +46,8 @@ static struct compile_endpoints gather(struct compile *c, const struct names_ser
 		const struct model_resource *r = to->e.workload ? &to->e.workload->r :
 						 to->e.entry    ? &to->e.entry->r :
 								  NULL;
-		to->inactive = r && c->env->is_inactive && c->env->is_inactive(c->env->arg, r);
+		to->inactive = r && (r->unhealthy || (c->env->is_inactive &&
+						      c->env->is_inactive(c->env->arg, r)));
 	}
 	return ret;
 }

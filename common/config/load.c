@@ -136,6 +136,17 @@ static int enter(struct load *l, struct model_resource *r)
 	return 0;
 }
 
+/* Of a status, which is no configuration, this alone means something (2.8.14). */
+static bool is_unhealthy(const struct doc *status)
+{
+	const struct doc *list = doc_get(status, STR("conditions"));
+
+	for (size_t i = 0; list && list->kind == DOC_LIST && i < list->n; i++)
+		if (str_eq(doc_get_str(list->v[i], "type", STR("")), STR("Healthy")))
+			return str_ieq(doc_get_str(list->v[i], "status", STR("")), STR("False"));
+	return false;
+}
+
 static int bind_resource(struct load *l, struct load_raw *raw)
 {
 	struct arena *a = &l->m->arena;
@@ -158,6 +169,7 @@ static int bind_resource(struct load *l, struct load_raw *raw)
 	r->doc = raw->spec;
 	r->metadata = raw->metadata;
 	r->syntax = raw->syntax;
+	r->unhealthy = is_unhealthy(raw->status);
 	r->first_seen_us = age_of(l, raw, r, &md, &age_code);
 	if (code < 0)
 		return code;

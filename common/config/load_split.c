@@ -157,6 +157,7 @@ static int add_enveloped(const struct model_kind_info *k, struct doc *d, enum do
 
 	raw.metadata = map_member(d, "metadata", a, errs);
 	raw.spec = map_member(d, "spec", a, errs);
+	raw.status = doc_get(d, STR("status"));
 	if (r < 0 || raw.metadata == NULL || raw.spec == NULL)
 		return KV_ERR_SCHEMA;
 	add_raw(ret, a, &raw);

@@ -11,6 +11,7 @@
 struct load_raw {                       /* a resource as written, split into metadata and spec */
 	const struct model_kind_info *kind;
 	struct doc *metadata, *spec;    /* maps, never NULL */
+	const struct doc *status;       /* NULL: none was written */
 	struct origin at;
 	enum doc_syntax syntax;
 };

@@ -8,6 +8,7 @@ libkvconfig_a_SOURCES = \
 	%D%/check_match.c \
 	%D%/check_mtls.c \
 	%D%/check_net.c \
+	%D%/check_probe.c \
 	%D%/check_parts.h \
 	%D%/check_policy.c \
 	%D%/check_refs.c \

@@ -191,7 +191,6 @@ static const struct field workload_fields[] = {
 	  NOT_YET("limits of a dedicated proxy are not written into its unit yet"),
 	  .help = "CPU and memory of its proxy" },
 	{ F_PTR(T, probe, model_probe_table), OURS,
-	  NOT_YET("a unit counts as healthy while it is active"),
 	  .help = "Health check of the application" },
 	{ F_STR(T, locality), OURS,
 	  .help = "region/zone/subzone (default: node.locality)" },

@@ -48,6 +48,7 @@ struct model_resource {
 	const struct doc *doc;          /* the spec in canonical form, origins kept */
 	const struct doc *metadata;     /* metadata in canonical form: name, namespace, labels, … */
 	enum doc_syntax syntax;         /* how it was written */
+	bool unhealthy;                 /* status has the condition Healthy with status "False" */
 };
 
 /* Map string → number (WorkloadEntry.ports, locality weights), in order of appearance. */

@@ -12,6 +12,7 @@
 #define RIGHTS_USER_CA "kvmesh-ca"
 #define RIGHTS_USER_ROUTER "kvmesh-router"
 #define RIGHTS_USER_METRICS "kvmesh-metrics"
+#define RIGHTS_USER_PROBE "kvmesh-probe"        /* no daemon to the others: it runs commands */
 
 /* IPC_ALLOW_ROOT, _ADMIN, _VIEW and _DAEMON as they apply to that peer. */
 unsigned rights_of(const struct sock_peer *p);

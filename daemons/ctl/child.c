@@ -21,6 +21,7 @@ static const char *const programs[] = {
 	[CHILD_KIND_CA] = "kvmesh-ca",
 	[CHILD_KIND_METRICS] = "kvmesh-metrics",
 	[CHILD_KIND_PROXY] = "kvmesh-proxy",
+	[CHILD_KIND_PROBE] = "kvmesh-probe",
 };
 
 /* Beside this very program (a build tree, an unpacked archive), else where it was installed. */
@@ -63,6 +64,8 @@ static const char *child_sock(struct ctl *c, const struct child *ch)
 		return ctl_sock(c, "metrics", "metrics");
 	case CHILD_KIND_PROXY:
 		break;
+	case CHILD_KIND_PROBE:
+		return NULL;
 	}
 	return ctl_sock(c, "proxy", ch->instance);
 }
@@ -96,7 +99,9 @@ int child_new(struct ctl *c, struct loop *l, enum child_kind kind, const char *i
 	if (instance)
 		*a++ = kv_asprintf("--instance=%s", instance);
 	loop_timer_init(&ch->restart, l, on_restart, ch);
-	ch->client = ipc_client_new(l, child_sock(c, ch));
+	const char *sock = child_sock(c, ch);
+
+	ch->client = sock ? ipc_client_new(l, sock) : NULL;
 	*ret = ch;
 	return 0;
 }

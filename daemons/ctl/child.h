@@ -17,7 +17,10 @@
 #define CHILD_BACKOFF_MAX_US (2000u * 1000)
 #define CHILD_STEADY_US (5000u * 1000)  /* lived that long: the next death starts anew */
 
-enum child_kind { CHILD_KIND_ROUTER, CHILD_KIND_CA, CHILD_KIND_METRICS, CHILD_KIND_PROXY };
+enum child_kind {
+	CHILD_KIND_ROUTER, CHILD_KIND_CA, CHILD_KIND_METRICS, CHILD_KIND_PROXY,
+	CHILD_KIND_PROBE                /* has no socket: nobody waits for it */
+};
 
 struct child {
 	enum child_kind kind;

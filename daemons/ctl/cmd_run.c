@@ -215,6 +215,18 @@ static void settle_proxies(struct run *r, const struct doc *proxies)
 			want(r->v[k], seen[k]);
 }
 
+/* There while the configuration has probes. */
+static void settle_prober(struct run *r, bool wanted)
+{
+	for (size_t i = 0; i < r->n; i++)
+		if (r->v[i]->kind == CHILD_KIND_PROBE) {
+			want(r->v[i], wanted);
+			return;
+		}
+	if (wanted)
+		add_child(r, CHILD_KIND_PROBE, NULL);
+}
+
 static void on_router_status(void *arg, const char *error_name, const struct doc *p, bool continues)
 {
 	struct run *r = arg;
@@ -228,6 +240,7 @@ static void on_router_status(void *arg, const char *error_name, const struct doc
 		return;
 	r->router_answered = true;
 	settle_proxies(r, proxies);
+	settle_prober(r, doc_get_bool(p, "probes", false));
 }
 
 static bool is_complete(const struct run *r)
@@ -237,7 +250,7 @@ static bool is_complete(const struct run *r)
 	for (size_t i = 0; i < r->n; i++) {
 		const struct child *ch = r->v[i];
 
-		if (!ch->wanted)
+		if (!ch->wanted || ch->kind == CHILD_KIND_PROBE)
 			continue;
 		if (!ch->ready || (ch->kind == CHILD_KIND_PROXY && !ch->synced))
 			return false;

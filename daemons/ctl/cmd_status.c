@@ -100,6 +100,19 @@ static struct doc *add_status(struct ctl *c, struct doc *rows, struct str compon
 	return row;
 }
 
+/* ", 1 of 3 workloads is out" of those with a unit or a probe; nothing while all are in. */
+static struct str note_out(struct arena *a, const struct doc *st)
+{
+	const struct doc *all = doc_get(st, STR("workloads"));
+	size_t n = 0;
+
+	for (size_t i = 0; all && all->kind == DOC_LIST && i < all->n; i++)
+		n += doc_get_bool(all->v[i], "out", false);
+	return n == 0 ? STR("") :
+			arena_printf(a, ", %zu of %zu workloads %s out", n, all->n,
+				     n == 1 ? "is" : "are");
+}
+
 static void note_router(struct ctl *c, struct doc *row, const struct doc *st)
 {
 	const struct doc *last = doc_get(st, STR("lastReload"));
@@ -116,8 +129,9 @@ static void note_router(struct ctl *c, struct doc *row, const struct doc *st)
 					 findings && findings->kind == DOC_LIST ? findings->n : 0));
 	else if (files && files->kind == DOC_INT && res && res->kind == DOC_INT)
 		doc_set_str(&c->arena, row, "note",
-			    arena_printf(&c->arena, "%lld resources in %lld files",
-					 (long long)res->i, (long long)files->i));
+			    arena_printf(&c->arena, "%lld resources in %lld files%.*s",
+					 (long long)res->i, (long long)files->i,
+					 STR_ARG(note_out(&c->arena, st))));
 }
 
 static void note_ca(struct ctl *c, struct doc *row, const struct doc *st)

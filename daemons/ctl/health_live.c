@@ -209,6 +209,40 @@ static struct str why_other_version(struct arena *a, const struct live *live,
 	       arena_printf(a, "runs %.*s, kvmeshctl is %s", STR_ARG(v), PACKAGE_VERSION);
 }
 
+/* Of those with a unit or a probe: are they given work, and does somebody look? */
+static void check_workloads(struct health *l, const struct doc *router)
+{
+	const struct doc *all = doc_get(router, STR("workloads"));
+	struct arena *a = &l->c->arena;
+	struct str lines = STR_NULL;
+	size_t n_in = 0;
+
+	for (size_t i = 0; all && all->kind == DOC_LIST && i < all->n; i++) {
+		const struct doc *w = all->v[i];
+
+		if (!doc_get_bool(w, "out", false)) {
+			n_in++;
+			continue;
+		}
+		lines = arena_printf(a, "%.*s%.*s/%.*s: %.*s, %.*s\n", STR_ARG(lines),
+				     STR_ARG(doc_get_str(w, "namespace", STR(""))),
+				     STR_ARG(doc_get_str(w, "workload", STR(""))),
+				     STR_ARG(doc_get_str(w, "state", STR(""))),
+				     STR_ARG(doc_get_str(w, "why",
+							 doc_get_str(w, "unitState", STR("")))));
+	}
+	if (all && all->kind == DOC_LIST && all->n > 0)
+		health_add(l, HEALTH_WARNING,
+			   arena_printf(a, "%zu/%zu watched workloads are given work", n_in,
+					all->n).p,
+			   lines.p, "kvmeshctl proxy-config endpoints");
+	if (doc_get_bool(router, "probes", false))
+		health_add(l, HEALTH_WARNING, "workloads are probed",
+			   doc_get_bool(router, "prober", false) ? NULL :
+				   "kvmesh-probe does not ask for its list: health is as last known",
+			   "systemctl status kvmesh-probe");
+}
+
 void health_data_plane(struct health *l, const struct live *live)
 {
 	l->category = "kvmesh-data-plane";
@@ -222,4 +256,6 @@ void health_data_plane(struct health *l, const struct live *live)
 		check_proxies(l, live, HEALTH_ERROR, "run the configuration in force",
 			      why_not_synced);
 	check_proxies(l, live, HEALTH_WARNING, "have the version of kvmeshctl", why_other_version);
+	if (live->router)
+		check_workloads(l, live->router);
 }

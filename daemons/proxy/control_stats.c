@@ -110,6 +110,38 @@ static void write_breakers(struct families *f, const struct control *c, struct s
 	families_end(f);
 }
 
+/* Of those that are endpoints of something here; by name, for they are peers once. */
+static void write_workloads(struct families *f, const struct control *c, struct str proxy)
+{
+	const struct snap *s = c->at ? c->at->snap : NULL;
+	signed char *up = s ? kv_malloc(s->peers.n + 1) : NULL;
+	struct arena a;
+
+	families_begin(f, "kvmesh_workload_available", FAMILIES_GAUGE,
+		       "1: it is given work; 0: its unit is not active, or its probe fails.",
+		       FAMILIES_LABELS("proxy", "workload"));
+	arena_init(&a, 0);
+	for (size_t i = 0; s && i < s->peers.n; i++)
+		up[i] = -1;
+	for (size_t i = 0; s && i < s->clusters.n; i++)
+		for (size_t k = 0; k < s->clusters.v[i].endpoints.n; k++) {
+			const struct snap_endpoint *e = &s->clusters.v[i].endpoints.v[k];
+
+			if (e->peer >= 0)
+				up[e->peer] = !e->inactive;
+		}
+	for (size_t i = 0; s && i < s->peers.n; i++) {
+		const struct snap_peer *p = &s->peers.v[i];
+		struct str name = arena_printf(&a, "%.*s.%.*s", STR_ARG(p->name), STR_ARG(p->ns));
+
+		if (up[i] >= 0)
+			families_row_int(f, (struct str[]){ proxy, name }, up[i]);
+	}
+	arena_done(&a);
+	families_end(f);
+	free(up);
+}
+
 static void write_late(struct families *f, const struct control *c, struct str proxy)
 {
 	uint64_t count = 0, us = 0;
@@ -213,6 +245,7 @@ void control_write_families(struct control *c, struct families *f)
 	write_config(f, c, proxy);
 	write_certificates(f, c, proxy);
 	write_breakers(f, c, proxy);
+	write_workloads(f, c, proxy);
 	write_late(f, c, proxy);
 	overload_write_families(c->overload, proxy, f);
 	write_process(f, c, proxy);

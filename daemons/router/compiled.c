@@ -11,11 +11,9 @@
 #include "config/compile.h"
 #include "router/compiled.h"
 
-int compiled_make(const struct model *m, const char *etc_dir, struct compiled *ret,
+int compiled_make(const struct model *m, const struct compile_env *env, struct compiled *ret,
 		  struct err_list *errs)
 {
-	const struct compile_env env = { .etc_dir = etc_dir };
-
 	*ret = (struct compiled){ 0 };
 	arena_init(&ret->arena, 0);
 	struct str_list names = compile_proxies(m, &ret->arena);
@@ -23,7 +21,7 @@ int compiled_make(const struct model *m, const char *etc_dir, struct compiled *r
 	ret->v = arena_new_n(&ret->arena, struct compiled_proxy, names.n);
 	for (size_t i = 0; i < names.n; i++) {
 		struct compiled_proxy *p = &ret->v[ret->n];
-		int r = snap_compile(m, names.v[i], &env, &p->snap, errs);
+		int r = snap_compile(m, names.v[i], env, &p->snap, errs);
 
 		if (r < 0) {
 			compiled_done(ret);

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "config/compile.h"
 #include "config/model.h"
 #include "snap/snap.h"
 
@@ -22,9 +23,9 @@ struct compiled {
 	struct arena arena;
 };
 /*
- * etc_dir: where the credentials are. m passed its check; what the compiler finds all the same goes to errs. Nothing to be done then.
+ * m passed its check; what the compiler finds all the same goes to errs. Nothing to be done then.
  */
-int compiled_make(const struct model *m, const char *etc_dir, struct compiled *ret,
+int compiled_make(const struct model *m, const struct compile_env *env, struct compiled *ret,
 		  struct err_list *errs);
 void compiled_done(struct compiled *c);
 /* Reply to Identities without its generation; the same bytes for the same content. */

@@ -76,10 +76,10 @@ static void send_identities(struct watcher *w)
 {
 	const struct state *s = w->push->state;
 
-	if (!s->identities || s->generation == w->sent)
+	if (!s->identities || s->identities_generation == w->sent)
 		return;
 	if (ipc_stream_json(w->call, str_c(s->identities)))
-		w->sent = s->generation;
+		w->sent = s->identities_generation;
 }
 
 static void send_newest(struct watcher *w)

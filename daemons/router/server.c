@@ -14,12 +14,15 @@
 #include "ipc/rights.h"
 #include "router/config_doc.h"
 #include "router/findings.h"
+#include "router/prober.h"
 #include "router/push.h"
 #include "router/server.h"
 #include "router/watchfs.h"
 
 #define WAIT_US (10u * 1000 * 1000)
 #define HISTORY_DEFAULT 20
+#define REFRESH_GAP_US (200u * 1000)       /* workloads that flap cost that often a compile */
+#define REFRESH_KEEP_US (5u * 1000 * 1000)
 
 struct server {
 	struct loop *loop;
@@ -27,8 +30,11 @@ struct server {
 	bool standalone;
 	struct ipc_server *ipc;
 	struct push *push;
+	struct prober *prober;
 	struct watchfs *watchfs;        /* NULL: SIGHUP and Reload alone */
 	struct loop_timer keep;         /* write to disk after the pushes have left */
+	struct loop_timer refresh;      /* workloads came or went */
+	uint64_t refreshed_us;
 	struct list waiters;            /* struct waiter */
 	uint64_t started_us;
 };
@@ -66,6 +72,53 @@ static void on_keep(void *arg)
 	const struct server *s = arg;
 
 	state_keep(s->state);
+	health_keep(s->state->health);
+}
+
+/* ---- health -------------------------------------------------------------------------------- */
+
+static void on_refresh(void *arg)
+{
+	struct server *s = arg;
+
+	s->refreshed_us = loop_now_us(s->loop);
+	health_keep(s->state->health);
+	if (!state_refresh(s->state))
+		return;
+	push_sync(s->push);
+	if (!s->keep.armed)
+		loop_timer_set(&s->keep, REFRESH_KEEP_US);
+}
+
+static void on_health(void *arg)
+{
+	struct server *s = arg;
+	uint64_t next_us = s->refreshed_us + REFRESH_GAP_US, now_us = loop_now_us(s->loop);
+
+	if (!s->refresh.armed)
+		loop_timer_set(&s->refresh, now_us >= next_us ? 0 : next_us - now_us);
+}
+
+static void on_list(void *arg)
+{
+	struct server *s = arg;
+
+	prober_sync(s->prober);
+}
+
+static void on_probes(void *arg, struct ipc_call *call, const struct doc *p)
+{
+	struct server *s = arg;
+
+	(void)p;
+	prober_watch(s->prober, call);
+}
+
+static void on_probed(void *arg, struct ipc_call *call, const struct doc *p)
+{
+	struct server *s = arg;
+
+	prober_take(s->prober, call, p);
 }
 
 enum state_outcome server_load(struct server *s, const char *by)
@@ -285,6 +338,9 @@ static void on_status(void *arg, struct ipc_call *call, const struct doc *p)
 	doc_set_bool(a, last, "ok", st->last.ok);
 	doc_set(a, last, "findings", findings_doc(&st->last.findings, a));
 	doc_set(a, d, "lastReload", last);
+	doc_set_bool(a, d, "probes", health_has_probes(st->health));
+	doc_set_bool(a, d, "prober", prober_is_connected(s->prober));
+	doc_set(a, d, "workloads", health_status(st->health, a));
 	ipc_reply(call, d);
 }
 
@@ -368,8 +424,21 @@ static const struct ipc_method methods[] = {
 	{ "Config", IPC_ALLOW_READ, on_config, "settings and resources in force" },
 	{ "Dump", ALLOW_PEOPLE, on_dump, "a proxy's snapshot" },
 	{ "History", IPC_ALLOW_READ, on_history, "loads, newest first" },
+	{ "Probes", IPC_ALLOW_ANY, on_probes, "what kvmesh-probe is to probe, again on changes" },
+	{ "Probed", IPC_ALLOW_ANY, on_probed, "the result of one probe" },
 	{ NULL },
 };
+
+/* Under kvmeshctl run there are no units, unless a bus is named. */
+static void start_health(struct server *s, const struct daemon_options *o)
+{
+	const struct health_watch w = { .changed = on_health, .listed = on_list, .arg = s };
+	_cleanup_free_ char *flag = kv_asprintf("%s/router/probes", o->run_dir);
+
+	s->prober = prober_new(s->state->health, s->standalone ? NULL : flag);
+	health_start(s->state->health, s->loop,
+		     !s->standalone || getenv("DBUS_SYSTEM_BUS_ADDRESS"), &w);
+}
 
 struct server *server_new(struct loop *l, const struct daemon_options *o, struct state *st,
 			  int listen_fd)
@@ -383,6 +452,8 @@ struct server *server_new(struct loop *l, const struct daemon_options *o, struct
 			      .started_us = clock_mono_us() };
 	list_init(&s->waiters);
 	loop_timer_init(&s->keep, l, on_keep, s);
+	loop_timer_init(&s->refresh, l, on_refresh, s);
+	start_health(s, o);
 	s->push = push_new(st, on_settled, s);
 	s->ipc = ipc_server_new(l, listen_fd, methods, s);
 	if (watchfs_new(l, o->etc_dir, load_is_leftover, on_files, s, &s->watchfs, &err) < 0)
@@ -397,6 +468,9 @@ void server_free(struct server *s)
 	watchfs_free(s->watchfs);
 	ipc_server_free(s->ipc);
 	push_free(s->push);
+	prober_free(s->prober);
+	health_stop(s->state->health);
 	loop_timer_done(&s->keep);
+	loop_timer_done(&s->refresh);
 	free(s);
 }

@@ -56,9 +56,10 @@ int state_try(const char *etc_dir, struct model **ret, struct err_list *errs)
 
 	if (r < 0)
 		return r;
+	const struct compile_env env = { .etc_dir = etc_dir };
 	struct compiled c;
 
-	r = compiled_make(*ret, etc_dir, &c, errs);
+	r = compiled_make(*ret, &env, &c, errs);
 	if (r == 0)
 		compiled_done(&c);
 	return r;
@@ -230,7 +231,7 @@ static void set_ages(const struct state *s, struct model *m, int64_t now_us)
 		}
 }
 
-static void adopt(struct state *s, struct candidate *c, int64_t now_us)
+static void adopt_snapshots(struct state *s, const struct candidate *c)
 {
 	struct state_proxy *v = kv_zalloc(c->compiled.n * sizeof(*v));
 
@@ -239,16 +240,23 @@ static void adopt(struct state *s, struct candidate *c, int64_t now_us)
 	proxies_free(s->proxies, s->n_proxies);
 	s->proxies = v;
 	s->n_proxies = c->compiled.n;
-	free(s->identities);
-	s->identities = identities_text(c);
-	model_free(s->model);
-	s->model = take(&c->model);
-	set_ages(s, s->model, now_us);
 	s->generation = c->generation;
-	s->loaded_at_us = now_us;
 	memcpy(s->digest, c->digest, sizeof(s->digest));
 	s->given = c->generation;
 	memcpy(s->given_digest, c->digest, sizeof(s->given_digest));
+}
+
+static void adopt(struct state *s, struct candidate *c, int64_t now_us)
+{
+	adopt_snapshots(s, c);
+	free(s->identities);
+	s->identities = identities_text(c);
+	s->identities_generation = c->generation;
+	model_free(s->model);
+	s->model = take(&c->model);
+	set_ages(s, s->model, now_us);
+	s->loaded_at_us = now_us;
+	health_follow(s->health, s->model);
 }
 
 static void note_failure(struct state *s, const char *by, int64_t now_us)
@@ -274,15 +282,19 @@ static void note_failure(struct state *s, const char *by, int64_t now_us)
 	arena_done(&a);
 }
 
-static int candidate_init(struct candidate *c, struct state *s)
+static int candidate_init(struct candidate *c, const struct state *s, const struct model *m,
+			  struct err_list *errs)
 {
-	int r = compiled_make(c->model, s->etc_dir, &c->compiled, &s->last.findings);
+	const struct compile_env env = {
+		.etc_dir = s->etc_dir, .is_inactive = health_is_inactive, .arg = s->health,
+	};
+	int r = compiled_make(m, &env, &c->compiled, errs);
 
 	if (r < 0)
 		return r;
 	arena_init(&c->arena, 0);
-	c->identities = compiled_identities(&c->compiled, c->model, &c->arena);
-	compiled_digest(&c->compiled, c->model, c->identities, c->digest);
+	c->identities = compiled_identities(&c->compiled, m, &c->arena);
+	compiled_digest(&c->compiled, m, c->identities, c->digest);
 	c->generation = strcmp(c->digest, s->given_digest) == 0 ? s->given : s->given + 1;
 	return 0;
 }
@@ -324,7 +336,7 @@ enum state_outcome state_load(struct state *s, const char *by, int64_t now_us)
 	int r = read_and_check(s->etc_dir, &opts, &c.model, &s->last.findings);
 
 	if (r == 0)
-		r = candidate_init(&c, s);
+		r = candidate_init(&c, s, c.model, &s->last.findings);
 	if (r == 0)
 		r = put_in_force(s, &c, by, now_us);
 	model_free(c.model);
@@ -336,6 +348,29 @@ enum state_outcome state_load(struct state *s, const char *by, int64_t now_us)
 	log_info("config_applied: generation %lld digest %s by %s%s", (long long)s->generation,
 		 s->digest, by, s->last.changed ? "" : ", nothing changed");
 	return s->last.changed ? STATE_CHANGED : STATE_UNCHANGED;
+}
+
+bool state_refresh(struct state *s)
+{
+	struct candidate c = { 0 };
+	struct err_list errs;
+	struct err err = { 0 };
+	bool changed = false;
+
+	if (!s->model)
+		return false;
+	err_list_init(&errs);
+	if (candidate_init(&c, s, s->model, &errs) == 0) {
+		changed = strcmp(c.digest, s->digest) != 0;
+		if (changed && store_mark(s->store, c.generation, str_c(c.digest), &err) < 0)
+			log_warn("generation %lld is not on disk: %s", (long long)c.generation,
+				 err.text);
+		if (changed)
+			adopt_snapshots(s, &c);
+		candidate_done(&c);
+	}
+	err_list_done(&errs);
+	return changed;
 }
 
 const struct state_proxy *state_proxy_find(const struct state *s, struct str name)
@@ -410,7 +445,7 @@ static void take_kept(struct state *s, const struct doc *d)
 	memcpy(s->digest, digest.p, digest.n);
 	s->digest[digest.n] = '\0';
 	s->identities = dup_str(ids);
-	s->generation = generation;
+	s->generation = s->identities_generation = generation;
 	s->loaded_at_us = doc_get_int(d, "loadedAtUs", 0);
 }
 
@@ -438,6 +473,7 @@ static void load_kept(struct state *s)
 int state_open(const char *etc_dir, const char *state_dir, struct state *ret, struct err *err)
 {
 	_cleanup_free_ char *db = kv_asprintf("%s/router/router.db", state_dir);
+	_cleanup_free_ char *health = kv_asprintf("%s/router/health.json", state_dir);
 	struct state *s = ret;
 
 	*s = (struct state){
@@ -453,6 +489,7 @@ int state_open(const char *etc_dir, const char *state_dir, struct state *ret, st
 		return r;
 	}
 	load_kept(s);
+	s->health = health_new(health);
 	/*
 	 * Killed between commit and keep, the store knows of a later generation than what was kept.
 	 */
@@ -468,6 +505,7 @@ int state_open(const char *etc_dir, const char *state_dir, struct state *ret, st
 void state_close(struct state *s)
 {
 	store_close(s->store);
+	health_free(s->health);
 	model_free(s->model);
 	proxies_free(s->proxies, s->n_proxies);
 	free(s->identities);

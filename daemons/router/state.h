@@ -14,6 +14,7 @@
 #include "base/str.h"
 #include "config/model.h"
 #include "router/compiled.h"
+#include "router/health.h"
 #include "router/store.h"
 
 struct state_proxy {
@@ -29,6 +30,7 @@ struct state {
 	char *kept_path;                /* STATE/router/last.json */
 	char node_name[256];
 	struct store *store;
+	struct health *health;
 	struct model *model;            /* NULL: what is in force was kept from an earlier run */
 	int64_t generation;             /* 0: nothing is in force */
 	int64_t loaded_at_us;
@@ -38,6 +40,7 @@ struct state {
 	struct state_proxy *proxies;
 	size_t n_proxies;
 	char *identities;               /* JSON object: the reply to Identities */
+	int64_t identities_generation;  /* that made them */
 	struct {
 		int64_t at_us;          /* 0: none yet */
 		bool ok, changed;
@@ -56,6 +59,11 @@ int state_open(const char *etc_dir, const char *state_dir, struct state *ret, st
 void state_close(struct state *s);
 /* by: "start", "file change", "reload uid N". */
 enum state_outcome state_load(struct state *s, const char *by, int64_t now_us);
+/*
+ * The workloads' health changed: the same model compiled again. True: a snapshot changed, and the
+ * generation grew. False as well while there is no model, what is in force then stays as it was kept.
+ */
+bool state_refresh(struct state *s);
 /* Write what is in force to disk; after the proxies were told, for it takes a while. */
 void state_keep(const struct state *s);
 const struct state_proxy *state_proxy_find(const struct state *s, struct str name);

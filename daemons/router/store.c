@@ -214,16 +214,22 @@ static int del_gone(struct store *s, const struct seen_change *c, struct err *er
 	return 0;
 }
 
+static int write_mark(struct store *s, int64_t generation, struct str digest, struct err *err)
+{
+	const struct db_value mark[] = { DB_V_INT(generation), DB_V_TEXT(digest) };
+
+	return db_run(s->db, STATEMENT_SET_MARK, mark, 2, err);
+}
+
 static int write_commit(struct store *s, const struct store_load *l, const struct store_key *keys,
 			size_t n, struct seen_change *c, struct err *err)
 {
-	const struct db_value mark[] = { DB_V_INT(l->generation), DB_V_TEXT(l->digest) };
 	int r = add_new(s, l, keys, n, c, err);
 
 	if (r == 0)
 		r = del_gone(s, c, err);
 	if (r == 0)
-		r = db_run(s->db, STATEMENT_SET_MARK, mark, 2, err);
+		r = write_mark(s, l->generation, l->digest, err);
 	return r < 0 ? r : add_history(s, l, err);
 }
 
@@ -255,6 +261,17 @@ int store_commit(struct store *s, const struct store_load *l, const struct store
 	change_done(&old);
 	set_mark(s, l->generation, l->digest);
 	return 0;
+}
+
+int store_mark(struct store *s, int64_t generation, struct str digest, struct err *err)
+{
+	int r = db_begin(s->db, err);
+
+	if (r == 0)
+		r = db_end(s->db, write_mark(s, generation, digest, err), err);
+	if (r == 0)
+		set_mark(s, generation, digest);
+	return r;
 }
 
 int store_note(struct store *s, const struct store_load *l, struct err *err)

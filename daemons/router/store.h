@@ -47,6 +47,8 @@ int64_t store_first_seen(const struct store *s, const char *kind, struct str ns,
  */
 int store_commit(struct store *s, const struct store_load *l, const struct store_key *keys,
 		 size_t n, struct err *err);
+/* The same files mean something else by now: generation and digest alone, without history. */
+int store_mark(struct store *s, int64_t generation, struct str digest, struct err *err);
 /* A load that failed: history alone. */
 int store_note(struct store *s, const struct store_load *l, struct err *err);
 /* Newest first. */

@@ -2,6 +2,7 @@
 """The package on a booted systemd: install, the article's example by systemctl only, sandbox, crash, upgrade, purge.
 The tests of this file run in order on one node."""
 
+import json
 import math
 import re
 
@@ -28,6 +29,16 @@ SERVICE = """\
 Service = { name = "my-app"; selector = { app = "my-app"; };
   ports = ( { name = "http"; number = 80; targetPort = "http"; protocol = "HTTP"; } ); };
 """
+STATUS = """python3 - <<'END'
+import socket
+s = socket.socket(socket.AF_UNIX)
+s.connect("/run/kvmesh/router/router.sock")
+s.sendall(b'{"method": "Status", "parameters": {}}' + bytes(1))
+reply = b""
+while not reply.endswith(bytes(1)):
+    reply += s.recv(65536)
+print(reply[:-1].decode())
+END"""
 DAEMONS = ["kvmesh-router", "kvmesh-ca", "kvmesh-proxy", "kvmesh-metrics"]
 
 
@@ -65,6 +76,38 @@ def test_the_articles_example_by_files_and_systemctl(node):
     answers = kvmesh.wait_for("answers", lambda: curl(node, n) if curl(node, 1) else None)
     assert len(answers) == n and set(answers) == {"v1", "v2"}
     assert abs(answers.count("v2") - n * 0.05) <= 4 * math.sqrt(n * 0.05 * 0.95)
+
+
+def test_a_stopped_unit_is_given_no_work_at_once(node):
+    """systemd tells: after systemctl stop returned and the router heard of it, no request meets the dead port."""
+    def state(name):
+        return next((w for w in json.loads(node.ok(STATUS))["parameters"]["workloads"] if w["workload"] == name), {}).get("state")
+    kvmesh.wait_for("the state", lambda: state("my-app-v1") == "active")
+    node.ok("systemctl stop my-app-v1")
+    kvmesh.wait_for("the news", lambda: state("my-app-v1") == "inactive")
+    kvmesh.wait_for("v2 alone", lambda: node.ok("kvmeshctl proxy-config endpoints node").count("UNHEALTHY") >= 1)
+    assert "its unit my-app-v1.service is inactive" in node.ok("journalctl -u kvmesh-router --no-pager -n 50")
+    codes = node.ok("for i in $(seq 20); do curl -s -o /dev/null -w '%{http_code} ' -x http://127.0.0.1:15080/ http://my-app/; done").split()
+    assert set(codes) <= {"200", "503"}
+    node.ok("systemctl start my-app-v1")
+    kvmesh.wait_for("the state", lambda: state("my-app-v1") == "active")
+    kvmesh.wait_for("both", lambda: "UNHEALTHY" not in node.ok("kvmeshctl proxy-config endpoints node"))
+
+
+def test_probes_run_in_a_unit_of_their_own_while_there_are_some(node):
+    assert node.sh("systemctl is-active kvmesh-probe").stdout.strip() == "inactive"
+    path = "/etc/kvmesh/workloads.d/my-app-v1.conf"
+    before = node.ok(f"cat {path}")
+    probe = 'probe = { exec = { command = [ "sh", "-c", "id -un >/tmp/who; exec false" ]; }; periodSeconds = 1; failureThreshold = 1; }; };'
+    node.write(path, before.rstrip().removesuffix("};") + probe + "\n")
+    node.ok("systemctl reload kvmesh-router")
+    kvmesh.wait_for("kvmesh-probe", lambda: node.sh("systemctl is-active kvmesh-probe").stdout.strip() == "active")
+    kvmesh.wait_for("the verdict", lambda: "exit status 1" in node.ok(STATUS), deadline=60)
+    assert node.ok("cat /tmp/systemd-private-*kvmesh-probe*/tmp/who").strip() == "kvmesh-probe"
+    node.write(path, before)
+    node.ok("systemctl reload kvmesh-router")
+    kvmesh.wait_for("its end", lambda: node.sh("systemctl is-active kvmesh-probe").stdout.strip() == "inactive")
+    kvmesh.wait_for("both", lambda: "UNHEALTHY" not in node.ok("kvmeshctl proxy-config endpoints node"))
 
 
 def test_tls_check_shows_strict_and_what_was_seen(node):
@@ -125,7 +168,7 @@ def test_units_verify_and_score(node):
     out = node.sh("cd /lib/systemd/system && systemd-analyze verify --man=no ./kvmesh*.service ./kvmesh.target ./kvmesh.slice")
     assert out.returncode == 0 and (out.stdout + out.stderr).strip() == "", out
     # conventions §3.4; the proxy asks netlink who a caller is and cannot use PrivateUsers=
-    for unit, limit in (("kvmesh-ca", 6), ("kvmesh-metrics", 12), ("kvmesh-proxy", 16), ("kvmesh-router", 15)):
+    for unit, limit in (("kvmesh-ca", 6), ("kvmesh-metrics", 12), ("kvmesh-proxy", 16), ("kvmesh-router", 15), ("kvmesh-probe", 22)):
         r = node.sh(f"systemd-analyze security --no-pager --threshold={limit} {unit}.service")
         assert r.returncode == 0, r.stdout.splitlines()[-1]
 
