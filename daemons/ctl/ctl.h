@@ -148,6 +148,8 @@ int cmd_ca_bundle(struct ctl *c);
 int cmd_ca_status(struct ctl *c);
 int cmd_check(struct ctl *c);
 int cmd_completion(struct ctl *c);
+int cmd_compliance_report(struct ctl *c);
+int cmd_compliance_verify(struct ctl *c);
 int cmd_config_dump(struct ctl *c);
 int cmd_config_history(struct ctl *c);
 int cmd_config_reload(struct ctl *c);

@@ -148,6 +148,18 @@ static const struct ctl_command authz_commands[] = {
 	  .help = "Would it be allowed, and by which rule; exit 1 when not" },
 	{ NULL },
 };
+static const struct ctl_option compliance_options[] = {
+	{ "since", 0, "TIME", "begin of the period: 30d (the default), 12h, 2026-10-01T00:00:00.000Z" },
+	{ "format", 0, "FORMAT", "text, json, html or csv (the edges)" },
+	{ NULL },
+};
+static const struct ctl_command compliance_commands[] = {
+	{ .name = "report", .options = compliance_options, .run = cmd_compliance_report,
+	  .help = "What was encrypted, by whom and how; exit 1 when not all, 3 without proof" },
+	{ .name = "verify", .words = "FILE", .min_words = 1, .max_words = 1,
+	  .run = cmd_compliance_verify, .help = "Is a report (JSON) as it was made; exit 1 when not" },
+	{ NULL },
+};
 static const struct ctl_command ca_commands[] = {
 	{ .name = "status", .run = cmd_ca_status, .help = "Root, issuer and what was issued" },
 	{ .name = "bundle", .run = cmd_ca_bundle, .help = "The trust anchors as PEM" },
@@ -229,6 +241,8 @@ const struct ctl_command ctl_commands[] = {
 	  .help = "Mutual TLS between services" },
 	{ .name = "authz", .category = "Security", .subs = authz_commands,
 	  .help = "Who may call what" },
+	{ .name = "compliance", .category = "Security", .subs = compliance_commands,
+	  .help = "Proof for an auditor" },
 	{ .name = "identity", .category = "Security", .words = "[WORKLOAD]", .max_words = 1,
 	  .run = cmd_identity, .help = "Certificates in use; exit 1 when one has expired" },
 	{ .name = "ca", .category = "Security", .subs = ca_commands,
