@@ -41,6 +41,19 @@ static void check_sources(struct check *c, const struct model_server_tls *t)
 			  "caCrl needs caCertificates and client certificates");
 }
 
+static void check_pins(struct check *c, const struct model_server_tls *t)
+{
+	for (size_t i = 0; i < t->verifyCertificateSpki.n; i++)
+		if (names_digest_of_base64(t->verifyCertificateSpki.v[i], &c->arena).n == 0)
+			check_add(c, "KVM0371", t->at,
+				  "verifyCertificateSpki: '%.*s' is no base64 of a SHA-256",
+				  STR_ARG(t->verifyCertificateSpki.v[i]));
+	for (size_t i = 0; i < t->verifyCertificateHash.n; i++)
+		if (names_digest_of_hex(t->verifyCertificateHash.v[i], &c->arena).n == 0)
+			check_add(c, "KVM0371", t->at, "verifyCertificateHash: '%.*s' is no SHA-256 in hex",
+				  STR_ARG(t->verifyCertificateHash.v[i]));
+}
+
 static void check_own_certificate(struct check *c, const struct model_server_tls *t)
 {
 	bool credential =
@@ -51,8 +64,18 @@ static void check_own_certificate(struct check *c, const struct model_server_tls
 	if (!credential && (t->serverCertificate.n == 0 || t->privateKey.n == 0))
 		check_add(c, "KVM0371", t->at,
 			  "the mode needs credentialName, or serverCertificate and privateKey");
-	if (clients && !credential && t->caCertificates.n == 0)
+	for (size_t i = 0; i < t->tlsCertificates.n; i++)
+		if (t->tlsCertificates.v[i].serverCertificate.n == 0 ||
+		    t->tlsCertificates.v[i].privateKey.n == 0)
+			check_add(c, "KVM0371", t->at,
+				  "tlsCertificates[%zu] needs serverCertificate and privateKey", i);
+	if (clients && names_server_files(t, NULL, &c->arena).ca.n == 0)
 		check_add(c, "KVM0371", t->at, "client certificates need caCertificates");
+	if (clients)
+		check_pins(c, t);
+	else if (t->verifyCertificateSpki.n + t->verifyCertificateHash.n + t->subjectAltNames.n > 0)
+		check_add(c, "KVM0133", t->at,
+			  "SIMPLE asks clients for no certificate: what is said of it is not used");
 }
 
 static void check_mode(struct check *c, const struct model_server_tls *t)
@@ -160,14 +183,22 @@ static void check_server_port(struct check *c, const struct model_server *s)
 }
 
 /* A name of a directory: it must not lead anywhere else. */
-static void check_credential(struct check *c, const struct model_server *s)
+static void check_credential(struct check *c, const struct model_server_tls *t, struct str name)
 {
-	struct str name = s->tls ? s->tls->credentialName : STR_NULL;
-
 	if (name.n > 0 && (str_find(name, '/') >= 0 || name.p[0] == '.'))
-		check_add(c, "KVM0371", s->tls->at,
+		check_add(c, "KVM0371", t->at,
 			  "credentialName must be the name of a directory, is '%.*s'",
 			  STR_ARG(name));
+}
+
+static void check_credentials(struct check *c, const struct model_server_tls *t)
+{
+	if (t == NULL)
+		return;
+	check_credential(c, t, t->credentialName);
+	check_credential(c, t, t->caCertCredentialName);
+	for (size_t i = 0; i < t->credentialNames.n; i++)
+		check_credential(c, t, t->credentialNames.v[i]);
 }
 
 static void check_servable(struct check *c, const struct model_server *s, size_t i)
@@ -194,7 +225,7 @@ void check_gateway(struct check *c, const struct model_gateway *g)
 		for (size_t k = 0; k < s->hosts.n; k++)
 			check_gateway_host(c, s->at, s->hosts.v[k]);
 		check_server_tls(c, s);
-		check_credential(c, s);
+		check_credentials(c, s->tls);
 		check_servable(c, s, i);
 		for (size_t k = 0; k < i; k++)
 			if (s->port != NULL && g->servers.v[k].port != NULL &&

@@ -184,16 +184,34 @@ static struct str known_ciphers(struct compile *c, const struct str_list *names)
 	return list;
 }
 
+static struct str_list digests(struct compile *c, const struct str_list *from,
+			       struct str (*read)(struct str s, struct arena *a))
+{
+	struct str_list l = { 0 };
+	size_t cap = 0;
+	for (size_t i = 0; i < from->n; i++)
+		*compile_push(c, l, cap) = read(from->v[i], c->a);
+	return l;
+}
+
 static void put_files(struct compile *c, const struct model_server_tls *t, struct snap_server *to)
 {
 	bool mutual = t->mode != MODEL_SERVER_TLS_SIMPLE;
-	bool named = t->credentialName.n > 0;
-	const char *etc = c->env->etc_dir;
+	struct names_server_files f = names_server_files(t, c->env->etc_dir, c->a);
 	to->tls.mode = mutual ? SNAP_TLS_MUTUAL : SNAP_TLS_SIMPLE;
-	to->tls.cert = named ? names_credential(etc, t->credentialName, "tls.crt", c->a) : t->serverCertificate;
-	to->tls.key = named ? names_credential(etc, t->credentialName, "tls.key", c->a) : t->privateKey;
-	if (mutual)
-		to->tls.ca = named ? names_credential(etc, t->credentialName, "ca.crt", c->a) : t->caCertificates;
+	to->tls.cert = f.cert[0];
+	to->tls.key = f.key[0];
+	if (f.n > 1) {
+		to->tls.more.v = arena_new(c->a, struct snap_certificate);
+		to->tls.more.v[to->tls.more.n++] =
+			(struct snap_certificate){ .cert = f.cert[1], .key = f.key[1] };
+	}
+	if (mutual) {
+		to->tls.ca = f.ca;
+		to->tls.crl = t->caCrl;
+		to->spki = digests(c, &t->verifyCertificateSpki, names_digest_of_base64);
+		to->hashes = digests(c, &t->verifyCertificateHash, names_digest_of_hex);
+	}
 	to->optional_client = t->mode == MODEL_SERVER_TLS_OPTIONAL_MUTUAL;
 	to->tls13 = t->minProtocolVersion == MODEL_TLS_V1_3;
 	to->tls12 = t->maxProtocolVersion != MODEL_TLS_AUTO &&

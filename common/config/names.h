@@ -62,6 +62,20 @@ struct str names_narrower(struct str a, struct str b);
 /* A file of a credential below the configuration directory (NULL: /etc/kvmesh). */
 struct str names_credential(const char *etc_dir, struct str name, const char *file,
 			    struct arena *a);
+/*
+ * The certificates of a server, two at most, and the authorities of its clients: by credential or by
+ * path; empty where nothing is given.
+ */
+struct names_server_files {
+	struct str cert[2], key[2], ca;
+	size_t n;
+};
+struct names_server_files names_server_files(const struct model_server_tls *t, const char *etc_dir,
+					     struct arena *a);
+/* "df:6F…" → "df6f…"; empty: no SHA-256. */
+struct str names_digest_of_hex(struct str s, struct arena *a);
+/* The same from base64. */
+struct str names_digest_of_base64(struct str s, struct arena *a);
 bool names_is_cipher(struct str s);     /* a TLS 1.2 suite by OpenSSL's name, one of Istio's */
 /* Does an edge proxy open this server? Else why not. */
 bool names_is_servable(const struct model_server *s, const char **ret_why);

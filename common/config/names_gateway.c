@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* names_gateway: what an edge proxy can do of what a Gateway's server asks for. Layer config. */
+#include "base/base64.h"
 #include "config/names.h"
 
 #define ETC_DIR "/etc/kvmesh"
+#define DIGEST_BYTES 32                 /* SHA-256 */
 
 struct str names_credential(const char *etc_dir, struct str name, const char *file,
 			    struct arena *a)
@@ -33,6 +35,80 @@ bool names_is_cipher(struct str s)
 		if (str_eq(s, str_c(known[i])))
 			return true;
 	return false;
+}
+
+/* ---- certificates and pins ------------------------------------------------------------------ */
+
+static void add_credential(struct names_server_files *f, const char *etc_dir, struct str name,
+			   struct arena *a)
+{
+	f->cert[f->n] = names_credential(etc_dir, name, "tls.crt", a);
+	f->key[f->n++] = names_credential(etc_dir, name, "tls.key", a);
+}
+
+static struct str authorities_of(const struct model_server_tls *t, const char *etc_dir, struct arena *a)
+{
+	if (t->caCertCredentialName.n > 0)
+		return names_credential(etc_dir, t->caCertCredentialName, "ca.crt", a);
+	if (t->caCertificates.n > 0)
+		return t->caCertificates;
+	if (t->credentialName.n > 0)
+		return names_credential(etc_dir, t->credentialName, "ca.crt", a);
+	return t->credentialNames.n > 0 ? names_credential(etc_dir, t->credentialNames.v[0], "ca.crt", a)
+					: STR_NULL;
+}
+
+struct names_server_files names_server_files(const struct model_server_tls *t, const char *etc_dir,
+					     struct arena *a)
+{
+	struct names_server_files f = { .ca = authorities_of(t, etc_dir, a) };
+
+	if (t->credentialName.n > 0)
+		add_credential(&f, etc_dir, t->credentialName, a);
+	for (size_t i = 0; f.n < 2 && i < t->credentialNames.n; i++)
+		add_credential(&f, etc_dir, t->credentialNames.v[i], a);
+	if (f.n == 0 && t->serverCertificate.n > 0) {
+		f.cert[f.n] = t->serverCertificate;
+		f.key[f.n++] = t->privateKey;
+	}
+	for (size_t i = 0; f.n < 2 && i < t->tlsCertificates.n; i++) {
+		f.cert[f.n] = t->tlsCertificates.v[i].serverCertificate;
+		f.key[f.n++] = t->tlsCertificates.v[i].privateKey;
+	}
+	return f;
+}
+
+struct str names_digest_of_hex(struct str s, struct arena *a)
+{
+	char *p = arena_alloc(a, 2 * DIGEST_BYTES + 1);
+	size_t n = 0;
+
+	for (size_t i = 0; i < s.n; i++) {
+		char c = s.p[i] >= 'A' && s.p[i] <= 'F' ? (char)(s.p[i] | 0x20) : s.p[i];
+		bool digit = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+
+		if (c == ':' && n > 0 && n % 2 == 0)
+			continue;
+		if (!digit || n == 2 * DIGEST_BYTES)
+			return STR_NULL;
+		p[n++] = c;
+	}
+	return n == 2 * DIGEST_BYTES ? str_from(p, n) : STR_NULL;
+}
+
+struct str names_digest_of_base64(struct str s, struct arena *a)
+{
+	static const char digits[] = "0123456789abcdef";
+	char *p = arena_alloc(a, 2 * DIGEST_BYTES + 1);
+	struct str raw;
+
+	if (!base64_decode(s, a, &raw) || raw.n != DIGEST_BYTES)
+		return STR_NULL;
+	for (size_t i = 0; i < raw.n; i++) {
+		p[2 * i] = digits[(uint8_t)raw.p[i] >> 4];
+		p[2 * i + 1] = digits[(uint8_t)raw.p[i] & 15];
+	}
+	return str_from(p, 2 * DIGEST_BYTES);
 }
 
 /* ---- what a server speaks ------------------------------------------------------------------ */
@@ -102,14 +178,6 @@ static const char *why_no_files(const struct model_server_tls *t)
 {
 	if (t->maxProtocolVersion != MODEL_TLS_AUTO && t->maxProtocolVersion < MODEL_TLS_V1_2)
 		return "nothing below TLS 1.2 is spoken";
-	if (t->credentialName.n == 0 && (t->serverCertificate.n == 0 || t->privateKey.n == 0))
-		return "one certificate, by credentialName or by serverCertificate and privateKey";
-	if (t->mode != MODEL_SERVER_TLS_SIMPLE && t->credentialName.n == 0 &&
-	    t->caCertificates.n == 0)
-		return "client certificates need caCertificates";
-	if (t->verifyCertificateSpki.n + t->verifyCertificateHash.n > 0 ||
-	    t->caCrl.n > 0)
-		return "it asks more of client certificates than is checked";
 	return NULL;
 }
 

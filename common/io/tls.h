@@ -63,8 +63,14 @@ const char *tls_identity_serial(const struct tls_identity *i);          /* lower
  * Client side towards services outside the mesh (DestinationRule SIMPLE, MUTUAL); server side of a
  * gateway.
  */
+struct tls_pair {
+	const char *cert, *key;
+};
 struct tls_files {
 	const char *cert, *key, *ca;            /* PEM paths, NULL when not given; ca "system" */
+	const struct tls_pair *more;            /* servers: certificates with keys of other kinds */
+	size_t n_more;
+	const char *crl;                        /* revocation lists of ca's authorities, NULL: none is asked */
 	bool skip_verify;
 };
 enum tls_clients {                              /* certificates of a server's clients */
@@ -76,6 +82,9 @@ struct tls_server_opts {
 	enum tls_clients clients;
 	const struct str *names;                /* a client's certificate carries one of them; n 0: any does */
 	size_t n_names;
+	/* … and is one of these, by SHA-256 (lower-case hex) of its public key or of itself; both n 0: any */
+	const struct str *spki, *hashes;
+	size_t n_spki, n_hashes;
 	bool tls13, tls12;                      /* only that version */
 	const char *ciphers;                    /* OpenSSL's list for TLS 1.2, NULL: ours */
 };

@@ -43,6 +43,34 @@ static int load_pair(SSL_CTX *c, const struct tls_files *f, struct err *err)
 	return 0;
 }
 
+/*
+ * An authority of the file is trusted by being there: lists are asked for what is below it. So an
+ * intermediate can be the anchor without its issuer's list.
+ */
+static int tolerate_anchor(int ok, X509_STORE_CTX *x)
+{
+	int last = sk_X509_num(X509_STORE_CTX_get0_chain(x)) - 1;
+
+	if (ok == 1 || X509_STORE_CTX_get_error(x) != X509_V_ERR_UNABLE_TO_GET_CRL ||
+	    last < 1 || X509_STORE_CTX_get_error_depth(x) != last)
+		return ok;
+	X509_STORE_CTX_set_error(x, X509_V_OK);
+	return 1;
+}
+
+static int load_crl(SSL_CTX *c, const char *crl, struct err *err)
+{
+	X509_STORE *store = SSL_CTX_get_cert_store(c);
+	X509_LOOKUP *file = X509_STORE_add_lookup(store, X509_LOOKUP_file());
+
+	if (!file || X509_load_crl_file(file, crl, X509_FILETYPE_PEM) < 1)
+		return tls_err_set(err, "cannot use the revocation list %s", crl);
+	X509_STORE_set_verify_cb(store, tolerate_anchor);
+	X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(c),
+				    X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
+	return 0;
+}
+
 static int load_ca(SSL_CTX *c, const char *ca, struct err *err)
 {
 	if (!ca || strcmp(ca, "system") == 0) {
@@ -55,6 +83,13 @@ static int load_ca(SSL_CTX *c, const char *ca, struct err *err)
 	/* An intermediate in the file is as good as its root. */
 	X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(c), X509_V_FLAG_PARTIAL_CHAIN);
 	return 0;
+}
+
+static int load_trust(SSL_CTX *c, const struct tls_files *f, struct err *err)
+{
+	int r = load_ca(c, f->ca, err);
+
+	return r == 0 && f->crl ? load_crl(c, f->crl, err) : r;
 }
 
 static struct tls_ctx *wrap(SSL_CTX *c, int verify)
@@ -80,7 +115,7 @@ int tls_ctx_new_client(const struct tls_files *f, struct tls_ctx **ret, struct e
 	int r = load_pair(c, f, err);
 
 	if (r == 0 && !f->skip_verify)
-		r = load_ca(c, f->ca, err);
+		r = load_trust(c, f, err);
 	if (r < 0) {
 		SSL_CTX_free(c);
 		return r;
@@ -114,6 +149,23 @@ static int narrow(SSL_CTX *c, const struct tls_server_opts *o, struct err *err)
 	return 0;
 }
 
+/* OpenSSL keeps one certificate for each kind of key and chooses by what the client can. */
+static int load_more(SSL_CTX *c, const struct tls_files *f, struct err *err)
+{
+	for (size_t i = 0; i < f->n_more; i++) {
+		const struct tls_files pair = { .cert = f->more[i].cert, .key = f->more[i].key };
+		int before = EVP_PKEY_get_base_id(SSL_CTX_get0_privatekey(c));
+		int r = load_pair(c, &pair, err);
+
+		if (r < 0)
+			return r;
+		if (EVP_PKEY_get_base_id(SSL_CTX_get0_privatekey(c)) == before)
+			return err_set(err, -EINVAL, "the keys %s and %s are of one kind: one would never be used",
+				       f->key, pair.key);
+	}
+	return 0;
+}
+
 static int load_server(SSL_CTX *c, const struct tls_files *f, const struct tls_server_opts *o,
 		       struct err *err)
 {
@@ -121,8 +173,10 @@ static int load_server(SSL_CTX *c, const struct tls_files *f, const struct tls_s
 
 	if (r == 0 && !f->cert)
 		r = err_set(err, -EINVAL, "a TLS server needs a certificate and its key");
+	if (r == 0)
+		r = load_more(c, f, err);
 	if (r == 0 && o->clients != TLS_CLIENTS_ANY)
-		r = load_ca(c, f->ca, err);
+		r = load_trust(c, f, err);
 	return r < 0 ? r : narrow(c, o, err);
 }
 
@@ -137,6 +191,15 @@ static int verify_mode(enum tls_clients clients)
 		break;
 	}
 	return SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
+}
+
+static struct str *copy_list(struct tls_ctx *t, const struct str *v, size_t n)
+{
+	struct str *copy = arena_new_n(&t->arena, struct str, n);
+
+	for (size_t i = 0; i < n; i++)
+		copy[i] = arena_str(&t->arena, v[i]);
+	return copy;
 }
 
 int tls_ctx_new_server(const struct tls_files *f, const struct tls_server_opts *o,
@@ -157,8 +220,8 @@ int tls_ctx_new_server(const struct tls_files *f, const struct tls_server_opts *
 	}
 	struct tls_ctx *t = *ret = wrap(c, verify_mode(o->clients));
 
-	t->want = arena_new_n(&t->arena, struct str, o->n_names);
-	for (size_t i = 0; i < o->n_names; i++)
-		t->want[t->n_want++] = arena_str(&t->arena, o->names[i]);
+	t->want = copy_list(t, o->names, t->n_want = o->n_names);
+	t->spki = copy_list(t, o->spki, t->n_spki = o->n_spki);
+	t->hashes = copy_list(t, o->hashes, t->n_hashes = o->n_hashes);
 	return 0;
 }

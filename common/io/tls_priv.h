@@ -57,6 +57,8 @@ struct tls_ctx {
 	struct arena arena;
 	struct str *want;               /* servers: names of clients; n_want 0: any */
 	size_t n_want;
+	struct str *spki, *hashes;      /* servers: pins of clients; both n 0: any */
+	size_t n_spki, n_hashes;
 };
 
 struct tls_session {

@@ -322,12 +322,54 @@ void tls_list_sans(X509 *leaf, struct arena *a, struct tls_names *ret_uris, stru
 	GENERAL_NAMES_free(sans);
 }
 
+static bool digest_is_one(const unsigned char *der, int n, const struct str *want, size_t n_want)
+{
+	static const char digits[] = "0123456789abcdef";
+	unsigned char digest[TLS_DIGEST_BYTES];
+	char hex[2 * TLS_DIGEST_BYTES];
+
+	if (n <= 0 || EVP_Digest(der, (size_t)n, digest, NULL, tls_sha256(), NULL) != 1)
+		return false;
+	for (size_t i = 0; i < TLS_DIGEST_BYTES; i++) {
+		hex[2 * i] = digits[digest[i] >> 4];
+		hex[2 * i + 1] = digits[digest[i] & 15];
+	}
+	for (size_t i = 0; i < n_want; i++)
+		if (str_eq(want[i], str_from(hex, sizeof(hex))))
+			return true;
+	return false;
+}
+
+/* Either list may have it (Istio 2.14.4). */
+static bool is_pinned(const struct tls_ctx *c, X509 *leaf)
+{
+	unsigned char *key = NULL, *all = NULL;
+	int n_key = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(leaf), &key), n_all = i2d_X509(leaf, &all);
+	bool found = digest_is_one(key, n_key, c->spki, c->n_spki) ||
+		     digest_is_one(all, n_all, c->hashes, c->n_hashes);
+
+	OPENSSL_free(key);
+	OPENSSL_free(all);
+	return found;
+}
+
+static bool pins_fit(X509_STORE_CTX *x, struct tls_session *s)
+{
+	const struct tls_ctx *c = s->ctx;
+
+	if (c->n_spki + c->n_hashes == 0 || is_pinned(c, X509_STORE_CTX_get0_cert(x)))
+		return true;
+	tls_set_error(s, "unexpected_peer", "the client's certificate is none of those that are named");
+	X509_STORE_CTX_set_error(x, X509_V_ERR_CERT_REJECTED);
+	return false;
+}
+
 int tls_verify_outside(X509_STORE_CTX *x, void *arg)
 {
 	struct tls_session *s = session_of(x);
 
 	(void)arg;
-	if (!verify_chain(x, s))
+	if (!verify_chain(x, s) || !pins_fit(x, s))
 		return 0;
 	for (size_t i = 0; i < s->n_want; i++)
 		if (tls_has_name(X509_STORE_CTX_get0_cert(x), s->want[i]))

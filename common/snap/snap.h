@@ -209,11 +209,16 @@ enum snap_cluster_kind {
 	SNAP_CLUSTER_KIND__N
 };
 
+struct snap_certificate {               /* PEM paths */
+	struct str cert, key;
+};
 struct snap_tls {
 	int mode;                       /* enum snap_tls_mode */
 	struct str sni;                 /* "" automatic */
 	struct str_list sans;           /* accepted server names or SPIFFE IDs; empty: from endpoints */
 	struct str cert, key, ca;       /* PEM paths for SIMPLE and MUTUAL, "" none */
+	SNAP_LIST(struct snap_certificate) more;        /* servers: with keys of other kinds */
+	struct str crl;                 /* PEM path of revocation lists, "" none */
 	bool skip_verify;
 };
 
@@ -381,6 +386,8 @@ struct snap_server {
 	struct snap_tls tls;
 	bool opaque;                    /* what comes is bytes, led by the view's l4; else HTTP */
 	bool optional_client;           /* MUTUAL: a client may come without a certificate */
+	/* A client's certificate is one of these, by SHA-256 of its public key or of itself; both empty: any. */
+	struct str_list spki, hashes;   /* lower-case hex */
 	bool tls13, tls12;              /* only that version */
 	struct str ciphers;             /* for TLS 1.2: OpenSSL's list, "" ours */
 	struct str at;                  /* "mesh.d/edge.conf:3:5", for messages */

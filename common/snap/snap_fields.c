@@ -230,6 +230,13 @@ static const struct field view_fields[] = {
 TABLE(view_table, struct snap_view, "View", view_fields);
 
 /* ---- clusters ------------------------------------------------------------------------------- */
+static const struct field certificate_fields[] = {
+	{ F_STR(struct snap_certificate, cert), .flags = FIELD_REQUIRED | FIELD_NONEMPTY },
+	{ F_STR(struct snap_certificate, key), .flags = FIELD_REQUIRED | FIELD_NONEMPTY },
+	F_END
+};
+TABLE(certificate_table, struct snap_certificate, "Certificate", certificate_fields);
+
 static const struct field tls_fields[] = {
 	{ F_ENUM(struct snap_tls, mode, snap_tls_mode_names) },
 	{ F_STR(struct snap_tls, sni) },
@@ -237,6 +244,8 @@ static const struct field tls_fields[] = {
 	{ F_STR(struct snap_tls, cert) },
 	{ F_STR(struct snap_tls, key) },
 	{ F_STR(struct snap_tls, ca) },
+	{ F_LIST(struct snap_tls, more, certificate_table) },
+	{ F_STR(struct snap_tls, crl) },
 	{ F_BOOL(struct snap_tls, skip_verify) },
 	F_END
 };
@@ -405,6 +414,8 @@ static const struct field server_fields[] = {
 	{ F_STRUCT(struct snap_server, tls, tls_table) },
 	{ F_BOOL(struct snap_server, opaque) },
 	{ F_BOOL(struct snap_server, optional_client) },
+	{ F_STR_LIST(struct snap_server, spki) },
+	{ F_STR_LIST(struct snap_server, hashes) },
 	{ F_BOOL(struct snap_server, tls13) },
 	{ F_BOOL(struct snap_server, tls12) },
 	{ F_STR(struct snap_server, ciphers) },

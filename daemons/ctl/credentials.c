@@ -28,15 +28,6 @@ static void tell(struct judge *j, struct str text)
 		     STR_ARG(model_label(&j->g->r, &j->arena)), STR_ARG(text));
 }
 
-static const char *file_of(struct judge *j, struct str path, const char *name)
-{
-	const struct model_server_tls *t = j->s->tls;
-
-	if (t->credentialName.n > 0)
-		return names_credential(j->etc, t->credentialName, name, &j->arena).p;
-	return arena_str(&j->arena, path).p;
-}
-
 /* Others than root may run this: what they cannot read is not judged. */
 static bool is_hidden(const char *path)
 {
@@ -80,10 +71,15 @@ static void judge_server(struct judge *j)
 {
 	const struct model_server_tls *t = j->s->tls;
 	bool clients = t->mode != MODEL_SERVER_TLS_SIMPLE;
+	struct names_server_files f = names_server_files(t, j->etc, &j->arena);
+	const struct tls_pair more = { arena_str(&j->arena, f.cert[1]).p, arena_str(&j->arena, f.key[1]).p };
 	const struct tls_files files = {
-		.cert = file_of(j, t->serverCertificate, "tls.crt"),
-		.key = file_of(j, t->privateKey, "tls.key"),
-		.ca = clients ? file_of(j, t->caCertificates, "ca.crt") : NULL,
+		.cert = arena_str(&j->arena, f.cert[0]).p,
+		.key = arena_str(&j->arena, f.key[0]).p,
+		.more = &more,
+		.n_more = f.n > 1,
+		.ca = clients ? arena_str(&j->arena, f.ca).p : NULL,
+		.crl = clients && t->caCrl.n > 0 ? arena_str(&j->arena, t->caCrl).p : NULL,
 	};
 	const struct tls_server_opts opts = {
 		.clients = clients ? TLS_CLIENTS_PROVED : TLS_CLIENTS_ANY,
@@ -91,7 +87,8 @@ static void judge_server(struct judge *j)
 	struct tls_ctx *c;
 	struct err err = { 0 };
 
-	if (is_hidden(files.cert) || is_hidden(files.key) || (files.ca && is_hidden(files.ca)))
+	if (is_hidden(files.cert) || is_hidden(files.key) || (files.ca && is_hidden(files.ca)) ||
+	    (files.n_more > 0 && (is_hidden(more.cert) || is_hidden(more.key))))
 		return;
 	if (tls_ctx_new_server(&files, &opts, &c, &err) < 0) {
 		tell(j, str_c(err.text));
@@ -103,13 +100,14 @@ static void judge_server(struct judge *j)
 	tls_ctx_unref(c);
 }
 
-static bool has_files(const struct model_server *s)
+static bool has_files(const struct model_server *s, struct arena *a)
 {
 	const char *why;
 
 	return s->port && s->tls && names_is_servable(s, &why) &&
 	       names_server_family(s) == NAMES_FAMILY_TLS && !names_server_passes_tls(s) &&
-	       (s->tls->credentialName.n > 0 || s->tls->serverCertificate.n > 0);
+	       s->tls->mode != MODEL_SERVER_TLS_ISTIO_MUTUAL &&
+	       names_server_files(s->tls, NULL, a).n > 0;
 }
 
 void credentials_check(const char *etc, const struct model *m, struct err_list *errs)
@@ -123,7 +121,7 @@ void credentials_check(const char *etc, const struct model *m, struct err_list *
 		j.g = model_as_gateway(r);
 		for (size_t i = 0; i < j.g->servers.n; i++) {
 			j.s = &j.g->servers.v[i];
-			if (has_files(j.s))
+			if (has_files(j.s, &j.arena))
 				judge_server(&j);
 		}
 	}

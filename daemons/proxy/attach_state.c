@@ -147,10 +147,15 @@ static char *describe_files(const struct snap_tls *t)
 
 	arena_init(&a, 0);
 	struct str cert = describe_file(&a, t->cert), ca = describe_file(&a, t->ca);
-	struct str priv = describe_file(&a, t->key);
+	struct str priv = describe_file(&a, t->key), crl = describe_file(&a, t->crl);
+	struct str more = STR_NULL;
 
-	key = kv_asprintf("%d|%d|%.*s|%.*s|%.*s", t->mode, t->skip_verify, STR_ARG(cert),
-			  STR_ARG(priv), STR_ARG(ca));
+	for (size_t i = 0; i < t->more.n; i++)
+		more = arena_printf(&a, "%.*s|%.*s|%.*s", STR_ARG(more),
+				    STR_ARG(describe_file(&a, t->more.v[i].cert)),
+				    STR_ARG(describe_file(&a, t->more.v[i].key)));
+	key = kv_asprintf("%d|%d|%.*s|%.*s|%.*s|%.*s%.*s", t->mode, t->skip_verify, STR_ARG(cert),
+			  STR_ARG(priv), STR_ARG(ca), STR_ARG(crl), STR_ARG(more));
 	arena_done(&a);
 	return key;
 }
@@ -180,6 +185,7 @@ static void make_tls(struct cluster_state *st, const struct snap_cluster *c)
 		.cert = path_or_null(&a, c->tls.cert),
 		.key = path_or_null(&a, c->tls.key),
 		.ca = c->tls.ca.n > 0 ? arena_str(&a, c->tls.ca).p : "system",
+		.crl = path_or_null(&a, c->tls.crl),
 		.skip_verify = c->tls.skip_verify,
 	};
 
@@ -235,16 +241,28 @@ static int make_ctx(const struct snap_server *sv, struct tls_ctx **ret, struct e
 	struct arena a;
 
 	arena_init(&a, 0);
+	struct tls_pair *more = arena_new_n(&a, struct tls_pair, sv->tls.more.n);
+
+	for (size_t i = 0; i < sv->tls.more.n; i++)
+		more[i] = (struct tls_pair){ path_or_null(&a, sv->tls.more.v[i].cert),
+					     path_or_null(&a, sv->tls.more.v[i].key) };
 	const struct tls_files files = {
 		.cert = path_or_null(&a, sv->tls.cert),
 		.key = path_or_null(&a, sv->tls.key),
+		.more = more,
+		.n_more = sv->tls.more.n,
 		.ca = mutual ? path_or_null(&a, sv->tls.ca) : NULL,
+		.crl = mutual ? path_or_null(&a, sv->tls.crl) : NULL,
 	};
 	const struct tls_server_opts opts = {
 		.clients = !mutual ? TLS_CLIENTS_ANY :
 			   sv->optional_client ? TLS_CLIENTS_OPTIONAL : TLS_CLIENTS_PROVED,
 		.names = sv->tls.sans.v,
 		.n_names = sv->tls.sans.n,
+		.spki = sv->spki.v,
+		.n_spki = sv->spki.n,
+		.hashes = sv->hashes.v,
+		.n_hashes = sv->hashes.n,
 		.tls13 = sv->tls13,
 		.tls12 = sv->tls12,
 		.ciphers = path_or_null(&a, sv->ciphers),
@@ -276,20 +294,30 @@ static void make_server_tls(struct server_state *st, const struct snap_server *s
 			  "connections to this server are refused");
 }
 
+/* "a;b;" and a bar: lists one after the other are told apart. */
+static struct str join(struct arena *a, struct str before, const struct str_list *l)
+{
+	for (size_t i = 0; i < l->n; i++)
+		before = arena_printf(a, "%.*s%.*s;", STR_ARG(before), STR_ARG(l->v[i]));
+	return arena_printf(a, "%.*s|", STR_ARG(before));
+}
+
 /* What a client has proved to one of them counts for all of the same key. */
 static char *server_key(const struct snap_server *sv)
 {
 	struct arena a;
 
 	arena_init(&a, 0);
-	struct str names = STR_NULL;
+	struct str list = join(&a, STR_NULL, &sv->tls.sans);
 
-	for (size_t i = 0; i < sv->tls.sans.n; i++)
-		names = arena_printf(&a, "%.*s|%.*s", STR_ARG(names), STR_ARG(sv->tls.sans.v[i]));
-	char *key = kv_asprintf("%d|%d|%d|%d|%.*s|%.*s|%.*s|%.*s|%.*s", sv->tls.mode,
+	list = join(&a, join(&a, list, &sv->spki), &sv->hashes);
+	for (size_t i = 0; i < sv->tls.more.n; i++)
+		list = arena_printf(&a, "%.*s|%.*s|%.*s", STR_ARG(list),
+				    STR_ARG(sv->tls.more.v[i].cert), STR_ARG(sv->tls.more.v[i].key));
+	char *key = kv_asprintf("%d|%d|%d|%d|%.*s|%.*s|%.*s|%.*s|%.*s|%.*s", sv->tls.mode,
 				sv->optional_client, sv->tls13, sv->tls12, STR_ARG(sv->ciphers),
 				STR_ARG(sv->tls.cert), STR_ARG(sv->tls.key), STR_ARG(sv->tls.ca),
-				STR_ARG(names));
+				STR_ARG(sv->tls.crl), STR_ARG(list));
 
 	arena_done(&a);
 	return key;
