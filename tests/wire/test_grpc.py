@@ -269,7 +269,7 @@ def test_grpc_cancel_reaches_the_server(world, channel):
 
 
 @pytest.mark.parametrize("end", [True, False], ids=["unary", "streaming"])
-def test_a_deadline_ends_the_call_with_status_4(world, end):
+def test_2_5_1_a_deadline_ends_the_call_with_status_4(world, end):
     """Also while the client still streams: a deadline is one for the whole call."""
     path = f"/silent/deadline-{end}"
     got = call(world, path, fields=[("grpc-timeout", "200m")], end=end)
@@ -281,7 +281,7 @@ def test_a_deadline_ends_the_call_with_status_4(world, end):
                                         request_protocol="grpc", grpc_response_status="4", response_code="200"))
 
 
-def test_the_route_s_timeout_caps_the_deadline(world):
+def test_2_5_1_the_route_s_timeout_caps_the_deadline(world):
     assert call(world, "/silent/capped", fields=[("grpc-timeout", "1H")])["grpc-status"] == "4"
     assert seen(world, "/silent/capped")[0]["x-envoy-expected-rq-timeout-ms"] == "300"
 
@@ -341,7 +341,7 @@ def test_an_http_1_caller_of_grpc_gets_trailers_only_too(world):
 
 
 @pytest.mark.parametrize("code", [1, 4, 8, 13, 14])
-def test_a_status_of_the_policy_is_tried_again(world, code):
+def test_2_5_10_a_status_of_the_policy_is_tried_again(world, code):
     path = f"/once/{code}?rule"
     got = call(world, path, fields=[("x-rule", "grpc")])
     assert (got["grpc-status"], world.app.tried[path]) == ("0", 2)
@@ -357,7 +357,7 @@ def test_a_refused_stream_is_tried_again(world):
     assert world.app.tried["/refuse-once"] == 2
 
 
-def test_other_statuses_and_late_ones_are_not_tried_again(world):
+def test_2_5_10_other_statuses_and_late_ones_are_not_tried_again(world):
     for path in ("/status/5", "/late/14"):
         before = world.app.tried[path]
         assert call(world, path, fields=[("x-rule", "grpc")])["grpc-status"] == path.rsplit("/", 1)[1]
@@ -374,7 +374,7 @@ def test_the_last_answer_stands_when_the_tries_are_used_up(world):
 # ---- what a caller asks for itself (Istio 2.5.3) -----------------------------------------------------------------
 
 
-def test_a_caller_s_timeout(world):
+def test_2_5_3_a_caller_s_timeout(world):
     r = http(world, "/silent/own", x_envoy_upstream_rq_timeout_ms="200")
     assert (r.status, r.body) == (504, b"upstream request timeout")
     got = seen(world, "/silent/own")[0]
@@ -382,13 +382,13 @@ def test_a_caller_s_timeout(world):
     assert "x-envoy-upstream-rq-timeout-ms" not in got
 
 
-def test_a_caller_s_timeout_for_each_try(world):
+def test_2_5_3_a_caller_s_timeout_for_each_try(world):
     r = http(world, "/silent/each", x_envoy_upstream_rq_per_try_timeout_ms="100", x_envoy_retry_on="5xx",
              x_envoy_max_retries="2")
     assert (r.status, world.app.tried["/silent/each"]) == (504, 3)
 
 
-def test_a_caller_s_conditions_and_tries(world):
+def test_2_5_3_a_caller_s_conditions_and_tries(world):
     r = http(world, "/http/500", x_envoy_retry_on="gateway-error, 5xx", x_envoy_max_retries="4")
     assert (r.status, world.app.tried["/http/500"]) == (500, 5)
     r = http(world, "/http/418", x_envoy_retriable_status_codes="418,nonsense", x_envoy_max_retries="1",
@@ -396,7 +396,7 @@ def test_a_caller_s_conditions_and_tries(world):
     assert (r.status, world.app.tried["/http/418"]) == (418, 2)
 
 
-def test_a_caller_s_conditions_where_the_route_has_no_policy(world):
+def test_2_5_3_a_caller_s_conditions_where_the_route_has_no_policy(world):
     fields = [("x-never", "1")]
     assert call(world, "/status/14?never", fields=fields)["grpc-status"] == "14"
     assert world.app.tried["/status/14?never"] == 1
@@ -404,13 +404,13 @@ def test_a_caller_s_conditions_where_the_route_has_no_policy(world):
     assert (got["grpc-status"], world.app.tried["/once/8?never"]) == ("0", 2)
 
 
-def test_a_caller_can_do_without_tries(world):
+def test_2_5_3_a_caller_can_do_without_tries(world):
     assert call(world, "/status/14?none", fields=[("x-envoy-max-retries", "0")])["grpc-status"] == "14"
     assert world.app.tried["/status/14?none"] == 1
 
 
 @pytest.mark.parametrize("value", ["", "-1", "x", "99999999999999999999", "1 2"])
-def test_what_cannot_be_read_is_not_there(world, value):
+def test_2_5_3_what_cannot_be_read_is_not_there(world, value):
     r = http(world, "/fine", x_envoy_upstream_rq_timeout_ms=value, x_envoy_max_retries=value, x_envoy_retry_on=value)
     assert r.status == 200
     got = seen(world, "/fine")[-1]
