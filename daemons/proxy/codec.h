@@ -98,6 +98,8 @@ struct leg *leg_open(struct conn *c);
 void leg_on_head(struct leg *l, bool end);
 /* Takes all bytes of b. */
 void leg_on_data(struct leg *l, struct buf *b);
+/* n bytes went into the tube that leads to the other leg (tube.h), which may be full now. */
+void leg_on_moved(struct leg *l, size_t n);
 /* The peer's message is complete; l->trailers may hold fields. */
 void leg_on_end(struct leg *l);
 /*

@@ -12,6 +12,7 @@
 #include "base/arena.h"
 #include "proxy/codec.h"
 #include "proxy/conn.h"
+#include "proxy/tube.h"
 
 static struct leg *detach(struct conn *c)
 {
@@ -59,6 +60,14 @@ static void finish_when_done(struct conn *c)
 	}
 }
 
+static void tell_moved(struct leg *l)
+{
+	size_t n = l->conn->moved;
+
+	l->conn->moved = 0;
+	leg_on_moved(l, n);
+}
+
 static void tcp_recv(struct conn *c)
 {
 	struct leg *l = c->codec;
@@ -70,6 +79,8 @@ static void tcp_recv(struct conn *c)
 	}
 	if (c->in.n > 0 && !l->paused)
 		leg_on_data(l, &c->in);
+	if (c->codec == l && (c->moved > 0 || (c->tube_in && c->tube_in->full)))
+		tell_moved(l);
 	if (c->codec != l)
 		return;
 	if (c->error != 0 || c->truncated) {

@@ -11,6 +11,7 @@
 
 #include "base/arena.h"
 #include "proxy/conn.h"
+#include "proxy/tube.h"
 #include "proxy/worker.h"
 
 struct conn_tls {
@@ -26,6 +27,11 @@ static struct buf *wire_out(struct conn *c)
 	return c->tls ? &c->tls->out : &c->out;
 }
 
+static size_t wire_bytes(struct conn *c)
+{
+	return wire_out(c)->n + tube_bytes(c->tube_out);
+}
+
 static void update_interest(struct conn *c)
 {
 	unsigned want = 0;
@@ -35,7 +41,7 @@ static void update_interest(struct conn *c)
 	else {
 		if (!c->raw_eof && c->error == 0 && (!c->paused || c->state == CONN_CLOSING))
 			want |= LOOP_READ;
-		if (!c->broken && wire_out(c)->n > 0 && c->full_socket)
+		if (!c->broken && wire_bytes(c) > 0 && c->full_socket)
 			want |= LOOP_WRITE;
 	}
 	loop_fd_want(&c->io, want);
@@ -83,6 +89,8 @@ void conn_kill(struct conn *c)
 	if (c->ops)
 		c->ops->close(c);
 	c->ops = NULL;
+	tube_seal(c->tube_in);
+	tube_free(c->tube_out);
 	loop_fd_done(&c->io);
 	loop_deadline_done(&c->timer);
 	loop_later_done(&c->turn);
@@ -96,7 +104,7 @@ void conn_kill(struct conn *c)
 
 size_t conn_queued(const struct conn *c)
 {
-	return c->out.n + (c->tls ? c->tls->out.n : 0);
+	return c->out.n + (c->tls ? c->tls->out.n : 0) + tube_bytes(c->tube_out);
 }
 
 size_t conn_room(struct conn *c)
@@ -105,7 +113,9 @@ size_t conn_room(struct conn *c)
 
 	if (c->broken)
 		return CODEC_HIGH_BYTES;        /* what is written is dropped */
-	if (queued < CODEC_HIGH_BYTES)
+	if (c->tube_out && !c->tube_out->full)
+		return CODEC_HIGH_BYTES;
+	if (!c->tube_out && queued < CODEC_HIGH_BYTES)
 		return CODEC_HIGH_BYTES - queued;
 	c->full = true;
 	return 0;
@@ -120,6 +130,7 @@ void conn_flush_later(struct conn *c)
 static void drop_output(struct conn *c)
 {
 	buf_done(&c->out);
+	tube_free(c->tube_out);
 	if (c->tls)
 		buf_done(&c->tls->out);
 }
@@ -162,14 +173,25 @@ static void encrypt(struct conn *c)
 	}
 }
 
-static void write_out(struct conn *c)
+/* What was queued here came before what the tube holds. */
+static ssize_t write_some(struct conn *c)
 {
 	struct buf *b = wire_out(c);
+	ssize_t n = b->n > 0 ? buf_write_fd(b, c->fd) : 0;
 
+	if (n < 0 || b->n > 0 || tube_bytes(c->tube_out) == 0)
+		return n;
+	ssize_t more = tube_drain(c->tube_out);
+
+	return more >= 0 ? n + more : n > 0 ? n : more;
+}
+
+static void write_out(struct conn *c)
+{
 	c->full_socket = false;
-	if (b->n == 0 || c->broken)
+	if (wire_bytes(c) == 0 || c->broken)
 		return;
-	ssize_t n = buf_write_fd(b, c->fd);
+	ssize_t n = write_some(c);
 
 	if (n > 0) {
 		c->written_bytes += (size_t)n;
@@ -179,7 +201,7 @@ static void write_out(struct conn *c)
 		write_failed(c, (int)n);
 		return;
 	}
-	c->full_socket = b->n > 0;
+	c->full_socket = wire_bytes(c) > 0;
 }
 
 static void flush(struct conn *c)
@@ -197,7 +219,7 @@ static void flush(struct conn *c)
 		return;
 	}
 	update_interest(c);
-	if (c->full && conn_queued(c) <= CODEC_LOW_BYTES) {
+	if (c->full && (c->tube_out ? !c->tube_out->full : conn_queued(c) <= CODEC_LOW_BYTES)) {
 		c->full = false;
 		if (c->ops && c->state == CONN_OPEN)
 			c->ops->writable(c);
@@ -221,6 +243,8 @@ void conn_close(struct conn *c)
 	c->state = CONN_CLOSING;
 	c->shut_wanted = true;
 	buf_done(&c->in);
+	tube_seal(c->tube_in);
+	tube_seal(c->tube_out);
 	conn_timer(c, CONN_FLUSH_US, linger_expired);
 	conn_flush_later(c);
 }
@@ -229,7 +253,7 @@ void conn_close(struct conn *c)
 
 static void deliver(struct conn *c)
 {
-	if (c->ops && c->state == CONN_OPEN && (c->in.n > 0 || c->eof))
+	if (c->ops && c->state == CONN_OPEN && (c->in.n > 0 || c->eof || c->tube_in))
 		c->ops->recv(c);
 }
 
@@ -318,13 +342,27 @@ static void discard(struct conn *c)
 		update_interest(c);
 }
 
+static ssize_t read_some(struct conn *c)
+{
+	if (!c->tube_in)
+		return buf_read_fd(c->tls ? &c->tls->in : &c->in, c->fd,
+				   c->bulk ? CONN_READ_BULK : CONN_READ_BYTES);
+	ssize_t n = tube_fill(c->tube_in);
+
+	if (n > 0)
+		c->moved += (size_t)n;
+	return n;
+}
+
 static void read_in(struct conn *c)
 {
-	ssize_t n = buf_read_fd(c->tls ? &c->tls->in : &c->in, c->fd,
-				c->bulk ? CONN_READ_BULK : CONN_READ_BYTES);
+	ssize_t n = read_some(c);
 
-	if (n == -EAGAIN)
+	if (n == -EAGAIN) {
+		if (c->tube_in)
+			deliver(c);     /* it may be full */
 		return;
+	}
 	c->bulk = n >= (ssize_t)CONN_BULK_FROM;
 	if (n > 0)
 		c->read_bytes += (size_t)n;

@@ -91,8 +91,12 @@ struct conn {
 	bool kicked;                            /* process what waits at the end of the turn */
 	bool shut_wanted, shut_done;
 	bool established;                       /* the owner's: it has been ready */
+	bool raced;                             /* the owner's: the other address was tried as well */
+	struct conn *rival;                     /* the owner's: the attempt there, or NULL */
 	uint64_t since_us;                      /* the owner's: since then */
 	struct buf in, out;                     /* plaintext */
+	struct tube *tube_in, *tube_out;        /* what is read goes there, what it holds goes out here; NULL: copied */
+	size_t moved;                           /* into tube_in; the codec has not been told */
 	uint64_t read_bytes, written_bytes;     /* on the socket */
 	size_t lingered_bytes;
 	struct loop_fd io;

@@ -7,9 +7,12 @@
 #include "proxy/ejection.h"
 #include "proxy/headers.h"
 #include "proxy/mirror.h"
+#include "proxy/tube.h"
 #include "proxy/websocket.h"
 
 #define RETRY_BODY_BYTES (64u << 10)
+#define TUBE_FROM_BYTES (256u << 10)           /* of a direction: then it is bulk */
+#define TUBE_AGAIN_BYTES (1u << 20)
 #define REPORT_US (5u * 1000 * 1000)            /* Istio 4.2.6 */
 
 static struct leg *other(struct stream *s, const struct leg *l)
@@ -109,12 +112,42 @@ static void response_data(struct stream *s, struct buf *b)
 	buf_consume(b, b->n);
 }
 
+/* Much comes at a time, and nobody needs to see it. */
+static void consider_tube(struct stream *s, struct leg *from)
+{
+	uint64_t n = from->up ? s->rec.bytes_sent : s->rec.bytes_received;
+	const struct leg *to = other(s, from);
+	uint64_t *at = &s->tube_at[from->up];
+
+	if (n < TUBE_FROM_BYTES || n < *at || !from->conn || !to->conn || !from->conn->bulk)
+		return;
+	if (from->conn->ops != &codec_tcp || to->conn->ops != &codec_tcp)
+		return;
+	*at = n + TUBE_AGAIN_BYTES;
+	(void)tube_lay(from->conn, to->conn);
+}
+
 void forward_data(struct stream *s, struct leg *from, struct buf *b)
 {
 	if (from->up)
 		response_data(s, b);
 	else
 		request_data(s, b);
+	if (s->opaque && !s->http)
+		consider_tube(s, from);
+}
+
+void forward_moved(struct stream *s, struct leg *from, size_t n)
+{
+	struct leg *to = other(s, from);
+
+	*(from->up ? &s->rec.bytes_sent : &s->rec.bytes_received) += n;
+	if (!to->conn)
+		return;
+	conn_flush_later(to->conn);
+	to->room = conn_room(to->conn);
+	if (to->room == 0)
+		stop_source(from);
 }
 
 static void pass_end(struct leg *from, struct leg *to)

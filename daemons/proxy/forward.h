@@ -11,6 +11,8 @@
 
 void forward_info(struct stream *s);                    /* a 1xx response is in s->res */
 void forward_data(struct stream *s, struct leg *from, struct buf *b);
+/* n bytes of it have passed by without being seen (tube.h). */
+void forward_moved(struct stream *s, struct leg *from, size_t n);
 void forward_end(struct stream *s, struct leg *from);
 void forward_writable(struct stream *s, struct leg *to);
 /* The request can be sent again from its first byte. */

@@ -42,6 +42,7 @@ libkvproxy_a_SOURCES = \
 	%D%/step_pick.c %D%/step_record.c \
 	%D%/stream.c %D%/stream.h %D%/stream_fail.c \
 	%D%/text.c %D%/text.h \
+	%D%/tube.c %D%/tube.h \
 	%D%/upstream.c %D%/upstream.h \
 	%D%/websocket.c %D%/websocket.h \
 	%D%/watch.c %D%/watch.h \

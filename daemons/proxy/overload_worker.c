@@ -14,6 +14,7 @@
 #include "proxy/listener.h"
 #include "proxy/overload.h"
 #include "proxy/stream.h"
+#include "proxy/tube.h"
 #include "proxy/upstream.h"
 #include "proxy/worker.h"
 
@@ -35,6 +36,7 @@ static void carry_out(void *arg)
 	if (w->level == OVERLOAD_NONE || w->draining)
 		return;
 	upstream_trim(w);
+	tube_trim(w);
 	stream_cache_trim(w->cache);
 	buf_trim();
 	if (w->level <= before || w->level < OVERLOAD_TIGHT)

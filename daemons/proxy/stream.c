@@ -337,6 +337,13 @@ void leg_on_data(struct leg *l, struct buf *b)
 	stream_run(s);
 }
 
+void leg_on_moved(struct leg *l, size_t n)
+{
+	if (n > 0)
+		stream_touch(l->s);
+	forward_moved(l->s, l, n);
+}
+
 void leg_on_end(struct leg *l)
 {
 	struct stream *s = l->s;

@@ -99,6 +99,7 @@ struct stream {
 	bool replay;                    /* held is all of the body so far */
 	bool body_sent;                 /* some of it has gone to a service */
 	bool tcp_open;                  /* RECORD_TCP_OPEN was emitted */
+	uint64_t tube_at[2];            /* bytes down, up after which a tube is thought of (again) */
 	struct grpc_messages req_messages, res_messages;
 
 	/* events noted for the step */

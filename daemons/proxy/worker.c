@@ -586,6 +586,7 @@ static void worker_init(struct worker *w, struct worker_thread *t, unsigned inde
 	list_init(&w->listeners);
 	list_init(&w->conns);
 	list_init(&w->streams);
+	list_init(&w->tubes);
 	map_init(&w->pools);
 	loop_timer_init(&t->drain_deadline, w->loop, on_drain_deadline, w);
 	loop_timer_init(&t->forget, w->loop, on_forget, w);

@@ -72,6 +72,8 @@ struct worker {
 	uint64_t n_leases;              /* made so far */
 	size_t n_down;                  /* open downstream connections */
 	size_t n_shadows;               /* copies of requests under way (mirror.h) */
+	struct list tubes;              /* struct tube (tube.h) */
+	size_t n_tubes;
 	struct gate *gate;              /* of all workers */
 	enum overload_level level;      /* as last told, see overload.h */
 	int reserve_fd;                 /* given up when descriptors run out; -1 gone */

@@ -63,6 +63,8 @@ def scenarios():
                  lambda s, t, _: drivers.wrk(s, "/f/128B", 16, t, close=True)),
         Scenario("tcp-bulk", "opaque TCP, 8 connections, CPU per GiB", "tcp",
                  lambda s, t, _: drivers.tcp(s, "pull", 8, t), unit="GiB"),
+        Scenario("tcp-plain", "opaque TCP without TLS on either leg, one hop, 8 connections, CPU per GiB", "tcp-plain",
+                 lambda s, t, _: drivers.tcp(s, "pull", 8, t, "tcp-plain"), unit="GiB"),
         Scenario("tcp-conn", "opaque TCP, a connection for 64 bytes, 16 clients", "tcp",
                  lambda s, t, _: drivers.tcp(s, "connect", 16, t), unit="connection"),
         open_loop(1000), open_loop(8000)]
@@ -106,8 +108,9 @@ def row(scenario, stacks, apps, args):
     print(f"\n{scenario.name}: {scenario.title}; median of {args.rounds} rounds of {args.seconds} s, CPU of both hops", flush=True)
     able = [s for s in stacks if scenario.entry in s.ports]
     for s in stacks:
-        if s not in able and not s.cannot[scenario.entry].startswith("as "):
-            print(f"{s.name}: not run ({s.cannot[scenario.entry]})")
+        why = s.cannot.get(scenario.entry, "no such entry made for it")
+        if s not in able and not why.startswith("as "):
+            print(f"{s.name}: not run ({why})")
     results = {s.name: [] for s in able}
     for s in able:
         scenario.load(s, 1, apps)

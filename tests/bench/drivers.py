@@ -48,9 +48,9 @@ def h2load(stack, entry, path, seconds, connections=16, streams=10, body=None):
     return {"requests": int(done), "rate": int(done) / seconds, "p50": at(.5), "p99": at(.99), "failed": int(done) - int(good)}
 
 
-def tcp(stack, mode, clients, seconds):
+def tcp(stack, mode, clients, seconds, entry="tcp"):
     """mode pull: bytes; mode connect: connections."""
-    got = json.loads(command(kvmesh.tool("tests/bench/tcpload"), mode, stack.ports["tcp"], clients, seconds))
+    got = json.loads(command(kvmesh.tool("tests/bench/tcpload"), mode, stack.ports[entry], clients, seconds))
     return {"requests": got["bytes"] / (1 << 30) if mode == "pull" else got["connections"],
             "rate": (got["bytes"] / 1e6 if mode == "pull" else got["connections"]) / got["seconds"],
             "p50": got["p50_us"] / 1000, "p99": got["p99_us"] / 1000, "failed": got["failed"]}

@@ -29,7 +29,7 @@ class Haproxy(Stack):
         self.name, self.certs = "haproxy-h2" if h2 else "haproxy", certs
         out, mid = self.new_ports("http", "h2", "grpc", *([] if h2 else ["tcp"]))
         if h2:
-            self.cannot["tcp"] = "as haproxy"
+            self.cannot["tcp"] = self.cannot["tcp-plain"] = "as haproxy"
         self.tls_port = mid["http"]
         app = {"http": apps.http, "h2": apps.http, "grpc": apps.grpc, "tcp": apps.tcp}
         text = {"out": COMMON, "in": COMMON}
@@ -47,4 +47,10 @@ class Haproxy(Stack):
             f = directory / f"{self.name}-{side}.cfg"
             f.write_text(text[side])
             self.run(["haproxy", "-db", "-f", f], directory / f"{self.name}-{side}.log")
-        self.wait(*out.values(), *mid.values())
+        if not h2:
+            self.ports["tcp-plain"] = kvmesh.free_port()
+            f = directory / f"{self.name}-plain.cfg"
+            f.write_text(COMMON + f"listen plain\n    mode tcp\n    option splice-auto\n    bind 127.0.0.1:{self.ports['tcp-plain']}\n"
+                         f"    server s 127.0.0.1:{apps.tcp}\n")
+            self.run(["haproxy", "-db", "-f", f], directory / f"{self.name}-plain.log")
+        self.wait(*self.ports.values(), *mid.values())

@@ -7,6 +7,19 @@ import kvmesh
 from stack import Stack
 
 
+BARE = """\
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: { name: bare }
+spec: { host: bare, trafficPolicy: { tls: { mode: DISABLE } } }
+---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: { name: bare }
+spec: { selector: { matchLabels: { app: bare } }, mtls: { mode: PERMISSIVE } }
+"""
+
+
 class Kvmesh(Stack):
     name = "kvmesh"
     host = "app"
@@ -24,10 +37,14 @@ class Kvmesh(Stack):
         m.service("grpc", 80, "grpc", protocol="GRPC")
         m.workload("tcp", apps.tcp, protocol="TCP")
         m.service("tcp", 7000, "tcp", protocol="TCP", listen=f"127.0.0.1:{tcp}")
+        plain = kvmesh.free_port()
+        m.workload("bare", apps.tcp, protocol="TCP")
+        m.service("bare", 7001, "tcp", protocol="TCP", listen=f"127.0.0.1:{plain}")
+        m.write("mesh.d/bare.yaml", BARE)
         m.write("mesh.d/strict.yaml", kvmesh.ARTICLE.split("---")[0])
         m.start()
         self.owned.append(m)
-        self.ports = {"http": m.http_port, "h2": m.http_port, "grpc": m.http_port, "tcp": tcp}
+        self.ports = {"http": m.http_port, "h2": m.http_port, "grpc": m.http_port, "tcp": tcp, "tcp-plain": plain}
         self.tls_port = m.mesh_port
         self.wait()
 

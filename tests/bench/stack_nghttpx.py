@@ -12,7 +12,7 @@ class Nghttpx(Stack):
         self.certs = certs
         out, mid = self.new_ports("http")
         self.ports = {"http": out["http"], "h2": out["http"], "grpc": out["http"]}
-        self.cannot["tcp"] = "it proxies HTTP only"
+        self.cannot["tcp"] = self.cannot["tcp-plain"] = "it proxies HTTP only"
         self.tls_port = mid["http"]
         common = ("workers=1\nsingle-process=yes\nno-ocsp=yes\naccesslog-file=/dev/null\nerrorlog-file=/dev/stderr\nlog-level=ERROR\n"
                   "tls13-ciphers=TLS_AES_128_GCM_SHA256\ntls13-client-ciphers=TLS_AES_128_GCM_SHA256\ntls-min-proto-version=TLSv1.3\n"

@@ -3,6 +3,7 @@
 
 import pathlib
 
+import kvmesh
 from stack import HOST, Stack
 
 STREAM_MODULE = pathlib.Path("/usr/lib/nginx/modules/ngx_stream_module.so")
@@ -17,7 +18,7 @@ class NginxHops(Stack):
         stream = STREAM_MODULE.exists()
         out, mid = self.new_ports("http", "h2", "grpc", *(["tcp"] if stream else []))
         if not stream:
-            self.cannot["tcp"] = "its stream module (libnginx-mod-stream) is not installed"
+            self.cannot["tcp"] = self.cannot["tcp-plain"] = "its stream module (libnginx-mod-stream) is not installed"
         self.tls_port = mid["http"]
         tls = "ssl_protocols TLSv1.3; ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256; ssl_ecdh_curve X25519:P-256;"
         server = (f"{tls} ssl_certificate {certs.crt}; ssl_certificate_key {certs.key}; ssl_client_certificate {certs.ca}; "
@@ -42,7 +43,8 @@ class NginxHops(Stack):
             + f"server {{ listen 127.0.0.1:{mid['grpc']} ssl http2; {server % 'g'} location / {{ grpc_pass grpc://g; }} }}\n"}
         tcp = {"out": "", "in": ""}
         if stream:
-            tcp["out"] = (f"stream {{ server {{ listen 127.0.0.1:{out['tcp']}; proxy_pass 127.0.0.1:{mid['tcp']}; proxy_ssl on; "
+            self.ports["tcp-plain"] = kvmesh.free_port()
+            tcp["out"] = (f"stream {{ server {{ listen 127.0.0.1:{self.ports['tcp-plain']}; proxy_pass 127.0.0.1:{apps.tcp}; }} server {{ listen 127.0.0.1:{out['tcp']}; proxy_pass 127.0.0.1:{mid['tcp']}; proxy_ssl on; "
                           f"{client('proxy')} }} }}\n")
             tcp["in"] = f"stream {{ server {{ listen 127.0.0.1:{mid['tcp']} ssl; {server % 't'} proxy_pass 127.0.0.1:{apps.tcp}; }} }}\n"
         load = f"load_module {STREAM_MODULE};\n" if stream else ""
