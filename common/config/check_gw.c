@@ -326,7 +326,7 @@ static void check_egress_service(struct check *c, const struct model_sidecar *s,
 
 	if (e->port == NULL || e->captureMode != MODEL_LISTENER_NONE || e->port->number == 0)
 		return;
-	protocol = names_protocol(e->port->name, STR_NULL, e->port->protocol);
+	protocol = names_protocol(STR(""), e->port->protocol, STR(""));
 	if (protocol != SNAP_PROTOCOL_TCP && protocol != SNAP_PROTOCOL_TLS)
 		return;
 	for (size_t i = 0; i < c->reg.services.n; i++) {

@@ -3,7 +3,8 @@
  * compile_cluster: (service, port, subset) → cluster with endpoints. Layer config. A cluster's name
  * is Istio's and a stable key; where a client's namespace or labels give it other DestinationRules
  * than clients of the service's own namespace have, "@NS/RULE" is appended: it is another cluster
- * with limits of its own.
+ * with limits of its own. So it is where some ServiceEntries of the host are not exported to the
+ * client: "!NS/NAME" for each.
  */
 #include "config/compile_parts.h"
 
@@ -46,6 +47,7 @@ int64_t compile_special_cluster(struct compile *c, const char *name, enum snap_c
 /* ---- endpoints ------------------------------------------------------------------------------ */
 struct filling {
 	struct compile *c;
+	struct compile_client *client;
 	const struct compile_service *s;
 	const struct names_port *port;
 	struct str subset;
@@ -182,6 +184,8 @@ static void put_endpoints(struct filling *f)
 	if (f->cl->kind == SNAP_CLUSTER_ORIGINAL_DST || f->cl->kind == SNAP_CLUSTER_BY_NAME)
 		return;
 	for (size_t i = 0; i < f->s->n_parts; i++) {
+		if (!compile_sees_part(f->c, f->client, f->s->parts[i]))
+			continue;
 		add_part(f, f->s->parts[i], &f->s->endpoints[i]);
 		listed += f->s->endpoints[i].n;
 	}
@@ -262,7 +266,14 @@ static struct str name_of(struct filling *f, const struct names_rules *rules)
 {
 	struct str name = f->sealed ? compile_sni_outbound(f->c, f->port->number, f->subset, f->s->host) :
 				      compile_cluster_name(f->c, f->port->number, f->subset, f->s->host);
-	return variant_name(f->c, name, rules, &f->s->neutral);
+	name = variant_name(f->c, name, rules, &f->s->neutral);
+	for (size_t i = 0; i < f->s->n_parts; i++) {
+		const struct names_service *part = f->s->parts[i];
+		if (!compile_sees_part(f->c, f->client, part))
+			name = arena_printf(f->c->a, "%.*s!%.*s/%.*s", STR_ARG(name),
+					    STR_ARG(part->ns), STR_ARG(part->res->name));
+	}
+	return name;
 }
 
 static void put_cluster(struct filling *f, const struct names_rules *rules)
@@ -280,10 +291,10 @@ static void put_cluster(struct filling *f, const struct names_rules *rules)
 		add_entry_names(f->c, f->s, f->cl);
 }
 
-static int64_t find_or_make(struct filling *f, struct compile_client *client)
+static int64_t find_or_make(struct filling *f)
 {
 	struct compile *c = f->c;
-	const struct names_rules *rules = compile_rules(c, client, f->s);
+	const struct names_rules *rules = compile_rules(c, f->client, f->s);
 	const struct model_subset *sub =
 		f->subset.n > 0 ? names_subset(rules, f->subset, NULL) : NULL;
 	if (f->subset.n > 0 && !sub)
@@ -312,14 +323,14 @@ int64_t compile_cluster(struct compile *c, struct compile_client *client,
 			const struct compile_service *s, const struct names_port *p,
 			struct str subset)
 {
-	struct filling f = { .c = c, .s = s, .port = p, .subset = subset };
-	return find_or_make(&f, client);
+	struct filling f = { .c = c, .client = client, .s = s, .port = p, .subset = subset };
+	return find_or_make(&f);
 }
 
 int64_t compile_sealed_cluster(struct compile *c, struct compile_client *client,
 			       const struct compile_service *s, const struct names_port *p,
 			       struct str subset)
 {
-	struct filling f = { .c = c, .s = s, .port = p, .subset = subset, .sealed = true };
-	return find_or_make(&f, client);
+	struct filling f = { .c = c, .client = client, .s = s, .port = p, .subset = subset, .sealed = true };
+	return find_or_make(&f);
 }

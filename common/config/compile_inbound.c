@@ -63,7 +63,7 @@ static void add_ingress(struct inbound *b)
 			if (!p || p->number == 0)
 				continue;
 			struct port *to = port_of(b, (int64_t)i, p->number);
-			to->protocol = names_protocol(p->name, STR_NULL, p->protocol);
+			to->protocol = names_protocol(STR(""), p->protocol, STR(""));
 			to->declared = to->protocol != SNAP_PROTOCOL_AUTO;
 		}
 	}

@@ -174,6 +174,9 @@ void compile_headers_merge(struct compile *c, struct snap_headers *route,
 struct snap_retry *compile_retry(struct compile *c, const struct model_http_retry *r);
 
 /* compile_scope.c: what exportTo and a Sidecar leave of the mesh (2.1.6, 2.15.7) */
+/* Is this part of a service exported to the client? */
+bool compile_sees_part(const struct compile *c, const struct compile_client *client,
+		       const struct names_service *part);
 /* Is the service's host one that this client calls on that port? */
 bool compile_sees(const struct compile *c, const struct compile_client *client,
 		  const struct compile_service *s, int64_t port);

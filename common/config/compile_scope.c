@@ -11,6 +11,12 @@ static struct names_caller caller_of(const struct compile_client *client, int64_
 	return (struct names_caller){ .ns = client->ns, .sidecar = client->sidecar, .port = port };
 }
 
+bool compile_sees_part(const struct compile *c, const struct compile_client *client,
+		       const struct names_service *part)
+{
+	return names_service_is_visible(c->m, part, client->ns);
+}
+
 bool compile_sees(const struct compile *c, const struct compile_client *client,
 		  const struct compile_service *s, int64_t port)
 {
@@ -18,7 +24,9 @@ bool compile_sees(const struct compile *c, const struct compile_client *client,
 	if (!compile_is_visible(c, client, s))
 		return false;
 	for (size_t i = 0; i < s->n_parts; i++) {
-		if (names_sees(c->m, &who, s->parts[i]->ns, s->host))
+		if (compile_sees_part(c, client, s->parts[i]) &&
+		    names_port_find(s->parts[i], port) &&
+		    names_sees(c->m, &who, s->parts[i]->ns, s->host))
 			return true;
 	}
 	return false;

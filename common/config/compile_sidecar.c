@@ -90,7 +90,7 @@ void compile_sidecar_doors(struct compile *c)
 			struct door d = { .c = c, .client = &c->clients[i], .e = e };
 			if (!is_opened(e))
 				continue;
-			d.protocol = names_protocol(e->port->name, STR_NULL, e->port->protocol);
+			d.protocol = names_protocol(STR(""), e->port->protocol, STR(""));
 			add_door(&d);
 		}
 	}

@@ -158,13 +158,13 @@ void names_registry_done(struct names_registry *reg)
 	map_done(&reg->by_host);
 }
 
-static bool is_visible(const struct names_registry *reg, const struct names_service *s,
-		       struct str client_ns)
+bool names_service_is_visible(const struct model *m, const struct names_service *s,
+			      struct str client_ns)
 {
 	if (s->res->kind != MODEL_KIND_SERVICE_ENTRY)
 		return true;
-	return names_exported(reg->model, &model_as_se(s->res)->exportTo,
-			      &reg->model->mesh.mesh.defaultServiceExportTo, s->ns, client_ns);
+	return names_exported(m, &model_as_se(s->res)->exportTo,
+			      &m->mesh.mesh.defaultServiceExportTo, s->ns, client_ns);
 }
 
 const struct names_service *names_service_find(const struct names_registry *reg, struct str host,
@@ -172,13 +172,13 @@ const struct names_service *names_service_find(const struct names_registry *reg,
 {
 	const struct names_service *best = map_get(&reg->by_host, host);
 
-	if (best != NULL && is_visible(reg, best, client_ns))
+	if (best != NULL && names_service_is_visible(reg->model, best, client_ns))
 		return best;
 	best = NULL;
 	for (size_t i = 0; i < reg->services.n; i++) {
 		const struct names_service *s = &reg->services.v[i];
 
-		if (!names_subset_of(host, s->host) || !is_visible(reg, s, client_ns))
+		if (!names_subset_of(host, s->host) || !names_service_is_visible(reg->model, s, client_ns))
 			continue;
 		if (best == NULL || names_specificity_cmp(s->host, best->host) < 0)
 			best = s;

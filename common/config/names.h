@@ -105,6 +105,9 @@ struct names_registry {                 /* made once per model, read-only afterw
 };
 void names_registry_init(struct names_registry *reg, const struct model *m, struct arena *a);
 void names_registry_done(struct names_registry *reg);
+/* By exportTo (2.1.6). */
+bool names_service_is_visible(const struct model *m, const struct names_service *s,
+			      struct str client_ns);
 /*
  * The service that host (FQDN) means for client_ns: exact, else the most specific wildcard; NULL:
  * unknown.
