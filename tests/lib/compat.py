@@ -4,6 +4,7 @@
 python3 tests/lib/compat.py --write    writes the page (KVMESH_BUILD: where kvmeshctl is built)
 """
 
+import functools
 import json
 import pathlib
 import re
@@ -283,6 +284,47 @@ def rules_part():
     for rule, title in RULES.items():
         out.append(f"| {rule} | {title} | {', '.join(where.get(rule, [])) or 'open'} |")
     return out
+
+
+# ---- golden cases ------------------------------------------------------------------------------------------------
+
+@functools.cache
+def fields_at(path):
+    found = explain(path)
+    return {f["name"]: f for f in (found if isinstance(found, list) else found.get("fields", []))}
+
+
+def used(path, message, value, out):
+    """(message, field) of what a resource sets, at whatever depth."""
+    for name, v in value.items():
+        f = fields_at(path).get(name)
+        if not f:
+            continue
+        out.add((message, name))
+        inner = v.values() if f["type"].startswith("map<") and isinstance(v, dict) else v if isinstance(v, list) else [v]
+        for x in inner:
+            if isinstance(x, dict):
+                used(f"{path}.{name}", message_of(f["type"]), x, out)
+
+
+def working(path, message, out):
+    """(message, field) of what works, at whatever depth."""
+    for name, f in fields_at(path).items():
+        if f["status"] != "works" or (message, name) in out:
+            continue
+        out.add((message, name))
+        working(f"{path}.{name}", message_of(f["type"]), out)
+
+
+def without_golden_case():
+    """Fields that work and that no case of tests/golden sets."""
+    have, want = set(), set()
+    for case in (kvmesh.TOP / "tests" / "golden").glob("*/model.ok"):
+        for r in json.loads(case.read_text()).get("resources", []):
+            used(r["kind"], r["kind"], r.get("spec", {}), have)
+    for k in kinds():
+        working(k["kind"], k["kind"], want)
+    return sorted(want - have)
 
 
 def page():

@@ -19,3 +19,7 @@ def test_every_field_that_does_not_work_says_why(page):
     assert len(lines) > 400
     for line in lines:
         assert line.endswith(" works |") or line.split(": ", 1)[1].strip(" |"), line
+
+
+def test_every_field_that_works_is_in_a_golden_case():
+    assert compat.without_golden_case() == []
