@@ -20,6 +20,7 @@
 #define RESOLV_CONF "/etc/resolv.conf"
 #define HOSTS "/etc/hosts"
 #define HOSTS_LINE_MAX 4096
+#define OTHER_US (1u * 1000 * 1000)     /* for the other family, once one has addresses */
 
 struct dns {
 	struct loop *loop;
@@ -31,7 +32,7 @@ struct dns_query {
 	struct list node;
 	struct dns *d;
 	struct loop_timer later;        /* tells what is known at once */
-	struct evdns_request *request;
+	struct evdns_request *request[2];       /* for IPv4, IPv6; NULL: none is under way */
 	char *name;
 	dns_fn fn;
 	void *arg;
@@ -74,15 +75,13 @@ static void query_free(struct dns_query *q)
 static void tell(void *arg)
 {
 	struct dns_query *q = arg;
-	struct dns_answer a = { .error = q->error, .v = q->v, .n = q->n, .ttl_s = q->ttl_s };
-	dns_fn fn = q->fn;
-	void *to = q->arg;
+	struct dns_answer a = { .error = q->n > 0 ? NULL : q->error, .v = q->v, .n = q->n, .ttl_s = q->ttl_s };
 
 	if (q->n > 1)
 		qsort(q->v, q->n, sizeof(q->v[0]), by_bytes);
 	/* The query is gone for the one who asked once fn is called. */
-	fn(to, &a);
-	query_free(q);
+	q->fn(q->arg, &a);
+	dns_cancel(q);
 }
 
 /* ---- /etc/hosts ----------------------------------------------------------------------------- */
@@ -130,47 +129,54 @@ static void read_hosts(struct dns_query *q, bool v6)
 
 /* ---- the servers ---------------------------------------------------------------------------- */
 
-static void ask(struct dns_query *q, bool v6);
-
-static void on_answer(int result, char type, int count, int ttl, void *addresses, void *arg)
+static void add_all(struct dns_query *q, bool v6, int count, int ttl, const uint8_t *addresses)
 {
-	struct dns_query *q = arg;
-	const uint8_t *p = addresses;
-
-	q->request = NULL;
-	/* The answer of a cancelled question may have been on its way already. */
-	if (!q->fn || result == DNS_ERR_CANCEL || result == DNS_ERR_SHUTDOWN) {
-		query_free(q);
-		return;
+	for (int i = 0; i < count; i++) {
+		if (v6)
+			add_v6(q, addresses + 16 * i);
+		else
+			add_v4(q, addresses + 4 * i);
 	}
-	for (int i = 0; result == DNS_ERR_NONE && i < count; i++) {
-		if (type == DNS_IPv4_A)
-			add_v4(q, p + 4 * i);
-		else if (type == DNS_IPv6_AAAA)
-			add_v6(q, p + 16 * i);
-	}
-	if (result == DNS_ERR_NONE && ttl > 0)
+	if (ttl > 0 && (q->ttl_s == 0 || (uint32_t)ttl < q->ttl_s))
 		q->ttl_s = (uint32_t)ttl;
+}
+
+static void on_answer(struct dns_query *q, bool v6, int result)
+{
+	bool last = !q->request[!v6];
+
 	if (result != DNS_ERR_NONE && result != DNS_ERR_NOTEXIST && result != DNS_ERR_NODATA)
 		q->error = evdns_err_to_string(result);
-	if (q->n > 0 || q->error || type == DNS_IPv6_AAAA || result == DNS_ERR_NOTEXIST) {
+	if (last)
 		tell(q);
-		return;
-	}
-	ask(q, true);
+	else if (q->n > 0)
+		loop_timer_set(&q->later, OTHER_US);
 }
 
 /* A server without addresses of that kind tells no type; what was asked is known from the call. */
+static void on_reply(struct dns_query *q, bool v6, int result, int count, int ttl, const void *addresses)
+{
+	q->request[v6] = NULL;
+	if (!q->fn) {                   /* cancelled; its answer may have been on its way already */
+		if (!q->request[!v6])
+			query_free(q);
+		return;
+	}
+	if (result == DNS_ERR_NONE)
+		add_all(q, v6, count, ttl, addresses);
+	on_answer(q, v6, result);
+}
+
 static void on_v4(int result, char type, int count, int ttl, void *addresses, void *arg)
 {
 	(void)type;
-	on_answer(result, DNS_IPv4_A, count, ttl, addresses, arg);
+	on_reply(arg, false, result, count, ttl, addresses);
 }
 
 static void on_v6(int result, char type, int count, int ttl, void *addresses, void *arg)
 {
 	(void)type;
-	on_answer(result, DNS_IPv6_AAAA, count, ttl, addresses, arg);
+	on_reply(arg, true, result, count, ttl, addresses);
 }
 
 static void fail(struct dns_query *q, const char *why)
@@ -179,13 +185,13 @@ static void fail(struct dns_query *q, const char *why)
 	loop_timer_set(&q->later, 0);
 }
 
-static void ask(struct dns_query *q, bool v6)
+static void ask(struct dns_query *q)
 {
 	struct evdns_base *b = q->d->base;
 
-	q->request = v6 ? evdns_base_resolve_ipv6(b, q->name, DNS_QUERY_NO_SEARCH, on_v6, q) :
-			  evdns_base_resolve_ipv4(b, q->name, DNS_QUERY_NO_SEARCH, on_v4, q);
-	if (!q->request)
+	q->request[0] = evdns_base_resolve_ipv4(b, q->name, DNS_QUERY_NO_SEARCH, on_v4, q);
+	q->request[1] = evdns_base_resolve_ipv6(b, q->name, DNS_QUERY_NO_SEARCH, on_v6, q);
+	if (!q->request[0] && !q->request[1])
 		fail(q, "the question could not be sent");
 }
 
@@ -234,8 +240,7 @@ struct dns_query *dns_ask(struct dns *d, const char *name, dns_fn fn, void *arg)
 	loop_timer_init(&q->later, d->loop, tell, q);
 	list_push_back(&d->queries, &q->node);
 	read_hosts(q, false);
-	if (q->n == 0)
-		read_hosts(q, true);
+	read_hosts(q, true);
 	if (q->n > 0)
 		loop_timer_set(&q->later, 0);
 	else if (strlen(name) > DNS_NAME_MAX)
@@ -243,7 +248,7 @@ struct dns_query *dns_ask(struct dns *d, const char *name, dns_fn fn, void *arg)
 	else if (!has_base)
 		fail(q, "no resolver");
 	else
-		ask(q, false);
+		ask(q);
 	return q;
 }
 
@@ -251,13 +256,16 @@ void dns_cancel(struct dns_query *q)
 {
 	if (!q)
 		return;
-	if (!q->request) {
+	if (!q->request[0] && !q->request[1]) {
 		query_free(q);
 		return;
 	}
-	/* evdns still calls back, with an error: on_answer lets it go then. */
+	/* evdns still calls back, with an error: on_reply lets it go then. */
 	q->fn = NULL;
-	evdns_cancel_request(q->d->base, q->request);
+	loop_timer_stop(&q->later);
+	for (int i = 0; i < 2; i++)
+		if (q->request[i])
+			evdns_cancel_request(q->d->base, q->request[i]);
 }
 
 /* ---- life ----------------------------------------------------------------------------------- */

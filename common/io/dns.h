@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * dns: addresses of a name, from /etc/hosts, else from the servers of /etc/resolv.conf with their
- * time to live. Layer io, over libevent's evdns; one loop's thread. IPv4 addresses when there are
- * any, else IPv6 ones. Both files are read again when they have changed.
+ * time to live. Layer io, over libevent's evdns; one loop's thread. Both families are asked for at
+ * once; when one has answered, the other has a second to come too (RFC 8305 3). Both files are read
+ * again when they have changed.
  */
 #pragma once
 
@@ -15,7 +16,7 @@
 #define DNS_ADDRESSES_MAX 64            /* of one name; more are left out */
 
 struct dns_answer {
-	const char *error;              /* NULL: answered, though n may be 0 (the name has none) */
+	const char *error;              /* NULL: answered, though n may be 0 (the name has none); n > 0: NULL */
 	uint8_t (*v)[16];               /* as in base/cidr.h, sorted */
 	size_t n;
 	uint32_t ttl_s;                 /* the shortest; 0: not known */

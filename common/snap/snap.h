@@ -282,6 +282,7 @@ struct snap_warmup {
 
 struct snap_endpoint {
 	struct str address;             /* IP, name (DNS clusters) or unix:/path */
+	struct str alternate;           /* IP of the other family, tried when address does not answer; empty none */
 	int64_t port;
 	int64_t weight;                 /* >= 1 */
 	int64_t peer;                   /* index into snap.peers, -1: outside the mesh */

@@ -324,6 +324,7 @@ static const struct field endpoint_fields[] = {
 	{ F_INDEX_OR_NONE(struct snap_endpoint, peer) },
 	{ F_STR(struct snap_endpoint, locality) },
 	{ F_INT(struct snap_endpoint, priority, 0, SNAP_PRIORITIES_MAX - 1) },
+	{ F_STR(struct snap_endpoint, alternate) },
 	{ F_STR(struct snap_endpoint, mesh_address) },
 	{ F_PORT(struct snap_endpoint, mesh_port) },
 	{ F_STR(struct snap_endpoint, mesh_sni) },

@@ -97,6 +97,18 @@ static void note_activity(struct endpoint_state *e, bool inactive)
 	e->was_inactive = inactive;
 }
 
+static const struct sock_addr *alternate(struct attached *at, struct str address, int64_t port)
+{
+	struct sock_addr a;
+
+	if (address.n == 0 || !sock_addr_parse(address, (uint16_t)port, &a))
+		return NULL;
+	struct sock_addr *kept = arena_new(&at->arena, struct sock_addr);
+
+	*kept = a;
+	return kept;
+}
+
 static void attach_endpoint(struct attach_state *st, struct attached *at,
 			    const struct snap_cluster *c, size_t i, struct attached_endpoint *to, bool late)
 {
@@ -112,6 +124,9 @@ static void attach_endpoint(struct attach_state *st, struct attached *at,
 	if (e->mesh_port <= 0 ||
 	    !sock_addr_parse(e->mesh_address, (uint16_t)e->mesh_port, &to->mesh))
 		to->mesh.len = 0;
+	to->alternate = alternate(at, e->alternate, e->port);
+	if (to->mesh.len > 0 && str_eq(e->mesh_address, e->address))
+		to->mesh_alternate = alternate(at, e->alternate, e->mesh_port);
 }
 
 static size_t count_levels(const struct snap_cluster *c)

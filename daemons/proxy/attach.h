@@ -29,6 +29,7 @@ struct endpoint_state {
 	atomic_uint active;                     /* requests under way */
 	atomic_uint connections;
 	struct outlier_host outlier;
+	_Atomic uint64_t alternate_until_us;    /* monotonic: until then its address of the other family goes first */
 	struct ewma ewma;                       /* of clusters that choose by latency */
 	_Atomic uint64_t since_us;              /* monotonic: came when others were there, or back; 0: always */
 	bool was_inactive;                      /* the control thread's: in the last snapshot */
@@ -59,6 +60,7 @@ struct server_state {
 struct attached_endpoint {
 	struct sock_addr plain;                 /* address:port; len 0 when the address is a name */
 	struct sock_addr mesh;                  /* mesh_address:mesh_port; len 0 when none */
+	const struct sock_addr *alternate, *mesh_alternate;     /* of the other family; NULL none */
 	struct endpoint_state *state;
 };
 struct attached_cluster {

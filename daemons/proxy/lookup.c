@@ -189,15 +189,37 @@ struct filling {
 	bool any;
 };
 
+static struct str_list of_family(const struct name *n, bool v6, struct arena *a)
+{
+	struct str_list found = { 0 };
+	size_t cap = 0;
+
+	for (size_t i = 0; i < n->addresses.n; i++)
+		if ((str_find(n->addresses.v[i], ':') >= 0) == v6)
+			*vec_push_arena(a, found.v, found.n, cap) = n->addresses.v[i];
+	return found;
+}
+
+/*
+ * Each address is an endpoint or stands behind one: an IPv6 address has an IPv4 one to fall back on
+ * (RFC 8305); what one family has more stands by itself, with one of the other behind it.
+ */
 static void add_resolved(struct filling *f, const struct snap_endpoint *e, const struct name *n,
 			 struct snap_cluster *to, size_t *cap)
 {
-	for (size_t i = 0; i < n->addresses.n; i++) {
+	struct str_list v6 = of_family(n, true, &f->arena), v4 = of_family(n, false, &f->arena);
+	size_t most = v6.n > v4.n ? v6.n : v4.n;
+
+	if (to->one_address && most > 1)
+		most = 1;
+	for (size_t i = 0; i < most; i++) {
 		struct snap_endpoint *one =
 			vec_push_arena(&f->arena, to->endpoints.v, to->endpoints.n, *cap);
+		const struct str_list *behind = i < v6.n ? &v4 : &v6;
 
 		*one = *e;
-		one->address = n->addresses.v[i];
+		one->address = i < v6.n ? v6.v[i] : v4.v[i];
+		one->alternate = behind->n > 0 ? behind->v[i % behind->n] : STR_NULL;
 		if (str_eq(e->mesh_address, e->address))
 			one->mesh_address = one->address;
 	}

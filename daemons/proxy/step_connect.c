@@ -66,6 +66,7 @@ static enum next target_mesh(struct stream *s)
 	int64_t id = snap->workloads.v[s->entry.workload >= 0 ? s->entry.workload : 0].identity;
 
 	t->addr = run->mesh.len > 0 ? run->mesh : run->plain;
+	t->alternate = run->mesh.len > 0 ? run->mesh_alternate : run->alternate;
 	t->identity = s->lease->at->identities[id];
 	t->sni = s->cluster->tls.sni.n > 0 ? s->cluster->tls.sni : s->endpoint->mesh_sni;
 	if (!t->identity)
@@ -126,6 +127,7 @@ static enum next target_endpoint(struct stream *s)
 	t->endpoint = endpoint_run(s)->state;
 	t->limits = &s->cluster->limits;
 	t->addr = endpoint_run(s)->plain;
+	t->alternate = endpoint_run(s)->alternate;
 	s->rec.up_remote = t->addr;
 	s->rec.destination = s->endpoint->peer >= 0 ? &peers[s->endpoint->peer] : NULL;
 	if (wants_mesh_tls(s))
@@ -318,6 +320,13 @@ static void begin_try(struct stream *s)
 	s->holds_endpoint = true;
 }
 
+static bool is_at(const struct conn *c, const struct sock_addr *a)
+{
+	const struct sock_addr at = conn_addr_full(&c->remote);
+
+	return a && sock_addr_eq(&at, a);
+}
+
 static void note_connected(struct stream *s)
 {
 	const struct conn *c = s->up.conn;
@@ -325,6 +334,8 @@ static void note_connected(struct stream *s)
 	struct record *r = &s->rec;
 
 	r->up_local = conn_addr_full(&c->local);
+	if (is_at(c, s->target.alternate))
+		r->up_remote = *endpoint_run(s)->alternate;
 	if (!f || s->entry.inbound)
 		return;
 	r->mutual = f->mutual;

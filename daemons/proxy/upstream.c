@@ -11,6 +11,8 @@
 #include "proxy/worker.h"
 
 #define CONNECT_TIMEOUT_US (10u * 1000 * 1000)  /* Istio 2.8.7 */
+#define RACE_US (250u * 1000)                   /* RFC 8305 5: connection attempt delay */
+#define ALTERNATE_US (60u * 1000 * 1000)        /* an address that lost goes last for so long */
 #define IDLE_TIMEOUT_US (60u * 1000 * 1000)     /* security-model L7 */
 #define PREFACE_IDLE_US (5u * 1000 * 1000)
 
@@ -40,7 +42,8 @@ struct pool {
 
 static size_t key_bytes(const struct upstream_target *t)
 {
-	size_t n = sizeof(void *) * 5 + t->addr.len + t->sni.n + 1 + t->preface.n;
+	size_t n = sizeof(void *) * 5 + t->addr.len + (t->alternate ? t->alternate->len : 0) + t->sni.n + 1 +
+		   t->preface.n;
 
 	for (size_t i = 0; i < t->n_want; i++)
 		n += t->want[i].n + 1;
@@ -60,6 +63,8 @@ static void key_write(const struct upstream_target *t, char *to)
 
 	to = key_put(to, parts, sizeof(parts));
 	to = key_put(to, &t->addr.ss, t->addr.len);
+	if (t->alternate)
+		to = key_put(to, &t->alternate->ss, t->alternate->len);
 	to = key_put(to, t->sni.p, t->sni.n);
 	*to++ = '\0';
 	to = key_put(to, t->preface.p, t->preface.n);
@@ -97,6 +102,12 @@ static void target_copy(struct upstream_target *to, const struct upstream_target
 	to->endpoint = t->endpoint ? endpoint_state_ref(t->endpoint) : NULL;
 	to->cluster = t->cluster ? cluster_state_ref(t->cluster) : NULL;
 	to->limits = NULL;
+	if (t->alternate) {
+		struct sock_addr *own = kv_malloc(sizeof(*own));
+
+		*own = *t->alternate;
+		to->alternate = own;
+	}
 }
 
 static void target_drop(struct upstream_target *t)
@@ -106,6 +117,7 @@ static void target_drop(struct upstream_target *t)
 	for (size_t i = 0; i < t->n_want; i++)
 		str_drop(t->want[i]);
 	free((void *)(uintptr_t)t->want);
+	free((void *)(uintptr_t)t->alternate);
 	if (t->identity)
 		tls_identity_unref(t->identity);
 	if (t->endpoint)
@@ -398,10 +410,48 @@ static void on_connected(struct conn *c)
 	pool_check(p);
 }
 
+/* ---- two addresses of one endpoint (RFC 8305) ------------------------------------------------- */
+
+static bool is_alternate_first(const struct pool *p)
+{
+	struct endpoint_state *e = p->t.endpoint;
+
+	return p->t.alternate && e &&
+	       atomic_load_explicit(&e->alternate_until_us, memory_order_relaxed) > loop_now_us(p->w->loop);
+}
+
+static const struct sock_addr *address_of(const struct pool *p, bool alternate)
+{
+	return alternate ? p->t.alternate : &p->t.addr;
+}
+
+static bool is_at_alternate(const struct conn *c)
+{
+	const struct pool *p = c->owner_data;
+	const struct sock_addr at = conn_addr_full(&c->remote);
+
+	return p->t.alternate && sock_addr_eq(&at, p->t.alternate);
+}
+
+/* The first that connects is taken, and its address goes first for a while. */
+static void end_race(struct conn *c)
+{
+	struct pool *p = c->owner_data;
+	bool alternate = is_at_alternate(c);
+
+	if (c->rival)
+		conn_kill(c->rival);
+	if (p->t.endpoint && alternate != is_alternate_first(p))
+		atomic_store_explicit(&p->t.endpoint->alternate_until_us,
+				      alternate ? loop_now_us(p->w->loop) + ALTERNATE_US : 0, memory_order_relaxed);
+}
+
 static void on_ready(struct conn *c)
 {
 	struct pool *p = c->owner_data;
 
+	if (!c->tls && p->t.alternate)
+		end_race(c);
 	if (!c->tls && p->t.preface.n > 0) {
 		buf_append(&c->out, p->t.preface.p, p->t.preface.n);
 		conn_flush_later(c);
@@ -424,13 +474,18 @@ static void report_failure(struct pool *p, enum fail why, const char *text)
 		wait->fn(wait, why, text);
 }
 
+static void race(struct conn *c);                /* what it dials fails here in turn */
+
 static void on_failed(struct conn *c)
 {
 	struct pool *p = c->owner_data;
 
 	bool late = c->error == KV_ERR_TIMEOUT;
 
-	report_failure(p, late ? FAIL_CONNECT_TIMEOUT : FAIL_CONNECT, conn_error_text(c));
+	if (c->state == CONN_CONNECTING && p->t.alternate && !c->raced)
+		race(c);
+	if (!c->rival)
+		report_failure(p, late ? FAIL_CONNECT_TIMEOUT : FAIL_CONNECT, conn_error_text(c));
 	conn_kill(c);
 }
 
@@ -467,11 +522,16 @@ static void give_conn(struct pool *p)
 	stats_add(p->w->stats, STATS_UP_CONNECTIONS, -1);
 }
 
-/* A place became free: for whoever waits. */
+/* A place became free: for whoever waits. Two attempts of one race are one connection in all counts. */
 static void on_gone(struct conn *c)
 {
 	struct pool *p = c->owner_data;
 
+	if (c->rival) {
+		c->rival->rival = NULL;
+		c->rival = NULL;
+		return;
+	}
 	if (!c->established)
 		p->n_connecting--;
 	give_conn(p);
@@ -485,21 +545,62 @@ static const struct conn_owner owner = {
 	.gone = on_gone,
 };
 
-static int dial(struct pool *p, struct err *err)
+/* NULL: it failed at once. */
+static struct conn *attempt(struct pool *p, bool alternate, struct err *err)
 {
 	const struct snap_limits *l = &p->limits;
-	struct conn *c = conn_dial(p->w, &p->t.addr, &owner, p, err);
+	struct conn *c = conn_dial(p->w, address_of(p, alternate), &owner, p, err);
 
-	if (!c) {
-		give_conn(p);
-		return err->code;
-	}
+	if (!c)
+		return NULL;
 	list_push_back(&p->busy, &c->node);
-	p->n_connecting++;
 	if (l->keepalive_time_us > 0 || l->keepalive_interval_us > 0 || l->keepalive_probes > 0)
 		conn_keepalive(c, l->keepalive_time_us, l->keepalive_interval_us,
 			       l->keepalive_probes);
 	conn_timer(c, or_default(l->connect_timeout_us, CONNECT_TIMEOUT_US), on_connect_timeout);
+	return c;
+}
+
+/* The other address as well; c may have failed already. */
+static void race(struct conn *c)
+{
+	struct err err = { 0 };
+
+	c->raced = true;
+	c->rival = attempt(c->owner_data, !is_at_alternate(c), &err);
+	if (c->rival) {
+		c->rival->raced = true;
+		c->rival->rival = c;
+	}
+}
+
+static void on_slow(struct conn *c)
+{
+	const struct pool *p = c->owner_data;
+	uint64_t timeout = or_default(p->limits.connect_timeout_us, CONNECT_TIMEOUT_US);
+
+	conn_timer(c, timeout - RACE_US, on_connect_timeout);
+	if (c->state == CONN_CONNECTING)
+		race(c);
+}
+
+static int dial(struct pool *p, struct err *err)
+{
+	bool alternate = is_alternate_first(p), both = !p->t.alternate;
+	struct conn *c = attempt(p, alternate, err);
+
+	if (!c && !both) {
+		both = true;
+		c = attempt(p, !alternate, err);
+	}
+	if (!c) {
+		give_conn(p);
+		return err->code;
+	}
+	c->raced = both;
+	p->n_connecting++;
+	if (!both && or_default(p->limits.connect_timeout_us, CONNECT_TIMEOUT_US) > RACE_US)
+		conn_timer(c, RACE_US, on_slow);
 	return 0;
 }
 

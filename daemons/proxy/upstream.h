@@ -39,6 +39,7 @@ struct pool_hint {                              /* in struct worker */
 /* Where one try goes and how it speaks there. Borrowed; a new pool copies what it keeps. */
 struct upstream_target {
 	struct sock_addr addr;
+	const struct sock_addr *alternate;      /* of the other family; NULL none */
 	const struct codec_ops *codec;
 	struct tls_identity *identity;          /* mesh TLS as this workload; NULL: not */
 	struct tls_ctx *ctx;                    /* TLS outside the mesh; NULL: not */

@@ -9,10 +9,11 @@ import kvmesh
 
 
 class DnsServer:
-    """records: name -> list of addresses. refuse: answer SERVFAIL. asked: how often each name was asked."""
+    """records: name -> list of addresses. refuse: answer SERVFAIL. asked: how often each name was asked.
+    mute: kinds of questions (1 A, 28 AAAA) that get no answer at all."""
 
     def __init__(self, ttl=1):
-        self.records, self.asked, self.refuse, self.ttl = {}, {}, False, ttl
+        self.records, self.asked, self.refuse, self.ttl, self.mute = {}, {}, False, ttl, ()
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
@@ -32,7 +33,9 @@ class DnsServer:
                 query, peer = self.socket.recvfrom(4096)
             except OSError:
                 return
-            self.socket.sendto(self._answer(query), peer)
+            answer = self._answer(query)
+            if answer:
+                self.socket.sendto(answer, peer)
 
     def _answer(self, query):
         labels, at = [], 12
@@ -43,6 +46,8 @@ class DnsServer:
         kind = struct.unpack(">H", query[at + 1:at + 3])[0]
         question = query[12:at + 5]
         self.asked[name] = self.asked.get(name, 0) + 1
+        if kind in self.mute:
+            return None
         if self.refuse or name not in self.records:
             return query[:2] + struct.pack(">HHHHH", 0x8180 | (2 if self.refuse else 3), 1, 0, 0, 0) + question
         family = {1: socket.AF_INET, 28: socket.AF_INET6}.get(kind)
