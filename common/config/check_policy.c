@@ -109,6 +109,17 @@ static bool source_is_empty(const struct model_authz_source *s)
 	       0;
 }
 
+struct named_list {
+	const char *name;               /* NULL ends an array of them */
+	const struct str_list *l;
+};
+
+static void check_all_nonempty(struct check *c, struct origin at, const struct named_list *v)
+{
+	for (; v->name != NULL; v++)
+		check_nonempty(c, at, "KVM0392", v->name, v->l);
+}
+
 static void check_accounts(struct check *c, const struct model_authz_source *s)
 {
 	const struct str_list *lists[] = { &s->serviceAccounts, &s->notServiceAccounts };
@@ -140,8 +151,13 @@ static void check_source(struct check *c, const struct model_authz_source *s)
 	check_cidrs(c, s->at, "notIpBlocks", &s->notIpBlocks);
 	check_cidrs(c, s->at, "remoteIpBlocks", &s->remoteIpBlocks);
 	check_cidrs(c, s->at, "notRemoteIpBlocks", &s->notRemoteIpBlocks);
-	check_nonempty(c, s->at, "KVM0392", "principals", &s->principals);
-	check_nonempty(c, s->at, "KVM0392", "namespaces", &s->namespaces);
+	check_all_nonempty(c, s->at, (const struct named_list[]){
+		{ "principals", &s->principals }, { "notPrincipals", &s->notPrincipals },
+		{ "requestPrincipals", &s->requestPrincipals },
+		{ "notRequestPrincipals", &s->notRequestPrincipals },
+		{ "namespaces", &s->namespaces }, { "notNamespaces", &s->notNamespaces },
+		{ "trustDomains", &s->trustDomains }, { "notTrustDomains", &s->notTrustDomains },
+		{ NULL, NULL } });
 	check_accounts(c, s);
 }
 
@@ -154,6 +170,48 @@ static void check_ports(struct check *c, struct origin at, const struct str_list
 			check_add(c, "KVM0392", at, "ports: '%.*s' is no port", STR_ARG(l->v[i]));
 }
 
+/* Length of an operator at the beginning: "{*}" 3, "{**}" 4, none 0. */
+static size_t operator_at(struct str s)
+{
+	return str_has_prefix(s, STR("{**}")) ? 4 : str_has_prefix(s, STR("{*}")) ? 3 : 0;
+}
+
+/* What is wrong with a path that has operators, or NULL (2.11.12). */
+static const char *template_error(struct str path)
+{
+	bool last = false;
+
+	for (size_t i = 0; i < path.n; i++) {
+		struct str rest = str_skip(path, i);
+		size_t n = operator_at(rest);
+
+		if (n == 0 && str_find(STR("*{}"), path.p[i]) >= 0)
+			return "'*', '{' and '}' stand only in {*} and {**}";
+		if (n == 0)
+			continue;
+		if (last)
+			return "{**} is the last operator";
+		if (i == 0 || path.p[i - 1] != '/' || (rest.n > n && rest.p[n] != '/'))
+			return "an operator is a whole segment";
+		last = n == 4;
+		i += n - 1;
+	}
+	return NULL;
+}
+
+static void check_templates(struct check *c, struct origin at, const char *what,
+			    const struct str_list *l)
+{
+	for (size_t i = 0; i < l->n; i++) {
+		const char *wrong = str_find_str(l->v[i], STR("{*")) < 0 ? NULL :
+									   template_error(l->v[i]);
+
+		if (wrong != NULL)
+			check_add(c, "KVM0392", at, "%s: '%.*s' is no path template: %s", what,
+				  STR_ARG(l->v[i]), wrong);
+	}
+}
+
 static void check_operation(struct check *c, const struct model_authz_operation *o)
 {
 	if (o == NULL)
@@ -164,10 +222,16 @@ static void check_operation(struct check *c, const struct model_authz_operation 
 		check_add(c, "KVM0392", o->at, "operation is empty");
 	check_ports(c, o->at, &o->ports);
 	check_ports(c, o->at, &o->notPorts);
-	check_nonempty(c, o->at, "KVM0392", "hosts", &o->hosts);
-	check_nonempty(c, o->at, "KVM0392", "methods", &o->methods);
-	check_nonempty(c, o->at, "KVM0392", "paths", &o->paths);
+	check_all_nonempty(c, o->at, (const struct named_list[]){
+		{ "hosts", &o->hosts }, { "notHosts", &o->notHosts },
+		{ "methods", &o->methods }, { "notMethods", &o->notMethods },
+		{ "paths", &o->paths }, { "notPaths", &o->notPaths },
+		{ NULL, NULL } });
+	check_templates(c, o->at, "paths", &o->paths);
+	check_templates(c, o->at, "notPaths", &o->notPaths);
 }
+
+/* ---- conditions ---------------------------------------------------------------------------- */
 
 static bool is_known_key(struct str key)
 {
@@ -183,8 +247,7 @@ static bool is_known_key(struct str key)
 					     "destination.ip",
 					     "destination.port",
 					     "connection.sni" };
-	static const char *const indexed[] = { "request.headers[", "request.auth.claims[",
-					       "experimental.envoy.filters." };
+	static const char *const indexed[] = { "request.headers[", "request.auth.claims[" };
 
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
 		if (str_eq(key, str_c(words[i])))
@@ -196,18 +259,88 @@ static bool is_known_key(struct str key)
 	return false;
 }
 
+/* Host and method stand in the head of each request, whatever the protocol calls them. */
+static void check_header_key(struct check *c, const struct model_authz_condition *w)
+{
+	struct str name = STR("request.headers[");
+
+	if (!str_has_prefix(w->key, name))
+		return;
+	name = str_skip(w->key, name.n);
+	name = str_take(name, name.n - 1);
+	if (check_is_token(name) || str_ieq(name, STR(":authority")) ||
+	    str_ieq(name, STR(":method")))
+		return;
+	check_add(c, "KVM0392", w->at, "when '%.*s': '%.*s' is no header%s", STR_ARG(w->key),
+		  STR_ARG(name),
+		  str_ieq(name, STR(":path")) ? "; to.operation.paths looks at the path" : "");
+}
+
+static void check_key(struct check *c, const struct model_authz_condition *w)
+{
+	if (str_has_prefix(w->key, STR("experimental.envoy.filters.")))
+		check_add(c, "KVM0392", w->at,
+			  "when: '%.*s' asks a filter of Envoy; there are none here",
+			  STR_ARG(w->key));
+	else if (!is_known_key(w->key))
+		check_add(c, "KVM0392", w->at, "when: unknown key '%.*s'", STR_ARG(w->key));
+	else
+		check_header_key(c, w);
+}
+
+static void check_condition_values(struct check *c, const struct model_authz_condition *w,
+				   const char *what, const struct str_list *l)
+{
+	bool account = str_eq(w->key, STR("source.serviceAccount"));
+
+	if (str_eq(w->key, STR("source.ip")) || str_eq(w->key, STR("remote.ip")) ||
+	    str_eq(w->key, STR("destination.ip")))
+		check_cidrs(c, w->at, what, l);
+	if (str_eq(w->key, STR("destination.port")))
+		check_ports(c, w->at, l);
+	for (size_t i = 0; account && i < l->n; i++)
+		if (str_find(l->v[i], '*') >= 0)
+			check_add(c, "KVM0392", w->at,
+				  "when '%.*s': '%.*s' must be NAMESPACE/ACCOUNT without wildcard; "
+				  "source.principal takes them", STR_ARG(w->key), STR_ARG(l->v[i]));
+}
+
 static void check_condition(struct check *c, const struct model_authz_condition *w)
 {
-	if (!is_known_key(w->key))
-		check_add(c, "KVM0392", w->at, "when: unknown key '%.*s'", STR_ARG(w->key));
+	check_key(c, w);
 	if (w->values.n + w->notValues.n == 0)
 		check_add(c, "KVM0392", w->at, "when '%.*s' needs values or notValues",
 			  STR_ARG(w->key));
-	if (!str_eq(w->key, STR("source.ip")) && !str_eq(w->key, STR("remote.ip")) &&
-	    !str_eq(w->key, STR("destination.ip")))
-		return;
-	check_cidrs(c, w->at, "values", &w->values);
-	check_cidrs(c, w->at, "notValues", &w->notValues);
+	check_condition_values(c, w, "values", &w->values);
+	check_condition_values(c, w, "notValues", &w->notValues);
+}
+
+/* An external authorizer is asked before anybody knows who calls (2.11.15). */
+static void check_custom(struct check *c, const struct model_authz_rule *r)
+{
+	static const char *const keys[] = { "source.principal", "source.namespace",
+					    "source.serviceAccount", "source.trustDomain" };
+
+	for (size_t i = 0; i < r->from.n; i++) {
+		const struct model_authz_source *s = r->from.v[i].source;
+
+		if (s != NULL && s->principals.n + s->notPrincipals.n + s->namespaces.n +
+					 s->notNamespaces.n + s->serviceAccounts.n +
+					 s->notServiceAccounts.n + s->trustDomains.n +
+					 s->notTrustDomains.n + s->requestPrincipals.n +
+					 s->notRequestPrincipals.n > 0)
+			check_add(c, "KVM0392", s->at, "a CUSTOM rule may not look at identities");
+	}
+	for (size_t i = 0; i < r->when.n; i++) {
+		bool identity = str_has_prefix(r->when.v[i].key, STR("request.auth."));
+
+		for (size_t k = 0; k < sizeof(keys) / sizeof(keys[0]); k++)
+			identity = identity || str_eq(r->when.v[i].key, str_c(keys[k]));
+		if (identity)
+			check_add(c, "KVM0392", r->when.v[i].at,
+				  "a CUSTOM rule may not look at identities ('%.*s')",
+				  STR_ARG(r->when.v[i].key));
+	}
 }
 
 /* Only attributes of HTTP: on a TCP port a DENY rule made of them denies everything (2.11.14). */
@@ -249,6 +382,8 @@ static void check_authz_rule(struct check *c, const struct model_authorization_p
 		check_operation(c, r->to.v[i].operation);
 	for (size_t i = 0; i < r->when.n; i++)
 		check_condition(c, &r->when.v[i]);
+	if (ap->action == MODEL_AUTHZ_CUSTOM)
+		check_custom(c, r);
 	if (ap->action == MODEL_AUTHZ_DENY && is_http_only(r))
 		check_add(c, "KVM0133", r->at,
 			  "the rule looks at HTTP only: on a TCP port it denies every connection");

@@ -33,6 +33,8 @@ const struct check_rule check_rules[] = {
 	  "A host, subset, port, gateway or provider is named that nothing defines." },
 	{ "KVM0106", E, "SchemaViolation", "IST0106",
 	  "Unknown or missing field, wrong type, value out of range, two of a choice." },
+	{ "KVM0108", W, "UnknownAnnotation", "IST0108",
+	  "An annotation of Istio or kvmesh is not known: it is misspelt, or nobody reads it." },
 	{ "KVM0109", E, "ConflictingVirtualServiceHosts", "IST0109",
 	  "Two VirtualServices route one host for the mesh where one client sees both; the older "
 	  "one would win. Join them, or narrow exportTo." },
@@ -81,6 +83,14 @@ const struct check_rule check_rules[] = {
 	{ "KVM0138", W, "DuplicateCertificate", "IST0138",
 	  "Two servers use one certificate: a browser's HTTP/2 connection to one host is reused "
 	  "for the other and gets 404." },
+	{ "KVM0140", W, "SubsetsPassedBy", "IST0140",
+	  "A VirtualService of a gateway leads to a whole service whose subsets another one uses for "
+	  "callers inside the mesh: routes do not chain." },
+	{ "KVM0143", W, "ReachableBesideTheMesh", "IST0143",
+	  "A STRICT port of an application that listens beyond loopback: who reaches it there gets "
+	  "past mTLS and policies." },
+	{ "KVM0144", W, "UserOfKvmesh", "IST0144",
+	  "A Workload is proved by one of kvmesh's own users: calls of a daemon would count as its." },
 	{ "KVM0145", E, "ConflictingGateways", "IST0145",
 	  "Two Gateways for the same workloads serve one host on one port." },
 	{ "KVM0149", E, "JwtClaimRoutingWithoutRequestAuthentication", "IST0149",
@@ -125,6 +135,14 @@ const struct check_rule check_rules[] = {
 	{ "KVM0211", W, "ServerNotOpened", "",
 	  "A server of a Gateway gets no connection: an older one has the port for another protocol, or "
 	  "the same name on it." },
+	{ "KVM0220", W, "UnknownSource", "",
+	  "An AuthorizationPolicy names a principal or namespace that no workload has: the rule is "
+	  "about nobody." },
+	{ "KVM0221", W, "PolicyNeedsMTLS", "",
+	  "A rule asks who calls, at a port that takes no mTLS: an ALLOW rule never fits there, "
+	  "and not-conditions always do." },
+	{ "KVM0222", I, "WorkloadWithoutPolicy", "",
+	  "Other workloads have AuthorizationPolicies, this one has none: everybody may call it." },
 	/* ---- inside one resource ----------------------------------------------------------- */
 	{ "KVM0301", E, "InvalidName", "IST0106",
 	  "A name or namespace is not made of lower-case letters, digits and dashes (dots in "
@@ -206,8 +224,9 @@ const struct check_rule check_rules[] = {
 	{ "KVM0391", E, "RequestAuthentication", "IST0106",
 	  "A rule needs issuer or jwksUri; keys must be a JWK set; URLs are http, https or file." },
 	{ "KVM0392", E, "AuthorizationPolicy", "IST0106",
-	  "DENY and CUSTOM need rules; from, to and conditions may not be empty; provider goes "
-	  "with CUSTOM." },
+	  "DENY and CUSTOM need rules; from, to, conditions and values may not be empty; provider "
+	  "goes with CUSTOM, which may not look at identities; keys and path templates have their "
+	  "forms." },
 	{ "KVM0393", E, "Telemetry", "IST0106", "UPSERT needs a value, REMOVE takes none." },
 	{ "KVM0395", E, "Settings", "", "A setting of kvmesh.conf has a value that cannot work." },
 	/* ---- what kvmesh does with it ------------------------------------------------------ */

@@ -126,6 +126,20 @@ static struct snap_predicates operation(struct compile *c, struct str ns,
 	return add_parts(c, ns, parts, sizeof(parts) / sizeof(parts[0]));
 }
 
+/* Host and method are no fields of a head (Envoy's :authority, :method). */
+static enum snap_attr attr_of_header(struct compile *c, struct str *name)
+{
+	*name = compile_lower(c, *name);
+	if (str_eq(*name, STR("host")) || str_eq(*name, STR(":authority"))) {
+		*name = STR("");
+		return SNAP_ATTR_HOST;
+	}
+	if (!str_eq(*name, STR(":method")))
+		return SNAP_ATTR_HEADER;
+	*name = STR("");
+	return SNAP_ATTR_METHOD;
+}
+
 /* "request.headers[X-Tenant]" → the attribute and "x-tenant". The key was checked (KVM0392). */
 static enum snap_attr attr_of_key(struct compile *c, struct str key, struct str *ret_name)
 {
@@ -139,9 +153,8 @@ static enum snap_attr attr_of_key(struct compile *c, struct str key, struct str 
 	}
 	for (int i = 0; i < SNAP_ATTR__N; i++)
 		if (str_eq(word, str_c(snap_attr_names[i]))) {
-			if (i == SNAP_ATTR_HEADER)
-				*ret_name = compile_lower(c, *ret_name);
-			return (enum snap_attr)i;
+			return i == SNAP_ATTR_HEADER ? attr_of_header(c, ret_name) :
+						       (enum snap_attr)i;
 		}
 	return SNAP_ATTR__N;
 }

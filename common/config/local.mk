@@ -11,6 +11,7 @@ libkvconfig_a_SOURCES = \
 	%D%/check_probe.c \
 	%D%/check_parts.h \
 	%D%/check_policy.c \
+	%D%/check_practice.c \
 	%D%/check_refs.c \
 	%D%/check_rules.c \
 	%D%/check_scopes.c \

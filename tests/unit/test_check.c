@@ -179,7 +179,11 @@ START_TEST(the_page_and_the_table_agree)
 			kv_asprintf("\n| %s | %s | %s | %s | %s |\n", r->code, level_name(r->level),
 				    r->title, r->istio[0] != '\0' ? r->istio : "–", r->help);
 
+		_cleanup_free_ char *remedy = kv_asprintf("\n* %s: ", r->code);
+
 		ck_assert_msg(strstr(page, row) != NULL, "docs/analysis.md lacks the row%s", row);
+		ck_assert_msg(strstr(page, remedy) != NULL, "docs/analysis.md: what helps with %s?",
+			      r->code);
 		ck_assert_ptr_eq(check_rule_find(str_c(r->code)), r);
 		ck_assert(r == check_rules || strcmp(r[-1].code, r->code) < 0);
 	}

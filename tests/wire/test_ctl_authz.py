@@ -76,3 +76,15 @@ def test_can_agrees_with_what_the_proxy_does(mesh, workdir):
     finally:
         mesh.stop()
         server.stop()
+
+
+@pytest.mark.parametrize("key", ["request.headers[Host]", "request.headers[:authority]"])
+def test_2_11_13_host_is_a_header_of_every_protocol(mesh, key):
+    mesh.write("mesh.d/authz.yaml", f"""\
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {{ name: by-host }}
+spec: {{ rules: [ {{ when: [ {{ key: "{key}", values: [ shop.example ] }} ] }} ] }}
+""")
+    assert mesh.ctl("authz", "can", "-", "my-app", "-H", "Host: shop.example").returncode == 0
+    assert mesh.ctl("authz", "can", "-", "my-app", "-H", "Host: other.example").returncode == 1
