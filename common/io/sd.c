@@ -6,6 +6,7 @@
 #include "io/sd.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -125,6 +126,20 @@ int sd_listen_fd(const char *name)
 	}
 	free(names);
 	return found;
+}
+
+unsigned sd_listen_sockets(int *ret_first)
+{
+	int n = sd_listen_fds(0);
+
+	*ret_first = SD_LISTEN_FDS_START;
+	for (int fd = SD_LISTEN_FDS_START; fd < SD_LISTEN_FDS_START + n; fd++) {
+		int flags = fcntl(fd, F_GETFL);
+
+		if (flags >= 0)
+			(void)fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+	}
+	return n > 0 ? (unsigned)n : 0;
 }
 
 static bool take_unit(int r, char *unit, char *buf, size_t n)

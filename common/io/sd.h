@@ -18,6 +18,11 @@ void sd_watchdog_stop(void);                    /* before that loop is freed */
 /* Descriptor passed under that FileDescriptorName=, or -1. */
 int sd_listen_fd(const char *name);
 /*
+ * How many sockets the service manager has passed, from *ret_first on. They are close-on-exec and
+ * non-blocking from then on, and this process's until it ends.
+ */
+unsigned sd_listen_sockets(int *ret_first);
+/*
  * The system unit of a process (0: own); false when it is in none (user manager counts as that
  * unit).
  */

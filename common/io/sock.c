@@ -350,6 +350,24 @@ int sock_connect_unix(const char *path, struct err *err)
 	return fd;
 }
 
+bool sock_listens_for(int fd, const struct sock_addr *a)
+{
+	struct sock_addr have;
+	int listening = 0, v6only = 1;
+	socklen_t n = sizeof(listening);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &n) < 0 || !listening ||
+	    sock_local_addr(fd, &have) < 0)
+		return false;
+	if (sock_addr_eq(&have, a))
+		return true;
+	n = sizeof(v6only);
+	return have.sa.sa_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&have.in6.sin6_addr) &&
+	       getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, &n) == 0 && !v6only &&
+	       a->sa.sa_family == AF_INET && a->in.sin_addr.s_addr == htonl(INADDR_ANY) &&
+	       sock_addr_port(a) == sock_addr_port(&have);
+}
+
 int sock_accept(int fd, struct sock_addr *ret_peer)
 {
 	int r;

@@ -59,6 +59,11 @@ int sock_listen_unix(const char *path, mode_t mode, gid_t gid, struct err *err);
 int sock_connect(const struct sock_addr *a, struct err *err);   /* in progress or done */
 /* Connects before it returns; then the descriptor is non-blocking like all. */
 int sock_connect_unix(const char *path, struct err *err);
+/*
+ * Does a listening socket that somebody else made take what is meant for a? [::] stands for 0.0.0.0
+ * as well, unless it is for IPv6 alone.
+ */
+bool sock_listens_for(int fd, const struct sock_addr *a);
 int sock_accept(int fd, struct sock_addr *ret_peer);            /* -errno; -EAGAIN: none waits */
 int sock_error(int fd);                                         /* SO_ERROR as -errno, or 0 */
 int sock_local_addr(int fd, struct sock_addr *ret);

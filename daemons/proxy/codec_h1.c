@@ -9,6 +9,8 @@
 #include "proxy/codec_h1.h"
 #include "proxy/worker.h"
 
+#define LAST_CALL_US (1u * 1000 * 1000)
+
 void h1_count_bad(struct h1 *h, const char *reason)
 {
 	stats_add_reason(h->c->w->stats, "kvmesh_bad_input_total",
@@ -193,7 +195,12 @@ static void h1_drain(struct conn *c)
 
 	h->last = true;
 	c->slots = 0;
-	if (!h->leg)
+	if (h->leg)
+		return;
+	/* Who came in just now is on its way with a request, and is answered. */
+	if (h->server && c->exchanges == 0)
+		conn_timer(c, LAST_CALL_US, conn_close);
+	else
 		conn_close(c);
 }
 

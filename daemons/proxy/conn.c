@@ -428,6 +428,14 @@ struct conn_addr conn_addr_pack(const struct sock_addr *a)
 {
 	struct conn_addr packed = { 0 };
 
+	/* On a socket for both families an IPv4 client is one of IPv4. */
+	if (a->len > 0 && a->sa.sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&a->in6.sin6_addr)) {
+		packed.len = sizeof(packed.in);
+		packed.in.sin_family = AF_INET;
+		packed.in.sin_port = a->in6.sin6_port;
+		memcpy(&packed.in.sin_addr, &a->in6.sin6_addr.s6_addr[12], 4);
+		return packed;
+	}
 	if (a->len <= sizeof(packed.in6) && a->sa.sa_family != AF_UNIX) {
 		packed.len = a->len;
 		memcpy(&packed.in6, &a->in6, a->len);

@@ -34,6 +34,10 @@ void listener_update(struct listener *l, const struct snap_listener *desc)
 	l->service_port = desc->service_port;
 	if (!str_eq(l->service, desc->service))
 		set_service(l, desc->service);
+	if (l->pause.armed && worker_is_ready(l->w)) {
+		loop_timer_stop(&l->pause);
+		listener_rest(l);
+	}
 }
 
 struct listener *listener_ref(struct listener *l)
@@ -209,10 +213,10 @@ static void resume_accept(void *arg)
 	listener_rest(arg);
 }
 
-static void pause_accept(struct listener *l)
+static void pause_accept(struct listener *l, uint64_t us)
 {
 	loop_fd_want(&l->io, 0);
-	loop_timer_set(&l->pause, LISTENER_PAUSE_US);
+	loop_timer_set(&l->pause, us);
 }
 
 static void turn_away(struct listener *l, int fd, const char *why)
@@ -240,7 +244,7 @@ static void out_of_descriptors(struct listener *l)
 			turn_away(l, fd, "descriptors");
 	}
 	w->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	pause_accept(l);
+	pause_accept(l, LISTENER_PAUSE_US);
 }
 
 /* NULL: the connection is counted; else which limit it is over. */
@@ -298,11 +302,14 @@ struct listener *listener_open(struct worker *w, const struct listener_socket *s
 	l->id = socket->id;
 	l->count = gate_door_ref(socket->count);
 	l->refs = 1;
-	(void)sock_local_addr(fd, &l->addr);
-	listener_update(l, desc);
+	l->addr = socket->addr;
 	loop_timer_init(&l->pause, w->loop, resume_accept, l);
+	listener_update(l, desc);
 	loop_fd_init(&l->io, w->loop, fd, LOOP_READ, on_acceptable, l);
 	list_push_back(&w->listeners, &l->node);
 	listener_rest(l);
+	/* After a start clients wait a moment rather than get 503 for want of a certificate. */
+	if (l->kind == SNAP_LISTENER_GATEWAY && !worker_is_ready(w))
+		pause_accept(l, LISTENER_PATIENCE_US);
 	return l;
 }

@@ -23,6 +23,7 @@ struct gate_door;
 
 #define LISTENER_ACCEPTS 16                     /* a turn */
 #define LISTENER_PAUSE_US (100u * 1000)         /* without descriptors */
+#define LISTENER_PATIENCE_US (5u * 1000 * 1000) /* a gateway without its own certificate */
 #define LISTENER_HANDSHAKE_US (10u * 1000 * 1000)
 
 struct listener {
@@ -43,6 +44,7 @@ struct listener {
 /* What the control thread made: the socket, and what its workers share. */
 struct listener_socket {
 	int fd;
+	struct sock_addr addr;          /* that it stands for, as the snapshot has it */
 	uint64_t id;
 	struct gate_door *count;
 };

@@ -138,7 +138,11 @@ int main(int argc, char **argv)
 	(void)mallopt(M_ARENA_MAX, (int)n + 1);
 	struct proxy p = { .loop = loop_new() };
 
+	int first;
+	unsigned passed = sd_listen_sockets(&first);
+
 	p.workers = worker_set_start(n);
+	worker_inherit(p.workers, first, passed);
 	code = serve(&p, &o);
 	/* Workers first: they write into the log's rings until their last exchange. */
 	worker_set_stop(p.workers);

@@ -19,6 +19,7 @@
 #include "proxy/worker.h"
 
 #define DETECTION_MAX_US (50u * 1000)
+#define LAST_CALL_US (1u * 1000 * 1000)
 #define HELLO_MAX (16u << 10)
 #define METHOD_MAX 20
 
@@ -257,6 +258,13 @@ static void start_edge(struct conn *c)
 	}
 }
 
+static void speak(struct conn *c, const struct codec_ops *ops)
+{
+	conn_set_codec(c, ops, true);
+	if (c->w->draining)
+		ops->drain(c);
+}
+
 static void settle(struct conn *c, enum verdict v)
 {
 	c->ops = NULL;
@@ -264,10 +272,10 @@ static void settle(struct conn *c, enum verdict v)
 	conn_timer(c, 0, NULL);
 	switch (v) {
 	case VERDICT_HTTP:
-		conn_set_codec(c, &codec_h1, true);
+		speak(c, &codec_h1);
 		break;
 	case VERDICT_H2:
-		conn_set_codec(c, &codec_h2, true);
+		speak(c, &codec_h2);
 		break;
 	case VERDICT_TCP:
 		conn_set_codec(c, &codec_tcp, true);
@@ -326,6 +334,13 @@ static void sniff_writable(struct conn *c)
 	(void)c;
 }
 
+/* Who says nothing is asked to no longer; who is about to speak is heard (codec_h1, codec_h2). */
+static void sniff_drain(struct conn *c)
+{
+	if (((const struct look *)c->codec)->on_silence == VERDICT_RESET)
+		conn_timer(c, LAST_CALL_US, conn_close);
+}
+
 /* No leg is ever attached: the calls that need one do not happen. */
 static const struct codec_ops codec_sniff = {
 	.name = "sniff",
@@ -333,7 +348,7 @@ static const struct codec_ops codec_sniff = {
 	.recv = sniff_recv,
 	.writable = sniff_writable,
 	.close = sniff_close,
-	.drain = conn_close,
+	.drain = sniff_drain,
 };
 
 static void start(struct conn *c, const struct look *look, uint64_t patience_us)

@@ -49,6 +49,12 @@ struct bound {
 	bool keep;
 };
 
+/* A listening socket that the service manager keeps for us. */
+struct inherited {
+	int fd;
+	bool told;                      /* that nobody wants it */
+};
+
 struct worker_set {
 	struct worker_thread *v;
 	size_t n;
@@ -56,6 +62,8 @@ struct worker_set {
 	struct bound *bound;
 	size_t n_bound, cap_bound;
 	uint64_t next_id;
+	struct inherited *inherited;
+	size_t n_inherited;
 	struct gate gate;
 };
 
@@ -133,6 +141,7 @@ void lease_unref(struct lease *l)
 struct opening {
 	uint64_t id;
 	int fd;                         /* -1: this worker has it open */
+	struct sock_addr addr;
 	struct gate_door *count;        /* one reference */
 	size_t listener;                /* index in the snapshot */
 };
@@ -178,7 +187,7 @@ static void apply_listeners(struct worker *w, const struct publication *p)
 		if (l)
 			listener_update(l, desc);
 		else if (p->v[i].fd >= 0)
-			listener_open(w, &(struct listener_socket){ p->v[i].fd, p->v[i].id, p->v[i].count },
+			listener_open(w, &(struct listener_socket){ p->v[i].fd, p->v[i].addr, p->v[i].id, p->v[i].count },
 				      desc);
 	}
 }
@@ -310,24 +319,56 @@ static void door_close(struct door *d, size_t n)
 	free(d->fds);
 }
 
-/* n sockets; the rest of all stays -1. */
-static int door_open(struct door *d, const struct snap_listener *desc, size_t n, size_t all,
-		     struct err *err)
+static struct inherited *inherited_for(struct worker_set *ws, const struct sock_addr *a)
 {
+	for (size_t i = 0; i < ws->n_inherited; i++)
+		if (sock_listens_for(ws->inherited[i].fd, a))
+			return &ws->inherited[i];
+	return NULL;
+}
+
+/* A low port is the service manager's to bind. */
+static int refused(int code, const struct snap *s, struct err *err)
+{
+	struct err why = *err;
+
+	if (code != -EACCES)
+		return code;
+	return err_set(err, code, "%s: systemctl enable --now kvmesh-proxy@%.*s.socket binds it",
+		       why.text, STR_ARG(s->proxy));
+}
+
+/* One of all workers' own: its connections are spread by the kernel, or who comes first has them. */
+static int make_socket(const struct door *d, const struct inherited *from, struct err *err)
+{
+	if (!from)
+		return sock_listen_tcp(&d->addr, SOCK_REUSEPORT, err);
+	int fd = fcntl(from->fd, F_DUPFD_CLOEXEC, 0);
+
+	return fd >= 0 ? fd : err_set(err, -errno, "cannot use an inherited socket: %s", err_code_name(-errno));
+}
+
+/* A socket for each worker that serves; the rest stays -1. */
+static int door_open(struct worker_set *ws, struct door *d, const struct snap *s, struct err *err)
+{
+	const struct snap_listener *desc = &s->listeners.v[d->listener];
+
 	if (!sock_addr_parse(desc->address, (uint16_t)desc->port, &d->addr))
 		return err_set(err, KV_ERR_SCHEMA, "listener address '%.*s' is no IP address",
 			       STR_ARG(desc->address));
-	d->fds = kv_malloc(sizeof(*d->fds) * all);
-	memset(d->fds, 0xff, sizeof(*d->fds) * all);
-	for (size_t i = 0; i < n; i++) {
-		d->fds[i] = sock_listen_tcp(&d->addr, SOCK_REUSEPORT, err);
+	const struct inherited *from = inherited_for(ws, &d->addr);
+
+	d->fds = kv_malloc(sizeof(*d->fds) * ws->n);
+	memset(d->fds, 0xff, sizeof(*d->fds) * ws->n);
+	for (size_t i = 0; i < n_serving(ws, s); i++) {
+		d->fds[i] = make_socket(d, from, err);
 		if (d->fds[i] < 0) {
 			int r = d->fds[i];
 
-			door_close(d, all);
-			return r;
+			door_close(d, ws->n);
+			return refused(r, s, err);
 		}
-		if (i == 0)             /* the others join the port that the kernel chose */
+		if (i == 0 && !from)    /* the others join the port that the kernel chose */
 			(void)sock_local_addr(d->fds[0], &d->addr);
 	}
 	return 0;
@@ -343,7 +384,7 @@ static int open_doors(struct worker_set *ws, const struct snap *s, struct door *
 		struct door *d = &v[*ret_n];
 
 		*d = (struct door){ .listener = i };
-		int r = door_open(d, &s->listeners.v[i], n_serving(ws, s), ws->n, err);
+		int r = door_open(ws, d, s, err);
 
 		if (r < 0) {
 			while (*ret_n > 0)
@@ -409,11 +450,31 @@ static void send_to(struct worker_set *ws, size_t worker, struct attached *at, c
 		p->v[i] = (struct opening){
 			.id = b->id,
 			.fd = fd_for(v, n, i, worker),
+			.addr = b->addr,
 			.count = gate_door_ref(b->count),
 			.listener = i,
 		};
 	}
 	loop_post(p->w->loop, apply, p);
+}
+
+/* Who connects to a socket that nobody accepts from waits for ever: the operator is told. */
+static void tell_idle(struct worker_set *ws)
+{
+	char text[SOCK_ADDR_TEXT_MAX];
+	struct sock_addr a;
+
+	for (size_t i = 0; i < ws->n_inherited; i++) {
+		struct inherited *from = &ws->inherited[i];
+		bool used = false;
+
+		for (size_t k = 0; k < ws->n_bound && !used; k++)
+			used = sock_listens_for(from->fd, &ws->bound[k].addr);
+		if (!used && !from->told && sock_local_addr(from->fd, &a) == 0)
+			log_warn("the socket for %s that was passed on is no Gateway server's: its clients wait in vain",
+				 sock_addr_text(&a, text));
+		from->told = !used;
+	}
 }
 
 int worker_publish(struct worker_set *ws, struct attached *at, struct err *err)
@@ -428,6 +489,7 @@ int worker_publish(struct worker_set *ws, struct attached *at, struct err *err)
 		return r;
 	}
 	remember(ws, s, v, n);
+	tell_idle(ws);
 	for (size_t i = 0; i < ws->n; i++)
 		send_to(ws, i, at, v, n);
 	for (size_t i = 0; i < n; i++)
@@ -522,7 +584,7 @@ static void start_drain(void *arg)
 
 		if (c->ops)
 			c->ops->drain(c);
-		else
+		else if (c->state != CONN_HANDSHAKE)    /* sniff.c goes on when it is over */
 			conn_close(c);
 	}
 	upstream_drain(w);
@@ -669,6 +731,13 @@ struct worker_set *worker_set_start(unsigned n)
 	return ws;
 }
 
+void worker_inherit(struct worker_set *ws, int first, unsigned n)
+{
+	ws->inherited = kv_zalloc(sizeof(*ws->inherited) * (n + 1));
+	for (; ws->n_inherited < n; ws->n_inherited++)
+		ws->inherited[ws->n_inherited].fd = first + (int)ws->n_inherited;
+}
+
 void worker_set_stop(struct worker_set *ws)
 {
 	for (size_t i = 0; i < ws->n; i++)
@@ -680,6 +749,7 @@ void worker_set_stop(struct worker_set *ws)
 	for (size_t i = 0; i < ws->n_bound; i++)
 		bound_done(&ws->bound[i]);
 	free(ws->bound);
+	free(ws->inherited);
 	free(ws->stats);
 	free(ws->v);
 	free(ws);

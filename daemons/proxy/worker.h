@@ -115,6 +115,12 @@ int worker_publish(struct worker_set *ws, struct attached *at, struct err *err);
  */
 void worker_drain(struct worker_set *ws, uint64_t deadline_us, struct loop *loop, loop_fn done,
 		  void *arg);
+/*
+ * Listening sockets that the service manager has made: n, from first on. What a snapshot wants of
+ * them is not bound again; they stay open as long as the process, whatever snapshots want. Before
+ * the first publish.
+ */
+void worker_inherit(struct worker_set *ws, int first, unsigned n);
 void worker_set_stop(struct worker_set *ws);            /* joins */
 size_t worker_count(const struct worker_set *ws);
 struct stats *const *worker_stats(const struct worker_set *ws, size_t *ret_n);
