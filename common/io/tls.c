@@ -152,6 +152,8 @@ SSL_CTX *tls_front_ctx(void)
 static void trust_free(struct tls_trust *t)
 {
 	X509_STORE_free(t->store);
+	map_done(&t->revoked);
+	arena_done(&t->arena);
 	free(t->domain);
 	free(t);
 }
@@ -252,6 +254,8 @@ int tls_trust_new(struct str pem, struct str trust_domain, uint64_t generation,
 	struct tls_trust *t = kv_zalloc(sizeof(*t));
 
 	t->refs = 1;
+	map_init(&t->revoked);
+	arena_init(&t->arena, 0);
 	t->generation = generation;
 	t->domain = kv_asprintf("%.*s", STR_ARG(trust_domain));
 	t->store = X509_STORE_new();
@@ -329,21 +333,6 @@ static X509 *read_leaf(struct str pem)
 	return leaf;
 }
 
-static char *serial_of(X509 *leaf)
-{
-	BIGNUM *bn = ASN1_INTEGER_to_BN(X509_get0_serialNumber(leaf), NULL);
-	char *hex = bn ? BN_bn2hex(bn) : NULL, *serial;
-
-	kv_assert(hex);
-	serial = kv_strdup(hex);
-	for (char *p = serial; *p; p++)
-		if (*p >= 'A' && *p <= 'F')
-			*p = (char)(*p + 'a' - 'A');
-	OPENSSL_free(hex);
-	BN_free(bn);
-	return serial;
-}
-
 static int take_names(struct tls_identity *i, struct err *err)
 {
 	GENERAL_NAMES *sans = NULL;
@@ -364,7 +353,10 @@ static int take_names(struct tls_identity *i, struct err *err)
 	if (!str_eq(id.trust_domain, str_c(i->trust->domain)))
 		return err_set(err, KV_ERR_TLS, "the certificate of %s is not of trust domain %s",
 			       i->spiffe, i->trust->domain);
-	i->serial = serial_of(i->leaf);
+	char serial[TLS_SERIAL_TEXT];
+
+	tls_serial_text(i->leaf, serial);
+	i->serial = kv_strdup(serial);
 	i->not_before = tls_time(X509_get0_notBefore(i->leaf));
 	i->not_after = tls_time(X509_get0_notAfter(i->leaf));
 	return 0;
@@ -445,8 +437,9 @@ static SSL_CTX *identity_ctx(struct tls_identity *i, const struct tls_key *key, 
 	return c;
 }
 
-int tls_identity_new(struct tls_key *key, struct str cert_pem, struct tls_trust *trust,
-		     struct tls_identity **ret, struct err *err)
+/* Takes leaf; NULL: it could not be read. */
+static int make_identity(const struct tls_key *key, X509 *leaf, struct tls_trust *trust,
+			 struct tls_identity **ret, struct err *err)
 {
 	struct tls_identity *i = kv_zalloc(sizeof(*i));
 
@@ -454,9 +447,9 @@ int tls_identity_new(struct tls_key *key, struct str cert_pem, struct tls_trust 
 	i->trust = tls_trust_ref(trust);
 	pthread_mutex_init(&i->lock, NULL);
 	map_init(&i->sessions);
-	i->leaf = read_leaf(cert_pem);
-	int r = i->leaf ? check_identity(i, key, err)
-			: tls_err_set(err, "cannot read the certificate (one in PEM, alone)");
+	i->leaf = leaf;
+	int r = leaf ? check_identity(i, key, err)
+		     : tls_err_set(err, "cannot read the certificate (one in PEM, alone)");
 
 	if (r == 0) {
 		make_sid(i);
@@ -469,7 +462,25 @@ int tls_identity_new(struct tls_key *key, struct str cert_pem, struct tls_trust 
 		identity_free(i);
 		return r;
 	}
-	tls_key_free(key);
 	*ret = i;
 	return 0;
+}
+
+int tls_identity_new(struct tls_key *key, struct str cert_pem, struct tls_trust *trust,
+		     struct tls_identity **ret, struct err *err)
+{
+	int r = make_identity(key, read_leaf(cert_pem), trust, ret, err);
+
+	if (r == 0)
+		tls_key_free(key);
+	return r;
+}
+
+int tls_identity_retrust(const struct tls_identity *i, struct tls_trust *trust,
+			 struct tls_identity **ret, struct err *err)
+{
+	const struct tls_key key = { .pkey = SSL_CTX_get0_privatekey(i->server) };
+
+	X509_up_ref(i->leaf);
+	return make_identity(&key, i->leaf, trust, ret, err);
 }

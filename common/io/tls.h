@@ -40,6 +40,17 @@ struct tls_trust;               /* anchors of one trust domain: roots and interm
  */
 int tls_trust_new(struct str pem, struct str trust_domain, uint64_t generation,
 		  struct tls_trust **ret, struct err *err);
+/*
+ * Who is not trusted although the anchors vouch for it: certificates by serial (lower-case hex),
+ * identities by SPIFFE ID. Once, before the trust's first use; its generation must tell lists apart.
+ */
+struct tls_revoked {
+	const struct str *serials, *ids;
+	size_t n_serials, n_ids;
+};
+void tls_trust_revoke(struct tls_trust *t, const struct tls_revoked *r);
+bool tls_trust_has_revoked(const struct tls_trust *t);          /* anything at all */
+bool tls_trust_revokes(const struct tls_trust *t, struct str serial_or_id);
 struct tls_trust *tls_trust_ref(struct tls_trust *t);
 void tls_trust_unref(struct tls_trust *t);
 
@@ -52,6 +63,9 @@ void tls_key_free(struct tls_key *k);
 /* cert_pem: the leaf, alone. Takes the key on success. Checks that they belong together. */
 int tls_identity_new(struct tls_key *key, struct str cert_pem, struct tls_trust *trust,
 		     struct tls_identity **ret, struct err *err);
+/* The same certificate and key over another trust, as long as that vouches for it. */
+int tls_identity_retrust(const struct tls_identity *i, struct tls_trust *trust,
+			 struct tls_identity **ret, struct err *err);
 struct tls_identity *tls_identity_ref(struct tls_identity *i);
 void tls_identity_unref(struct tls_identity *i);
 struct str tls_identity_spiffe(const struct tls_identity *i);
@@ -181,6 +195,8 @@ enum tls_result tls_encrypt(struct tls_session *s, struct buf *plain, struct buf
 /* Append close_notify; marks the session resumable. */
 void tls_shutdown(struct tls_session *s, struct buf *cipher_out);
 const struct tls_facts *tls_facts(struct tls_session *s);       /* after the handshake */
+/* Of the mesh, after the handshake: has this trust revoked either side's certificate? */
+bool tls_is_revoked(const struct tls_session *s, const struct tls_trust *t);
 const char *tls_error(const struct tls_session *s);     /* sentence, word first: "expired: …" */
 /*
  * Words counted in tls_refused_total{reason}: "no_certificate", "bad_certificate", "expired",

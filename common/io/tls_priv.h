@@ -3,6 +3,7 @@
  * tls_priv: what the tls*.c files share: the structs behind tls.h. Layer io.
  *   tls.c          contexts: trust, identities, files
  *   tls_key.c      key pairs and signing requests
+ *   tls_revoked.c  who is not trusted any more
  *   tls_verify.c   is this peer whom we want: certificates, SPIFFE IDs, reason words
  *   tls_resume.c   client sessions by key
  *   tls_session.c  handshake, bytes in and out, facts
@@ -24,6 +25,7 @@
 #define TLS_CHAIN_MAX 5                 /* certificates a peer may send */
 #define TLS_CHAIN_BYTES_MAX 16384
 #define TLS_SAN_MAX 100
+#define TLS_SERIAL_TEXT 64              /* 20 octets at most (RFC 5280), as hex */
 #define TLS_SANS_TOLD 8                 /* of each kind, in facts */
 
 struct tls_key {
@@ -36,6 +38,8 @@ struct tls_trust {
 	char *domain;
 	uint64_t generation;
 	unsigned char digest[TLS_DIGEST_BYTES];         /* of the anchors */
+	struct map revoked;                             /* serials and SPIFFE IDs */
+	struct arena arena;                             /* its keys */
 };
 
 struct tls_identity {
@@ -102,6 +106,12 @@ int tls_on_hello(SSL *ssl, int *alert, void *arg);
 int tls_on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_n, const unsigned char *in,
 		unsigned in_n, void *arg);
 int tls_on_certificate_asked(SSL *ssl, void *arg);
+
+void tls_serial_text(X509 *leaf, char *ret);            /* lower-case hex, of TLS_SERIAL_TEXT bytes */
+
+/* tls_revoked.c */
+/* A sentence's end why this certificate is none, or NULL. */
+const char *tls_revoked_why(const struct tls_trust *t, X509 *leaf, struct str spiffe);
 
 /* tls_verify.c */
 int tls_verify_mesh(X509_STORE_CTX *x, void *arg);

@@ -226,15 +226,32 @@ static bool verify_chain(X509_STORE_CTX *x, struct tls_session *s)
 	return false;
 }
 
+/* After read_peer. */
+static bool is_revoked(struct tls_session *s, X509 *leaf)
+{
+	const char *why = tls_revoked_why(s->id->trust, leaf, s->peer_spiffe);
+
+	if (why)
+		tls_set_error(s, "certificate_revoked", "the peer %.*s: %s",
+			      STR_ARG(s->peer_spiffe), why);
+	return why != NULL;
+}
+
 int tls_verify_mesh(X509_STORE_CTX *x, void *arg)
 {
 	struct tls_session *s = session_of(x);
+	X509 *leaf = X509_STORE_CTX_get0_cert(x);
 
 	(void)arg;
-	if (!chain_is_short(x, s) || !read_peer(s, X509_STORE_CTX_get0_cert(x)))
+	if (!chain_is_short(x, s) || !read_peer(s, leaf))
 		return refuse(x, s);
 	if (!verify_chain(x, s))
 		return 0;       /* the alert tells OpenSSL's own verdict */
+	if (is_revoked(s, leaf)) {
+		s->peer_spiffe = STR_NULL;
+		X509_STORE_CTX_set_error(x, X509_V_ERR_CERT_REVOKED);
+		return 0;
+	}
 	return is_wanted(s) ? 1 : refuse(x, s);
 }
 
@@ -247,7 +264,7 @@ bool tls_recheck_mesh(struct tls_session *s)
 		tls_set_error(s, "no_certificate", "the resumed session has no verified peer");
 		return false;
 	}
-	if (!read_peer(s, leaf))
+	if (!read_peer(s, leaf) || is_revoked(s, leaf))
 		return false;
 	if (now > tls_time(X509_get0_notAfter(leaf))) {
 		tls_set_error(s, "expired",

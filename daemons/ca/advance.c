@@ -261,3 +261,17 @@ struct doc *advance_status(const struct authority *a, struct arena *arena)
 		set_time(arena, d, "until", all_s);
 	return d;
 }
+
+struct doc *advance_revoked_status(const struct authority *a, struct arena *arena)
+{
+	const struct acks_goal goal = { .revision = revoked_revision(a->revoked) };
+	struct doc *d = doc_new_map(arena);
+	struct names names = { arena, doc_new_list(arena) };
+
+	doc_set_int(arena, d, "count", (int64_t)revoked_count(a->revoked));
+	doc_set_int(arena, d, "revision", goal.revision);
+	if (a->registry)
+		acks_missing(&a->acks, a->registry, &goal, add_name, &names);
+	doc_set(arena, d, "waitsFor", names.list);
+	return d;
+}

@@ -23,3 +23,5 @@ int advance_order(struct authority *a, enum advance_order order, int64_t now_us,
 		  struct err *err);
 /* What is under way and whom it waits for; NULL: nothing is. */
 struct doc *advance_status(const struct authority *a, struct arena *arena);
+/* How many are revoked, and which proxies do not know all of them yet. */
+struct doc *advance_revoked_status(const struct authority *a, struct arena *arena);

@@ -103,11 +103,13 @@ static int open_keystore(struct authority *a, const struct registry *r, int64_t 
 		       STR_ARG(r->trust_domain), a->state_dir);
 }
 
-static int open_ledger(const char *state_dir, struct ledger **ret, struct err *err)
+static int open_databases(struct authority *a, struct err *err)
 {
-	_cleanup_free_ char *path = kv_asprintf("%s/ca/ledger.db", state_dir);
+	_cleanup_free_ char *ledger = kv_asprintf("%s/ca/ledger.db", a->state_dir);
+	_cleanup_free_ char *revoked = kv_asprintf("%s/ca/revoked.db", a->state_dir);
+	int r = ledger_open(ledger, &a->ledger, err);
 
-	return ledger_open(path, ret, err);
+	return r < 0 ? r : revoked_open(revoked, &a->revoked, err);
 }
 
 /*
@@ -140,7 +142,7 @@ int authority_open(const char *etc_dir, const char *state_dir, const struct poli
 	rate_init(&a->rate, 10, 50);
 	acks_init(&a->acks);
 	load_registry(a);
-	int r = open_ledger(state_dir, &a->ledger, err);
+	int r = open_databases(a, err);
 
 	if (r == 0)
 		r = open_keystore(a, a->registry, now_us, &a->keystore, err);
@@ -153,6 +155,7 @@ void authority_close(struct authority *a)
 {
 	keystore_free(a->keystore);
 	ledger_close(a->ledger);
+	revoked_close(a->revoked);
 	registry_free(a->registry);
 	acks_done(&a->acks);
 	free(a->registry_path);
@@ -277,8 +280,8 @@ static int check_clock(const struct authority *a, int64_t now_us, struct err *er
 	return 0;
 }
 
-static int set_validity(const struct authority *a, int64_t now_us, struct sign_leaf *leaf,
-			struct err *err)
+static int set_validity(const struct authority *a, int64_t now_us, int64_t life_us,
+			struct sign_leaf *leaf, struct err *err)
 {
 	struct keystore_cert issuer;
 	int64_t now_s = now_us / SECOND_US;
@@ -288,14 +291,14 @@ static int set_validity(const struct authority *a, int64_t now_us, struct sign_l
 		return err_set(err, KV_ERR_CHECK,
 			       "the issuing CA's own certificate is not valid now");
 	leaf->not_before_s = now_s - BACKDATE_S;
-	leaf->not_after_s = now_s + a->registry->leaf_lifetime_us / SECOND_US;
+	leaf->not_after_s = now_s + life_us / SECOND_US;
 	if (leaf->not_after_s > issuer.not_after_s)
 		leaf->not_after_s = issuer.not_after_s;
 	return 0;
 }
 
 static int record(struct authority *a, const struct authority_ask *ask,
-		  const struct policy_grant *grant, const struct sign_leaf *leaf, struct err *err)
+		  const struct authority_grant *grant, const struct sign_leaf *leaf, struct err *err)
 {
 	const struct ledger_entry e = {
 		.serial = str_c(leaf->serial->text), .spiffe = leaf->spiffe,
@@ -307,20 +310,28 @@ static int record(struct authority *a, const struct authority_ask *ask,
 	return ledger_record(a->ledger, &e, err);
 }
 
-static int issue_granted(struct authority *a, const struct authority_ask *ask,
-			 const struct policy_grant *grant, struct authority_cert *ret,
-			 struct err *err)
+/* K6: what is revoked is not renewed. */
+static int check_revoked(const struct authority *a, struct str id, struct err *err)
 {
-	/* The registry's text, not the caller's: they are equal, and one of them is trusted. */
-	struct sign_leaf leaf = { .spiffe = grant->identity->spiffe, .serial = &ret->serial };
+	if (revoked_has(a->revoked, id))
+		return err_set(err, KV_ERR_REFUSED, "the identity %.*s is revoked", STR_ARG(id));
+	return 0;
+}
+
+int authority_sign(struct authority *a, const struct authority_ask *ask,
+		   const struct authority_grant *grant, struct authority_cert *ret, struct err *err)
+{
+	struct sign_leaf leaf = { .spiffe = grant->spiffe, .serial = &ret->serial };
 	struct sign_request *req = NULL;
 	_cleanup_free_ char *pem = NULL;
-	int r = sign_read_csr(ask->csr, a->keystore, &req, err);
+	int r = check_revoked(a, grant->spiffe, err);
 
+	if (r == 0)
+		r = sign_read_csr(ask->csr, a->keystore, &req, err);
 	if (r == 0)
 		r = check_clock(a, ask->now_us, err);
 	if (r == 0)
-		r = set_validity(a, ask->now_us, &leaf, err);
+		r = set_validity(a, ask->now_us, grant->life_us, &leaf, err);
 	if (r == 0)
 		r = sign_new_serial(&ret->serial, err);
 	if (r == 0)
@@ -331,19 +342,14 @@ static int issue_granted(struct authority *a, const struct authority_ask *ask,
 	if (r < 0)
 		return r;
 	ret->pem = take(&pem);
+	ret->issuer = keystore_issuer_id(a->keystore);
 	ret->not_before_s = leaf.not_before_s;
 	ret->not_after_s = leaf.not_after_s;
 	return 0;
 }
 
-int authority_issue(struct authority *a, const struct authority_ask *ask,
-		    struct authority_cert *ret, struct err *err)
+int authority_can_sign(const struct authority *a, struct err *err)
 {
-	struct policy_grant grant;
-
-	if (!rate_take(&a->rate, ask->caller.uid, ask->mono_us))
-		return err_set(err, -EAGAIN, "user %u asks for certificates too often",
-			       (unsigned)ask->caller.uid);
 	if (!a->keystore || !a->registry)
 		return err_set(err, -EAGAIN,
 			       "this CA waits for the router's first list of identities");
@@ -351,7 +357,29 @@ int authority_issue(struct authority *a, const struct authority_ask *ask,
 		return err_set(err, -EAGAIN,
 			       "this CA waits until every proxy trusts its new issuer (kvmeshctl ca "
 			       "status)");
-	int r = policy_decide(&a->rules, a->registry, &ask->caller, ask->spiffe, &grant, err);
+	return 0;
+}
 
-	return r < 0 ? r : issue_granted(a, ask, &grant, ret, err);
+int authority_issue(struct authority *a, const struct authority_ask *ask,
+		    struct authority_cert *ret, struct err *err)
+{
+	struct policy_grant to;
+
+	if (!rate_take(&a->rate, ask->caller.uid, ask->mono_us))
+		return err_set(err, -EAGAIN, "user %u asks for certificates too often",
+			       (unsigned)ask->caller.uid);
+	int r = authority_can_sign(a, err);
+
+	if (r == 0)
+		r = policy_decide(&a->rules, a->registry, &ask->caller, ask->spiffe, &to, err);
+	if (r < 0)
+		return r;
+	/* The registry's text, not the caller's: they are equal, and one of them is trusted. */
+	const struct authority_grant grant = {
+		.spiffe = to.identity->spiffe,
+		.proxy = to.proxy,
+		.life_us = a->registry->leaf_lifetime_us,
+	};
+
+	return authority_sign(a, ask, &grant, ret, err);
 }

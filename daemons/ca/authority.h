@@ -17,6 +17,7 @@
 #include "ca/policy.h"
 #include "ca/rate.h"
 #include "ca/registry.h"
+#include "ca/revoked.h"
 #include "ca/rotation.h"
 #include "ca/sign.h"
 
@@ -31,6 +32,7 @@ struct authority {
 	char refused_registry[512];     /* why the router's last list is not in force; "" it is */
 	struct rotation rotation;       /* under way, as it is on disk */
 	struct acks acks;
+	struct revoked *revoked;
 };
 
 /* Open what there is. A state that cannot be used is an error; no registry or CA yet is none. */
@@ -61,6 +63,7 @@ struct authority_ask {
 struct authority_cert {
 	char *pem;                      /* malloc'ed */
 	struct sign_serial serial;
+	const char *issuer;             /* keystore_issuer_id; until the next change */
 	int64_t not_before_s, not_after_s;
 };
 /*
@@ -70,6 +73,17 @@ struct authority_cert {
  */
 int authority_issue(struct authority *a, const struct authority_ask *ask,
 		    struct authority_cert *ret, struct err *err);
+
+/* The second half of it, once somebody has decided. */
+struct authority_grant {
+	struct str spiffe;              /* the text that is trusted, not the caller's */
+	struct str proxy;               /* instance that it is for; "" none */
+	int64_t life_us;
+};
+/* Is there a CA, and has it a key? */
+int authority_can_sign(const struct authority *a, struct err *err);
+int authority_sign(struct authority *a, const struct authority_ask *ask,
+		   const struct authority_grant *grant, struct authority_cert *ret, struct err *err);
 
 /* How this CA makes what is missing; needs a registry. */
 struct mint authority_mint(const struct authority *a, int64_t now_us);

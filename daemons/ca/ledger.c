@@ -18,6 +18,7 @@
 
 enum statement { STATEMENT_INSERT, STATEMENT_MARK, STATEMENT_PRUNE, STATEMENT_LIST, STATEMENT_COUNT,
 		 STATEMENT_HIGH_WATER, STATEMENT_LAST_END, STATEMENT_LAST_END_OTHERS,
+		 STATEMENT_END_OF_SERIAL, STATEMENT_END_OF_ID,
 		 STATEMENT__N };
 
 static const char *const statements[STATEMENT__N] = {
@@ -35,6 +36,8 @@ static const char *const statements[STATEMENT__N] = {
 	[STATEMENT_LAST_END] = "SELECT max(not_after) FROM issued WHERE issued_at <= ?1",
 	[STATEMENT_LAST_END_OTHERS] =
 		"SELECT max(not_after) FROM issued WHERE issued_at <= ?1 AND proxy = ''",
+	[STATEMENT_END_OF_SERIAL] = "SELECT max(not_after) FROM issued WHERE serial = ?1",
+	[STATEMENT_END_OF_ID] = "SELECT max(not_after) FROM issued WHERE spiffe = ?1",
 };
 
 static const struct db_spec spec = {
@@ -153,6 +156,30 @@ int ledger_last_end_s(struct ledger *l, int64_t issued_until_us, bool others, in
 
 	*ret = n.v;
 	return r;
+}
+
+static int end_of(struct ledger *l, enum statement st, struct str what, int64_t *ret,
+		  struct err *err)
+{
+	const struct db_value v = DB_V_TEXT(what);
+	struct number n = { 0 };
+	int r = db_each(l->db, st, &v, 1, on_number, &n, err);
+
+	*ret = n.v;
+	if (r == 0 && n.v == 0)
+		r = err_set(err, KV_ERR_NOT_FOUND, "this CA has issued nothing to %.*s",
+			    STR_ARG(str_take(what, 256)));
+	return r;
+}
+
+int ledger_end_of_serial_s(struct ledger *l, struct str serial, int64_t *ret, struct err *err)
+{
+	return end_of(l, STATEMENT_END_OF_SERIAL, serial, ret, err);
+}
+
+int ledger_end_of_id_s(struct ledger *l, struct str spiffe, int64_t *ret, struct err *err)
+{
+	return end_of(l, STATEMENT_END_OF_ID, spiffe, ret, err);
 }
 
 struct lister {

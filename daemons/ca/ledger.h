@@ -44,3 +44,6 @@ int ledger_list(struct ledger *l, struct str spiffe, int64_t limit,
  */
 int ledger_last_end_s(struct ledger *l, int64_t issued_until_us, bool others, int64_t *ret,
 		      struct err *err);
+/* When that certificate, or the last one of that identity, ends. KV_ERR_NOT_FOUND: never issued. */
+int ledger_end_of_serial_s(struct ledger *l, struct str serial, int64_t *ret, struct err *err);
+int ledger_end_of_id_s(struct ledger *l, struct str spiffe, int64_t *ret, struct err *err);

@@ -10,9 +10,11 @@ libkvca_a_SOURCES = \
 	%D%/ledger.c %D%/ledger.h \
 	%D%/mint.c %D%/mint.h \
 	%D%/ossl.c %D%/ossl.h \
+	%D%/people.c %D%/people.h \
 	%D%/policy.c %D%/policy.h \
 	%D%/rate.c %D%/rate.h \
 	%D%/registry.c %D%/registry.h \
+	%D%/revoked.c %D%/revoked.h \
 	%D%/rotation.c %D%/rotation.h \
 	%D%/server.c %D%/server.h \
 	%D%/sign.c %D%/sign.h

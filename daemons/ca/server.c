@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "ca/advance.h"
 #include "ca/attest.h"
+#include "ca/people.h"
 #include "ca/server.h"
 #include "io/sd.h"
 #include "ipc/ipc.h"
@@ -98,6 +99,7 @@ static void reply_certificate(struct ipc_call *call, const struct authority_cert
 	set_time_s(a, d, "notBefore", cert->not_before_s);
 	set_time_s(a, d, "notAfter", cert->not_after_s);
 	doc_set_str(a, d, "serial", str_c(cert->serial.text));
+	doc_set_str(a, d, "issuer", str_c(cert->issuer));
 	ipc_reply(call, d);
 }
 
@@ -160,6 +162,28 @@ static void on_sign(void *arg, struct ipc_call *call, const struct doc *p)
 
 /* ---- Roots --------------------------------------------------------------------------------- */
 
+struct revoked_lists {
+	struct arena *a;
+	struct doc *serials, *ids;
+};
+
+static void add_revoked_entry(void *arg, const struct revoked_entry *e)
+{
+	struct revoked_lists *l = arg;
+
+	doc_add(l->a, e->is_id ? l->ids : l->serials, doc_new_str(l->a, e->what));
+}
+
+static void add_revoked(struct arena *a, struct doc *d, const struct revoked *r)
+{
+	struct revoked_lists l = { a, doc_new_list(a), doc_new_list(a) };
+
+	revoked_each(r, add_revoked_entry, &l);
+	doc_set_int(a, d, "revision", revoked_revision(r));
+	doc_set(a, d, "revokedSerials", l.serials);
+	doc_set(a, d, "revokedIds", l.ids);
+}
+
 static void send_roots(struct watcher *w)
 {
 	const struct authority *ca = w->server->authority;
@@ -174,6 +198,7 @@ static void send_roots(struct watcher *w)
 	doc_set_int(&a, d, "generation", (int64_t)keystore_generation(ca->keystore));
 	doc_set_str(&a, d, "bundle", keystore_bundle(ca->keystore));
 	doc_set_str(&a, d, "issuer", str_c(keystore_issuer_id(ca->keystore)));
+	add_revoked(&a, d, ca->revoked);
 	(void)ipc_stream(w->call, d);
 	arena_done(&a);
 }
@@ -216,11 +241,13 @@ static void tell_watchers(struct server *s)
 static void advance(struct server *s)
 {
 	struct err err = { 0 };
-	bool changed = false;
+	bool changed = false, pruned = false;
 
+	if (people_prune(s->authority, clock_real_us(), &pruned, &err) < 0)
+		log_err("what is revoked stays on the list: %s", err.text);
 	if (advance_run(s->authority, clock_real_us(), &changed, &err) < 0)
 		log_err("the rotation stays where it is: %s", err.text);
-	if (changed)
+	if (changed || pruned)
 		tell_watchers(s);
 }
 
@@ -289,6 +316,94 @@ static void on_rotate(void *arg, struct ipc_call *call, const struct doc *p)
 	ipc_reply(call, d);
 }
 
+/* ---- Issue, Revoke ------------------------------------------------------------------------- */
+
+static void on_issue(void *arg, struct ipc_call *call, const struct doc *p)
+{
+	struct server *s = arg;
+	const struct sock_peer *peer = ipc_call_peer(call);
+	struct authority_cert cert = { 0 };
+	struct err err = { 0 };
+	const struct authority_ask ask = {
+		.caller = { .uid = peer->uid, .unit = "", .executable = "" },
+		.csr = doc_get_str(p, "csr", STR("")),
+		.spiffe = doc_get_str(p, "spiffe", STR("")),
+		.now_us = clock_real_us(),
+		.mono_us = loop_now_us(s->loop),
+	};
+	int r = people_issue(s->authority, &ask, doc_get_int(p, "lifetimeUs", 0), &cert, &err);
+
+	if (r < 0) {
+		log_warn("cert_refused: by hand, uid %u: %s", (unsigned)peer->uid, err.text);
+		ipc_reply_error(call, error_name(r), "%s", err.text);
+		return;
+	}
+	log_info("cert_issued: serial %s identity %.*s by hand, uid %u until %lld", cert.serial.text,
+		 STR_ARG(ask.spiffe), (unsigned)peer->uid, (long long)cert.not_after_s);
+	reply_certificate(call, &cert);
+	free(cert.pem);
+	say_status(s);
+}
+
+static void on_revoke(void *arg, struct ipc_call *call, const struct doc *p)
+{
+	struct server *s = arg;
+	struct arena *a = ipc_call_arena(call);
+	struct err err = { 0 };
+	const struct people_revoke order = {
+		.serial = doc_get_str(p, "serial", STR("")),
+		.spiffe = doc_get_str(p, "spiffe", STR("")),
+		.reason = doc_get_str(p, "reason", STR("")),
+		.lift = doc_get_bool(p, "lift", false),
+		.uid = ipc_call_peer(call)->uid,
+		.now_us = clock_real_us(),
+	};
+	int r = people_revoke(s->authority, &order, &err);
+
+	if (r < 0) {
+		ipc_reply_error(call, error_name(r), "%s", err.text);
+		return;
+	}
+	log_warn("%s: %.*s%.*s by uid %u", order.lift ? "revocation_lifted" : "revoked",
+		 STR_ARG(order.serial), STR_ARG(order.spiffe), (unsigned)order.uid);
+	tell_watchers(s);
+	struct doc *d = doc_new_map(a);
+
+	doc_set_int(a, d, "revision", revoked_revision(s->authority->revoked));
+	ipc_reply(call, d);
+}
+
+struct revoked_rows {
+	struct arena *a;
+	struct doc *list;
+};
+
+static void add_revoked_row(void *arg, const struct revoked_entry *e)
+{
+	struct revoked_rows *l = arg;
+	struct doc *d = doc_add(l->a, l->list, doc_new_map(l->a));
+
+	doc_set_str(l->a, d, e->is_id ? "spiffe" : "serial", e->what);
+	set_time_s(l->a, d, "revokedAt", e->at_s);
+	set_time_s(l->a, d, "until", e->until_s);
+	doc_set_int(l->a, d, "uid", (int64_t)e->uid);
+	doc_set_str(l->a, d, "reason", e->reason);
+}
+
+static void on_revoked(void *arg, struct ipc_call *call, const struct doc *p)
+{
+	const struct server *s = arg;
+	struct arena *a = ipc_call_arena(call);
+	struct doc *d = doc_new_map(a);
+	struct revoked_rows l = { a, doc_new_list(a) };
+
+	(void)p;
+	revoked_each(s->authority->revoked, add_revoked_row, &l);
+	doc_set_int(a, d, "revision", revoked_revision(s->authority->revoked));
+	doc_set(a, d, "revoked", l.list);
+	ipc_reply(call, d);
+}
+
 /* ---- Status, List -------------------------------------------------------------------------- */
 
 static struct doc *cert_doc(struct arena *a, const struct keystore_cert *c)
@@ -343,6 +458,7 @@ static void on_status(void *arg, struct ipc_call *call, const struct doc *p)
 
 	if (rotation)
 		doc_set(a, d, "rotation", rotation);
+	doc_set(a, d, "revoked", advance_revoked_status(ca, a));
 	doc_set_bool(a, registry, "fresh", s->fresh);
 	if (ca->refused_registry[0])
 		doc_set_str(a, registry, "error", str_c(ca->refused_registry));
@@ -353,8 +469,18 @@ static void on_status(void *arg, struct ipc_call *call, const struct doc *p)
 struct lister {
 	struct arena *a;
 	struct doc *list;
+	const struct revoked *revoked;
 	int64_t now_s;
 };
+
+static struct str state_of(const struct lister *l, const struct ledger_entry *e)
+{
+	if (e->not_after_s <= l->now_s)
+		return STR("expired");
+	return revoked_has(l->revoked, e->serial) || revoked_has(l->revoked, e->spiffe)
+		       ? STR("revoked")
+		       : STR("valid");
+}
 
 static void add_entry(void *arg, const struct ledger_entry *e)
 {
@@ -369,7 +495,7 @@ static void add_entry(void *arg, const struct ledger_entry *e)
 	doc_set_int(l->a, d, "uid", (int64_t)e->uid);
 	doc_set_str(l->a, d, "unit", e->unit);
 	doc_set_str(l->a, d, "proxy", e->proxy);
-	doc_set_str(l->a, d, "state", e->not_after_s > l->now_s ? STR("valid") : STR("expired"));
+	doc_set_str(l->a, d, "state", state_of(l, e));
 }
 
 static void on_list(void *arg, struct ipc_call *call, const struct doc *p)
@@ -377,7 +503,12 @@ static void on_list(void *arg, struct ipc_call *call, const struct doc *p)
 	const struct server *s = arg;
 	struct arena *a = ipc_call_arena(call);
 	struct doc *d = doc_new_map(a);
-	struct lister l = { .a = a, .list = doc_new_list(a), .now_s = clock_real_us() / 1000000 };
+	struct lister l = {
+		.a = a,
+		.list = doc_new_list(a),
+		.revoked = s->authority->revoked,
+		.now_s = clock_real_us() / 1000000,
+	};
 	int64_t limit = doc_get_int(p, "limit", LIST_DEFAULT);
 	struct err err = { 0 };
 
@@ -401,6 +532,9 @@ static const struct ipc_method methods[] = {
 	{ "Roots", IPC_ALLOW_ANY, on_roots, "the trust bundle, again whenever it changes" },
 	{ "Ack", IPC_ALLOW_ANY, on_ack, "a proxy tells what is in force in it" },
 	{ "Rotate", IPC_ALLOW_WRITE, on_rotate, "another issuer, another root; or go on, or go back" },
+	{ "Issue", IPC_ALLOW_WRITE, on_issue, "a certificate by hand, for no workload of this node" },
+	{ "Revoke", IPC_ALLOW_WRITE, on_revoke, "a certificate or an identity is not trusted any more" },
+	{ "Revoked", IPC_ALLOW_READ, on_revoked, "what is revoked" },
 	{ "Status", IPC_ALLOW_READ, on_status, "root, issuer, registry" },
 	{ "List", IPC_ALLOW_READ, on_list, "issued certificates, newest first" },
 	{ NULL },

@@ -167,6 +167,7 @@ static void attach_identities(struct attached *at, const struct map *identities)
 		struct tls_identity *id = identities ? map_get(identities, ids->v[i]) : NULL;
 
 		at->identities[i] = id ? tls_identity_ref(id) : NULL;
+		at->n_missing += id == NULL;
 	}
 }
 
@@ -418,6 +419,7 @@ void attach_unref(struct attached *a)
 	for (size_t i = 0; i < a->snap->identities.n; i++)
 		if (a->identities[i])
 			tls_identity_unref(a->identities[i]);
+	tls_trust_unref(a->trust);
 	map_done(&a->snis);
 	map_done(&a->peers_by_name);
 	map_done(&a->peers_by_principal);

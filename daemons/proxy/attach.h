@@ -85,6 +85,8 @@ struct attached {
 	struct attached_share *share;           /* … which this counts */
 	struct attached_cluster *clusters;      /* parallel to snap.clusters */
 	struct tls_identity **identities;       /* parallel to snap.identities; NULL: none yet */
+	size_t n_missing;                       /* of them, that are waited for; before publishing the control thread's */
+	struct tls_trust *trust;                /* theirs, with what is revoked now; NULL none yet */
 	struct map snis;                        /* lower-case SNI → index + 1, as pointer value */
 	struct map peers_by_name;               /* "name.ns" → struct snap_peer * */
 	struct map peers_by_principal;          /* by SPIFFE ID, if one workload's alone */

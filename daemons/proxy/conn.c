@@ -11,6 +11,7 @@
 
 #include "base/arena.h"
 #include "proxy/conn.h"
+#include "proxy/revoke.h"
 #include "proxy/tube.h"
 #include "proxy/worker.h"
 
@@ -310,6 +311,10 @@ static void handshake(struct conn *c)
 		return;
 	}
 	t->facts = tls_facts(t->session);
+	if (revoke_forbids(c)) {
+		fail(c, KV_ERR_REFUSED);
+		return;
+	}
 	c->state = CONN_OPEN;
 	stats_add(c->w->stats, STATS_TLS_HANDSHAKES, 1);
 	if (t->facts->resumed)
@@ -633,12 +638,19 @@ const struct tls_facts *conn_tls(const struct conn *c)
 	return c->tls ? c->tls->facts : NULL;
 }
 
+bool conn_is_revoked(const struct conn *c, const struct tls_trust *t)
+{
+	return c->tls && c->tls->facts && tls_is_revoked(c->tls->session, t);
+}
+
 const char *conn_error_text(const struct conn *c)
 {
 	if (c->error == KV_ERR_TLS && c->tls)
 		return tls_error(c->tls->session);
 	if (c->error == KV_ERR_TIMEOUT)
 		return c->tls ? "the TLS handshake took too long" : "the connection took too long";
+	if (c->error == KV_ERR_REFUSED)
+		return "certificate_revoked: the list came during the handshake";
 	return err_code_name(c->error);
 }
 
@@ -646,5 +658,7 @@ const char *conn_error_reason(const struct conn *c)
 {
 	if (c->error == KV_ERR_TLS && c->tls)
 		return tls_error_reason(c->tls->session);
+	if (c->error == KV_ERR_REFUSED)
+		return "certificate_revoked";
 	return c->error == KV_ERR_TIMEOUT ? "timeout" : "closed";
 }

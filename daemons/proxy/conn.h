@@ -159,6 +159,8 @@ bool conn_has_hung_up(struct conn *c);
 
 /* NULL: plain, or the handshake is not done. */
 const struct tls_facts *conn_tls(const struct conn *c);
+/* Between proxies: has that trust revoked the certificate of either side? */
+bool conn_is_revoked(const struct conn *c, const struct tls_trust *t);
 /* A sentence for c->error. */
 const char *conn_error_text(const struct conn *c);
 /* A word of a fixed set for counters: "no_certificate", "timeout", … */

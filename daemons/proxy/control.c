@@ -17,6 +17,7 @@
 #include "io/sd.h"
 #include "ipc/daemon.h"
 #include "ipc/kept.h"
+#include "proxy/barrier.h"
 #include "proxy/control_int.h"
 
 #define SILENT_US (1u * 1000 * 1000)    /* the router says nothing at start: the last good one */
@@ -104,9 +105,8 @@ static void check_ready(struct control *c)
 {
 	if (!control_is_ready(c))
 		return;
-	for (size_t i = 0; i < c->at->snap->identities.n; i++)
-		if (!c->at->identities[i])
-			return; /* its certificate came just now: the next attachment has it */
+	if (c->at->n_missing > 0)
+		return;         /* a certificate came just now: the next attachment has it */
 	if (c->ack.waiting) {
 		c->ack.waiting = false;
 		loop_timer_stop(&c->ack_deadline);
@@ -125,6 +125,26 @@ static void check_ready(struct control *c)
 
 /* ---- publishing ---------------------------------------------------------------------------- */
 
+/* Nobody waits for the certificate of an identity that is revoked. */
+static void attach_trust(struct control *c, struct attached *at)
+{
+	struct tls_trust *trust = secrets_trust(c->secrets);
+
+	at->trust = trust ? tls_trust_ref(trust) : NULL;
+	for (size_t i = 0; i < at->snap->identities.n; i++)
+		if (!at->identities[i] && secrets_is_revoked(c->secrets, at->snap->identities.v[i]))
+			at->n_missing--;
+}
+
+/* All workers serve some attachment now; if it is the last one, the CA is told. */
+static void on_taken(void *arg)
+{
+	struct control *c = arg;
+
+	if (c->n_taking > 0 && --c->n_taking == 0 && !c->stopping)
+		secrets_in_force(c->secrets, &c->published);
+}
+
 static int publish(struct control *c, struct snap *snap, struct err *err)
 {
 	struct attached *at, *old = c->at;
@@ -132,12 +152,16 @@ static int publish(struct control *c, struct snap *snap, struct err *err)
 
 	if (r < 0)
 		return r;
+	attach_trust(c, at);
 	r = worker_publish(c->ws, at, err);
 	if (r < 0) {
 		attach_unref(at);
 		attach_state_sweep(c->states);
 		return r;
 	}
+	c->published = secrets_mark(c->secrets);
+	c->n_taking++;
+	barrier_wait(c->ws, c->loop, on_taken, c);
 	c->at = at;
 	attach_unref(old);
 	attach_state_sweep(c->states);

@@ -51,6 +51,8 @@ struct control {
 	struct stats *own; /* the control thread's counters, exported with the workers' */
 	uint64_t lost_lines;            /* of access_log_lost, already counted in own */
 
+	unsigned n_taking;              /* attachments that workers have not all taken yet */
+	struct secrets_mark published;  /* what the last one is of */
 	bool stale;                     /* at came from disk and the router has not confirmed it */
 	bool ready;                     /* on_ready was called */
 	bool stopping;

@@ -6,6 +6,7 @@ libkvproxy_a_SOURCES = \
 	%D%/access_log.c %D%/access_log.h \
 	%D%/asked.c %D%/asked.h \
 	%D%/attach.c %D%/attach.h %D%/attach_state.c %D%/attach_state.h \
+	%D%/barrier.c %D%/barrier.h \
 	%D%/cgroup.c %D%/cgroup.h \
 	%D%/codec.h \
 	%D%/codec_h1.c %D%/codec_h1.h %D%/codec_h1_in.c %D%/codec_h1_out.c \
@@ -32,6 +33,7 @@ libkvproxy_a_SOURCES = \
 	%D%/overload.c %D%/overload.h %D%/overload_measure.c %D%/overload_worker.c \
 	%D%/record.c %D%/record.h \
 	%D%/reply.c %D%/reply.h \
+	%D%/revoke.c %D%/revoke.h \
 	%D%/secrets.c %D%/secrets.h \
 	%D%/slab.c %D%/slab.h \
 	%D%/sniff.c \

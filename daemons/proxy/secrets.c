@@ -9,6 +9,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -30,6 +31,8 @@
 #define ANSWER_US (5 * SECOND_US)       /* a CA that takes a request and never answers */
 #define OPEN_REQUESTS_MAX 16
 #define NEVER UINT64_MAX
+#define ISSUER_MAX 65
+#define REVOKED_MAX 100000             /* entries of a list; the CA keeps far fewer */
 #define JUMP_US (60ll * SECOND_US)
 
 struct secret {
@@ -40,6 +43,8 @@ struct secret {
 	int64_t due_real_us;            /* 0: none; the same moment by the other clock */
 	uint64_t backoff_us;
 	char *error;                    /* why the last try failed, NULL */
+	char issuer[ISSUER_MAX];        /* who signed id, "" not told */
+	bool revoked;                   /* by the CA: asks for nothing */
 	bool keep;                      /* mark of secrets_want */
 };
 
@@ -57,8 +62,12 @@ struct secrets {
 	void (*changed)(void *arg);
 	void *arg;
 	struct ipc_client *sign, *roots;
+	struct ipc_client *ack;         /* its own connection: an older CA closes it */
 	struct tls_trust *trust;        /* NULL: the CA has not told it yet */
 	uint64_t trust_generation;
+	struct secrets_mark told;       /* by the CA; issuer: who signs now */
+	struct secrets_mark in_force, acked;
+	bool acking;
 	struct map secrets;             /* SPIFFE ID → struct secret */
 	struct map identities;          /* SPIFFE ID → struct tls_identity, for attach_new */
 	struct list open;               /* struct request */
@@ -114,6 +123,81 @@ static bool is_valid(const struct tls_identity *id, int64_t now_real_us)
 static bool is_live(const struct secret *e, int64_t now_real_us)
 {
 	return e->id && is_valid(e->id, now_real_us);
+}
+
+/* ---- telling the CA ------------------------------------------------------------------------ */
+
+static bool is_same_mark(const struct secrets_mark *a, const struct secrets_mark *b)
+{
+	return a->generation == b->generation && a->revision == b->revision &&
+	       strcmp(a->issuer, b->issuer) == 0;
+}
+
+static void on_acked(void *arg, const char *error_name, const struct doc *p, bool continues);
+
+/* Nothing is told twice over one connection. */
+static void send_ack(struct secrets *s)
+{
+	struct arena a;
+
+	if (s->in_force.generation == 0 || s->acking || is_same_mark(&s->in_force, &s->acked) ||
+	    !ipc_client_is_connected(s->ack))
+		return;
+	arena_init(&a, 0);
+	struct doc *p = doc_new_map(&a);
+
+	doc_set_str(&a, p, "proxy", str_c(s->instance));
+	doc_set_int(&a, p, "generation", s->in_force.generation);
+	doc_set_int(&a, p, "revision", s->in_force.revision);
+	doc_set_str(&a, p, "issuer", str_c(s->in_force.issuer));
+	s->acking = true;
+	s->acked = s->in_force;
+	ipc_client_call(s->ack, "Ack", p, false, on_acked, s);
+	arena_done(&a);
+}
+
+static void on_acked(void *arg, const char *error_name, const struct doc *p, bool continues)
+{
+	struct secrets *s = arg;
+
+	(void)continues;
+	s->acking = false;
+	if (!error_name) {
+		send_ack(s);            /* meanwhile there may be news */
+		return;
+	}
+	s->acked = (struct secrets_mark){ 0 };
+	log_debug("the CA does not take what is in force: %s: %.*s", error_name,
+		  STR_ARG(doc_get_str(p, "message", STR(""))));
+}
+
+/* Another CA process knows nothing of what the one before was told. */
+static void on_ack_connected(void *arg, bool connected)
+{
+	struct secrets *s = arg;
+
+	s->acked = (struct secrets_mark){ 0 };
+	if (connected)
+		send_ack(s);
+}
+
+struct secrets_mark secrets_mark(const struct secrets *s)
+{
+	struct secrets_mark m = s->told;
+
+	for (struct map_entry *it = map_first(&s->secrets); it; it = map_next(&s->secrets, it)) {
+		const struct secret *e = it->val;
+
+		if (!e->revoked && (!e->id || strcmp(e->issuer, m.issuer) != 0))
+			m.issuer[0] = '\0';
+	}
+	return m;
+}
+
+void secrets_in_force(struct secrets *s, const struct secrets_mark *m)
+{
+	s->in_force = *m;
+	send_ack(s);
 }
 
 /* ---- asking -------------------------------------------------------------------------------- */
@@ -200,11 +284,13 @@ static int accept_certificate(struct secrets *s, struct secret *e, struct reques
 	return 0;
 }
 
-static void use_certificate(struct secrets *s, struct secret *e, struct tls_identity *id)
+static void use_certificate(struct secrets *s, struct secret *e, struct tls_identity *id,
+			    struct str issuer)
 {
 	if (e->id)
 		tls_identity_unref(e->id);
 	e->id = id;
+	snprintf(e->issuer, sizeof(e->issuer), "%.*s", STR_ARG(issuer));
 	free(e->error);
 	e->error = NULL;
 	map_put(&s->identities, str_c(e->spiffe), id);
@@ -231,7 +317,7 @@ static void on_signed(void *arg, const char *error_name, const struct doc *p, bo
 		(void)accept_certificate(s, e, q, p, &id, &err);
 	request_free(q);
 	if (e && err.code == 0)
-		use_certificate(s, e, id);
+		use_certificate(s, e, id, doc_get_str(p, "issuer", STR("")));
 	else if (e)
 		failed(s, e, err.text);
 	run(s);
@@ -309,7 +395,7 @@ static uint64_t oldest_open_until(const struct secrets *s)
 
 static bool is_due(const struct secret *e, uint64_t now, int64_t now_real)
 {
-	if (e->req)
+	if (e->req || e->revoked)
 		return false;
 	/* When the clock was set the other way of counting is right. */
 	return now >= e->due_boot_us ||
@@ -335,7 +421,7 @@ static void run(struct secrets *s)
 		    send_csr(s, e, &err) < 0)
 			failed(s, e, err.text);
 		/* What waits for an open request to end is looked at when it ends. */
-		if (!e->req && e->due_boot_us > now && e->due_boot_us < next)
+		if (!e->req && !e->revoked && e->due_boot_us > now && e->due_boot_us < next)
 			next = e->due_boot_us;
 	}
 	arm_boot(s, next < oldest_open_until(s) ? next : oldest_open_until(s));
@@ -368,48 +454,172 @@ static void on_clock_set(void *arg, unsigned what)
 
 /* ---- the trust bundle ---------------------------------------------------------------------- */
 
+struct tls_trust *secrets_trust(const struct secrets *s)
+{
+	return s->trust;
+}
+
+/* The anchors do not vouch for it any more: it serves as it is until there is another one. */
+static void follow_trust(struct secrets *s, struct secret *e)
+{
+	struct tls_identity *id;
+	struct err err = { 0 };
+
+	if (!e->id)
+		return;
+	if (tls_identity_retrust(e->id, s->trust, &id, &err) < 0) {
+		log_warn("the certificate of %s cannot follow the trust bundle: %s", e->spiffe,
+			 err.text);
+		e->due_boot_us = 0;
+		return;
+	}
+	tls_identity_unref(e->id);
+	e->id = id;
+	map_put(&s->identities, str_c(e->spiffe), id);
+}
+
+static void drop_certificate(struct secrets *s, struct secret *e)
+{
+	(void)map_del(&s->identities, str_c(e->spiffe));
+	if (e->id)
+		tls_identity_unref(e->id);
+	e->id = NULL;
+	e->issuer[0] = '\0';
+	free(e->error);
+	e->error = kv_strdup("the CA has revoked this identity");
+}
+
+/* Our own identities: one that is revoked goes, a certificate that is revoked is replaced. */
+static void follow_revoked(struct secrets *s, struct secret *e)
+{
+	bool revoked = tls_trust_revokes(s->trust, str_c(e->spiffe));
+
+	if (e->id && tls_trust_revokes(s->trust, str_c(tls_identity_serial(e->id))))
+		e->due_boot_us = 0;
+	if (revoked && !e->revoked)
+		drop_certificate(s, e);
+	if (!revoked && e->revoked) {
+		free(e->error);
+		e->error = NULL;
+		e->due_boot_us = 0;
+	}
+	e->revoked = revoked;
+}
+
+/* Of the list in the CA's word: the strings stay the document's. */
+static struct str_list texts_of(struct arena *a, const struct doc *list)
+{
+	struct str_list l = { 0 };
+
+	if (!list || list->kind != DOC_LIST || list->n > REVOKED_MAX)
+		return l;
+	l.v = arena_new_n(a, struct str, list->n);
+	for (size_t i = 0; i < list->n; i++)
+		if (list->v[i]->kind == DOC_STR)
+			l.v[l.n++] = list->v[i]->s;
+	return l;
+}
+
+static int make_trust(const struct doc *p, uint64_t generation, struct tls_trust **ret,
+		      struct err *err)
+{
+	struct str bundle = doc_get_str(p, "bundle", STR_NULL);
+	struct arena a;
+
+	if (bundle.n == 0)
+		return err_set(err, KV_ERR_PROTOCOL, "it is empty");
+	int r = tls_trust_new(bundle, doc_get_str(p, "trustDomain", STR_NULL), generation, ret,
+			      err);
+
+	if (r < 0)
+		return r;
+	arena_init(&a, 0);
+	const struct str_list serials = texts_of(&a, doc_get(p, STR("revokedSerials")));
+	const struct str_list ids = texts_of(&a, doc_get(p, STR("revokedIds")));
+
+	tls_trust_revoke(*ret, &(struct tls_revoked){ .serials = serials.v,
+						      .n_serials = serials.n,
+						      .ids = ids.v,
+						      .n_ids = ids.n });
+	arena_done(&a);
+	return 0;
+}
+
+/* Of the content too: a CA that was set up anew counts from the start again. */
+static uint64_t generation_of(const struct doc *p)
+{
+	struct str bundle = doc_get_str(p, "bundle", STR(""));
+	uint64_t seed = (uint64_t)doc_get_int(p, "generation", 0) ^
+			(uint64_t)doc_get_int(p, "revision", 0) << 1;
+
+	return hash_bytes(bundle.p, bundle.n, seed) ^
+	       hash_str(doc_get_str(p, "trustDomain", STR("")));
+}
+
 /* Identities carry the anchors they verify peers against: other anchors, other identities. */
-static void use_trust(struct secrets *s, struct tls_trust *trust, uint64_t generation)
+static void use_trust(struct secrets *s, struct tls_trust *trust, const struct doc *p)
 {
 	if (s->trust)
 		tls_trust_unref(s->trust);
 	s->trust = trust;
-	s->trust_generation = generation;
-	for (struct map_entry *m = map_first(&s->secrets); m; m = map_next(&s->secrets, m))
-		((struct secret *)m->val)->due_boot_us = 0;
+	s->trust_generation = generation_of(p);
+	for (struct map_entry *m = map_first(&s->secrets); m; m = map_next(&s->secrets, m)) {
+		follow_revoked(s, m->val);
+		follow_trust(s, m->val);
+	}
+	loop_later(s->loop, &s->tell);
+}
+
+/* Another one signs: everything that the one before has signed is asked for anew. */
+static void use_issuer(struct secrets *s)
+{
+	for (struct map_entry *m = map_first(&s->secrets); m; m = map_next(&s->secrets, m)) {
+		struct secret *e = m->val;
+
+		if (e->id && strcmp(e->issuer, s->told.issuer) != 0)
+			e->due_boot_us = 0;
+	}
+}
+
+static void take_roots(struct secrets *s, const struct doc *p)
+{
+	struct secrets_mark told = {
+		.generation = doc_get_int(p, "generation", 0),
+		.revision = doc_get_int(p, "revision", 0),
+	};
+	uint64_t generation = generation_of(p);
+	struct tls_trust *trust;
+	struct err err = { 0 };
+
+	snprintf(told.issuer, sizeof(told.issuer), "%.*s",
+		 STR_ARG(doc_get_str(p, "issuer", STR(""))));
+	bool is_new = !s->trust || generation != s->trust_generation;
+
+	if (is_new && make_trust(p, generation, &trust, &err) < 0) {
+		log_err("the CA's trust bundle cannot be used, the one before stays: %s", err.text);
+		return;
+	}
+	bool other_issuer = strcmp(told.issuer, s->told.issuer) != 0;
+
+	s->told = told;
+	if (is_new)
+		use_trust(s, trust, p);
+	if (other_issuer)
+		use_issuer(s);
 	run(s);
 }
 
 static void on_roots(void *arg, const char *error_name, const struct doc *p, bool continues)
 {
 	struct secrets *s = arg;
-	struct tls_trust *trust;
-	struct err err = { 0 };
 
 	if (!continues)
 		loop_timer_set(&s->roots_retry, s->trust ? SECOND_US : START_STEP_US);
-	if (error_name) {
+	if (error_name)
 		log_debug("trust bundle: %s: %.*s", error_name,
 			  STR_ARG(doc_get_str(p, "message", STR(""))));
-		return;
-	}
-	struct str bundle = doc_get_str(p, "bundle", STR_NULL);
-	struct str domain = doc_get_str(p, "trustDomain", STR_NULL);
-	/* Of the content too: a CA that was set up anew counts from the start again. */
-	uint64_t generation =
-		hash_bytes(bundle.p, bundle.n, (uint64_t)doc_get_int(p, "generation", 0)) ^
-		hash_str(domain);
-
-	if (s->trust && generation == s->trust_generation)
-		return;
-	if (bundle.n == 0)
-		err_set(&err, KV_ERR_PROTOCOL, "it is empty");
 	else
-		(void)tls_trust_new(bundle, domain, generation, &trust, &err);
-	if (err.code != 0)
-		log_err("the CA's trust bundle cannot be used, the one before stays: %s", err.text);
-	else
-		use_trust(s, trust, generation);
+		take_roots(s, p);
 }
 
 static void ask_roots(void *arg)
@@ -452,6 +662,8 @@ static void add_wanted(struct secrets *s, struct str id)
 		e->spiffe = kv_asprintf("%.*s", STR_ARG(id));
 		e->wanted_boot_us = clock_boot_us();
 		e->backoff_us = BACKOFF_MIN_US;
+		if (s->trust)
+			follow_revoked(s, e);
 		map_put(&s->secrets, str_c(e->spiffe), e);
 	}
 	e->keep = true;
@@ -491,10 +703,17 @@ bool secrets_are_live(const struct secrets *s, const struct str_list *ids)
 	for (size_t i = 0; i < ids->n; i++) {
 		const struct secret *e = map_get(&s->secrets, ids->v[i]);
 
-		if (!e || !is_live(e, now))
+		if (!e || (!e->revoked && !is_live(e, now)))
 			return false;
 	}
 	return true;
+}
+
+bool secrets_is_revoked(const struct secrets *s, struct str id)
+{
+	const struct secret *e = map_get(&s->secrets, id);
+
+	return e && e->revoked;
 }
 
 void secrets_retry(struct secrets *s)
@@ -566,6 +785,8 @@ struct secrets *secrets_new(struct loop *l, const char *run_dir, const char *ins
 	connect_sign(s);
 	s->roots = ipc_client_new(l, s->path);
 	ipc_client_on_connect(s->roots, on_roots_connected, s);
+	s->ack = ipc_client_new(l, s->path);
+	ipc_client_on_connect(s->ack, on_ack_connected, s);
 	return s;
 }
 
@@ -575,6 +796,7 @@ void secrets_free(struct secrets *s)
 		return;
 	ipc_client_free(s->sign);
 	ipc_client_free(s->roots);
+	ipc_client_free(s->ack);
 	list_for_each_safe(it, &s->open)
 		request_free(list_entry(it, struct request, node));
 	for (struct map_entry *m = map_first(&s->secrets); m; m = map_next(&s->secrets, m))

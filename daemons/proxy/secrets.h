@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * secrets: certificates of the identities that this proxy serves. Keys are made here and never
- * leave; the CA sees CSRs. A certificate is renewed at half of its life, with a fresh key; while
- * the CA is away the old one stays (security-model K3, F1, F2). Layer proxy, control thread.
+ * leave; the CA sees CSRs. A certificate is renewed at half of its life, with a fresh key, and when
+ * another issuer signs; while the CA is away the old one stays (security-model K3, F1, F2). Another
+ * trust bundle or another list of what is revoked takes effect over the certificates there are, and
+ * the CA is told once it is in force. Layer proxy, control thread.
  */
 #pragma once
 
@@ -31,5 +33,20 @@ const struct map *secrets_identities(const struct secrets *s);
 bool secrets_are_live(const struct secrets *s, const struct str_list *ids);
 /* "certificates" of the proxy's Status: [{spiffe, serial, notBefore, notAfter, [error]}]. */
 struct doc *secrets_status(const struct secrets *s, struct arena *a);
+/* The CA has revoked it: it gets no certificate, and nobody waits for one. */
+bool secrets_is_revoked(const struct secrets *s, struct str id);
+/* What verifies peers now; NULL: the CA has not told it yet. Borrowed. */
+struct tls_trust *secrets_trust(const struct secrets *s);
+
+/*
+ * What the CA is told to be in force. secrets_mark is what an attachment made now is of; once every
+ * worker serves that attachment, secrets_in_force.
+ */
+struct secrets_mark {
+	int64_t generation, revision;   /* as the CA counts; 0: it told none */
+	char issuer[65];                /* of all certificates; "" of not all */
+};
+struct secrets_mark secrets_mark(const struct secrets *s);
+void secrets_in_force(struct secrets *s, const struct secrets_mark *m);
 /* Ask again now for what failed (SIGHUP). */
 void secrets_retry(struct secrets *s);

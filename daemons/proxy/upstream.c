@@ -789,6 +789,22 @@ void upstream_follow(struct worker *w)
 	map_done(&names);
 }
 
+static void each_of(struct list *l, void (*fn)(void *arg, struct conn *c), void *arg)
+{
+	list_for_each(it, l)
+		fn(arg, list_entry(it, struct conn, node));
+}
+
+void upstream_each(struct worker *w, void (*fn)(void *arg, struct conn *c), void *arg)
+{
+	for (struct map_entry *e = map_first(&w->pools); e; e = map_next(&w->pools, e)) {
+		struct pool *p = e->val;
+
+		each_of(&p->ready, fn, arg);
+		each_of(&p->busy, fn, arg);
+	}
+}
+
 void upstream_drain(struct worker *w)
 {
 	for (struct map_entry *e = map_first(&w->pools); e; e = map_next(&w->pools, e))

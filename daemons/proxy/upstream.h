@@ -89,6 +89,8 @@ void upstream_trim(struct worker *w);
  * renewed, or with other settings are closed when they are idle.
  */
 void upstream_follow(struct worker *w);
+/* fn must not end any. */
+void upstream_each(struct worker *w, void (*fn)(void *arg, struct conn *c), void *arg);
 /* Close what is idle, let the rest end (drain), or everything at once (stop). */
 void upstream_drain(struct worker *w);
 void upstream_stop(struct worker *w);

@@ -23,6 +23,7 @@
 #include "proxy/gate.h"
 #include "proxy/listener.h"
 #include "proxy/named.h"
+#include "proxy/revoke.h"
 #include "proxy/slab.h"
 #include "proxy/stream.h"
 #include "proxy/upstream.h"
@@ -233,6 +234,7 @@ static void apply(void *arg)
 	struct lease *old = w->lease;
 
 	w->lease = lease_new(w, p->at);
+	revoke_follow(w, old);
 	if (old)
 		keep_previous(w, old);
 	upstream_follow(w);
@@ -625,12 +627,7 @@ void worker_drain(struct worker_set *ws, uint64_t deadline_us, struct loop *loop
 
 bool worker_is_ready(const struct worker *w)
 {
-	if (!w->lease || w->draining)
-		return false;
-	for (size_t i = 0; i < w->lease->at->snap->identities.n; i++)
-		if (!w->lease->at->identities[i])
-			return false;
-	return true;
+	return w->lease && !w->draining && w->lease->at->n_missing == 0;
 }
 
 static void worker_init(struct worker *w, struct worker_thread *t, unsigned index)

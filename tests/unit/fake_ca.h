@@ -29,6 +29,9 @@ struct fake_ca {
 	int life_s;                     /* of a leaf */
 	bool refuse, silent, wrong_name;
 	bool hold;                      /* answer only when told to */
+	const char *issuer;             /* told as the one who signs; NULL: not told */
+	int64_t revision;
+	const char *revoked_id, *revoked_serial;        /* NULL none */
 	struct ipc_call *held;
 	struct str held_csr, held_spiffe;
 	/* what it sees */
@@ -37,6 +40,9 @@ struct fake_ca {
 	unsigned char last_pubkey[256];
 	int last_pubkey_n;
 	unsigned n_same_key;            /* a key that was used before */
+	unsigned n_acks;
+	int64_t acked_generation, acked_revision;
+	char acked_issuer[65];
 };
 
 static inline void fake_ca_extension(X509 *x, X509 *issuer, int nid, const char *value)
@@ -149,6 +155,8 @@ static inline void fake_ca_answer(struct fake_ca *ca, struct ipc_call *call, con
 	struct doc *d = doc_new_map(a);
 
 	doc_set_str(a, d, "certificate", str_c(pem));
+	if (ca->issuer)
+		doc_set_str(a, d, "issuer", str_c(ca->issuer));
 	ca->n_signed++;
 	ipc_reply(call, d);
 	free(pem);
@@ -195,6 +203,16 @@ static inline void fake_ca_tell(struct fake_ca *ca, struct ipc_call *call)
 	doc_set_str(a, d, "trustDomain", STR("cluster.local"));
 	doc_set_int(a, d, "generation", ca->generation);
 	doc_set_str(a, d, "bundle", str_c(pem));
+	if (ca->issuer)
+		doc_set_str(a, d, "issuer", str_c(ca->issuer));
+	doc_set_int(a, d, "revision", ca->revision);
+	struct doc *ids = doc_set(a, d, "revokedIds", doc_new_list(a));
+	struct doc *serials = doc_set(a, d, "revokedSerials", doc_new_list(a));
+
+	if (ca->revoked_id)
+		doc_add(a, ids, doc_new_str(a, str_c(ca->revoked_id)));
+	if (ca->revoked_serial)
+		doc_add(a, serials, doc_new_str(a, str_c(ca->revoked_serial)));
 	ipc_stream(call, d);
 	free(pem);
 }
@@ -222,7 +240,20 @@ static inline void fake_ca_on_roots(void *arg, struct ipc_call *call, const stru
 	fake_ca_tell(ca, call);
 }
 
+static inline void fake_ca_on_ack(void *arg, struct ipc_call *call, const struct doc *p)
+{
+	struct fake_ca *ca = arg;
+
+	ca->n_acks++;
+	ca->acked_generation = doc_get_int(p, "generation", 0);
+	ca->acked_revision = doc_get_int(p, "revision", 0);
+	snprintf(ca->acked_issuer, sizeof(ca->acked_issuer), "%.*s",
+		 STR_ARG(doc_get_str(p, "issuer", STR("?"))));
+	ipc_reply(call, NULL);
+}
+
 static const struct ipc_method fake_ca_methods[] = {
+	{ "Ack", IPC_ALLOW_ANY, fake_ca_on_ack, "" },
 	{ "Sign", IPC_ALLOW_ANY, fake_ca_on_sign, "" },
 	{ "Roots", IPC_ALLOW_ANY, fake_ca_on_roots, "" },
 	{ 0 },
@@ -244,12 +275,17 @@ static inline void fake_ca_stop(struct fake_ca *ca)
 	unlink(ca->path);
 }
 
-static inline void fake_ca_new_trust(struct fake_ca *ca)
+static inline void fake_ca_tell_all(struct fake_ca *ca)
 {
-	fake_ca_new_root(ca);
 	for (size_t i = 0; i < 8; i++)
 		if (ca->roots[i])
 			fake_ca_tell(ca, ca->roots[i]);
+}
+
+static inline void fake_ca_new_trust(struct fake_ca *ca)
+{
+	fake_ca_new_root(ca);
+	fake_ca_tell_all(ca);
 }
 
 static inline void fake_ca_init(struct fake_ca *ca, struct loop *l, const char *run_dir)

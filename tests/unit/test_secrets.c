@@ -317,10 +317,120 @@ START_TEST(many_identities_at_once)
 }
 END_TEST
 
+/* ---- told to the CA ------------------------------------------------------------------------ */
+
+static bool was_acked(void *arg)
+{
+	return ca.n_acks > *(unsigned *)arg;
+}
+
+/* What workers serve is what there is: as control does it after a publication. */
+static void put_in_force(void)
+{
+	const struct secrets_mark m = secrets_mark(secrets);
+	unsigned n = ca.n_acks;
+
+	secrets_in_force(secrets, &m);
+	run_until(loop, was_acked, &n);
+}
+
+static bool is_of_issuer(void *arg)
+{
+	return strcmp(secrets_mark(secrets).issuer, arg) == 0;
+}
+
+START_TEST(another_issuer_has_everything_renewed_and_the_ca_is_told)
+{
+	setup(true);
+	ca.issuer = "first";
+	secrets_want(secrets, &both);
+	wait_live(&both);
+	put_in_force();
+	ck_assert_str_eq(ca.acked_issuer, "first");
+	ck_assert_int_eq(ca.acked_generation, ca.generation);
+	char *before = serial(ids[0]);
+
+	ca.refuse = true;
+	ca.issuer = "second";
+	fake_ca_tell_all(&ca);
+	wait_asked(3);
+	/* Until all of them are of the new one it is not told. */
+	ck_assert_str_eq(secrets_mark(secrets).issuer, "");
+	put_in_force();
+	ck_assert_str_eq(ca.acked_issuer, "");
+	ca.refuse = false;
+	run_until(loop, is_of_issuer, arena_strdup(&arena, "second"));
+	ck_assert_str_ne(serial(ids[0]), before);
+	put_in_force();
+	ck_assert_str_eq(ca.acked_issuer, "second");
+	teardown();
+}
+END_TEST
+
+static bool is_revoked(void *arg)
+{
+	(void)arg;
+	return secrets_is_revoked(secrets, ids[1]);
+}
+
+static bool is_back(void *arg)
+{
+	(void)arg;
+	return !secrets_is_revoked(secrets, ids[1]) && identity(ids[1]);
+}
+
+START_TEST(a_revoked_identity_has_no_certificate_and_is_not_waited_for)
+{
+	setup(true);
+	secrets_want(secrets, &both);
+	wait_live(&both);
+	char *other = serial(ids[0]);
+	unsigned n = ca.n_signed;
+
+	ca.revoked_id = BETA;
+	ca.revision = 2;
+	fake_ca_tell_all(&ca);
+	run_until(loop, is_revoked, NULL);
+	ck_assert_ptr_null(identity(ids[1]));
+	ck_assert(secrets_are_live(secrets, &both));
+	ck_assert_str_eq(serial(ids[0]), other);
+	ck_assert_uint_eq(ca.n_signed, n);
+	put_in_force();
+	ck_assert_int_eq(ca.acked_revision, 2);
+	ca.revoked_id = NULL;
+	ca.revision = 3;
+	fake_ca_tell_all(&ca);
+	run_until(loop, is_back, NULL);
+	teardown();
+}
+END_TEST
+
+static bool is_another(void *arg)
+{
+	return strcmp(tls_identity_serial(identity(ids[0])), arg) != 0;
+}
+
+START_TEST(a_revoked_certificate_of_our_own_is_replaced)
+{
+	setup(true);
+	secrets_want(secrets, &one);
+	wait_live(&one);
+	char *before = serial(ids[0]);
+
+	ca.revoked_serial = before;
+	ca.revision = 2;
+	fake_ca_tell_all(&ca);
+	run_until(loop, is_another, before);
+	teardown();
+}
+END_TEST
+
 UNIT_MAIN("secrets", identities_get_certificates, a_ca_that_comes_late_is_found,
 	  certificates_are_renewed_with_fresh_keys, renewal_waits_for_half_of_the_life,
 	  while_the_ca_refuses_the_old_one_stays, an_expired_certificate_is_not_live_and_comes_back,
 	  a_certificate_for_another_identity_is_refused, a_certificate_that_is_over_is_refused,
 	  a_silent_ca_is_given_up, a_new_trust_bundle_means_new_certificates,
 	  what_is_not_wanted_any_more_is_dropped, an_answer_for_what_was_dropped_is_ignored,
-	  many_identities_at_once)
+	  many_identities_at_once, another_issuer_has_everything_renewed_and_the_ca_is_told,
+	  a_revoked_identity_has_no_certificate_and_is_not_waited_for,
+	  a_revoked_certificate_of_our_own_is_replaced)
