@@ -6,6 +6,7 @@ libkvcore_a_SOURCES = \
 	%D%/cors.c %D%/cors.h \
 	%D%/chash.c %D%/chash.h \
 	%D%/ewma.c %D%/ewma.h \
+	%D%/jwt.c %D%/jwt.h \
 	%D%/lb.c %D%/lb.h \
 	%D%/limit.c %D%/limit.h \
 	%D%/match.c %D%/match.h \

@@ -11,7 +11,7 @@ libkvio_a_SOURCES = \
 	%D%/thread.c %D%/thread.h \
 	%D%/tls.c %D%/tls.h %D%/tls_priv.h \
 	%D%/tls_digest.c %D%/tls_digest.h \
-	%D%/tls_files.c %D%/tls_key.c %D%/tls_memory.c %D%/tls_resume.c %D%/tls_session.c \
+	%D%/tls_files.c %D%/tls_jws.c %D%/tls_jws.h %D%/tls_key.c %D%/tls_memory.c %D%/tls_resume.c %D%/tls_session.c \
 	%D%/tls_revoked.c \
 	%D%/tls_sniff.c %D%/tls_verify.c \
 	%D%/tls_websocket.c %D%/tls_websocket.h
