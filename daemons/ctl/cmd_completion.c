@@ -8,7 +8,8 @@
 #include <string.h>
 
 #include "config/model.h"
-#include "ctl/ctl.h"
+#include "ctl/profile.h"
+#include "ctl/resources.h"
 
 static const char bash_script[] =
 	"# bash completion of kvmeshctl: 'kvmeshctl completion bash' prints it.\n"
@@ -66,13 +67,56 @@ static void offer_proxies(struct ctl *c, struct str begun)
 		offer(c, names[i], begun);
 }
 
+/* Names of the resources of a kind, from the router or the files. */
+static void offer_resources(struct ctl *c, const char *kind, struct str begun)
+{
+	struct doc *rows;
+
+	if (resources_gather(c, &rows) != CTL_EXIT_OK)
+		return;
+	for (size_t i = 0; i < rows->n; i++)
+		if (str_eq(doc_get_str(rows->v[i], "kind", STR("")), str_c(kind)))
+			offer(c, arena_str(&c->arena, doc_get_str(rows->v[i], "name", STR(""))).p,
+			      begun);
+}
+
+static void offer_profiles(struct ctl *c, struct str begun)
+{
+	struct profile *v;
+	size_t n = 0;
+
+	if (profile_all(c, &v, &n) == 0)
+		for (size_t i = 0; i < n; i++)
+			offer(c, v[i].name, begun);
+}
+
+/* "explain" is about kinds, "explain request" about who asks. */
+static void offer_explained(struct ctl *c, bool request, struct str begun)
+{
+	if (!request) {
+		offer_kinds(c, begun);
+		offer(c, "request", begun);
+		return;
+	}
+	offer(c, "-", begun);
+	offer_resources(c, "Workload", begun);
+}
+
 /* What a command's own words may be; files are the shell's business. */
 static void offer_words(struct ctl *c, const struct ctl_command *cmd, struct str begun)
 {
 	struct str words = str_c(cmd->words);
 
-	if (str_find_str(words, STR("KIND")) >= 0)
+	if (strcmp(cmd->name, "explain") == 0)
+		offer_explained(c, c->n_words > 3 && strcmp(c->words[2], "request") == 0, begun);
+	else if (str_find_str(words, STR("KIND")) >= 0)
 		offer_kinds(c, begun);
+	else if (str_find_str(words, STR("SERVICE")) >= 0)
+		offer_resources(c, "Service", begun);
+	else if (str_find_str(words, STR("WORKLOAD")) >= 0)
+		offer_resources(c, "Workload", begun);
+	else if (str_find_str(words, STR("PROFILE")) >= 0)
+		offer_profiles(c, begun);
 	else if (str_find_str(words, STR("PROXY")) >= 0)
 		offer_proxies(c, begun);
 	else if (strcmp(cmd->name, "completion") == 0)
@@ -90,6 +134,7 @@ static bool offer_value(struct ctl *c, const char *option, struct str begun)
 		{ "--output-threshold", "Info Warning Error" },
 		{ "--failure-threshold", "Info Warning Error" },
 		{ "--direction", "inbound outbound" },
+		{ "--profile", "default demo minimal strict empty" },
 	};
 
 	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++)

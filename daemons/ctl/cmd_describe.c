@@ -114,8 +114,8 @@ static const struct print_column rule_columns[] = {
 static const struct print_column finding_columns[] = {
 	{ .head = "LEVEL", .key = "level" },
 	{ .head = "CODE", .key = "code" },
-	{ .head = "FILE", .key = "file" },
 	{ .head = "TEXT", .key = "text" },
+	{ .head = "FILE", .key = "file" },
 	{ NULL },
 };
 
@@ -139,6 +139,7 @@ static void print_workload(struct ctl *c, const struct doc *d)
 	print_title(c, d);
 	print_line(c, "identity", value(c, d, "identity"));
 	print_line(c, "proved by", value(c, d, "proved_by"));
+	print_line(c, "state", value(c, d, "state"));
 	print_line(c, "labels", labels_text(c, doc_get(d, STR("labels"))));
 	print_line(c, "outbound", value(c, d, "outbound"));
 	print_section(c, "Ports", doc_get(d, STR("ports")), port_columns, "none: it can only call");

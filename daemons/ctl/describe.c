@@ -7,6 +7,7 @@
 #include "config/check.h"
 #include "ctl/describe.h"
 #include "ctl/findings.h"
+#include "ctl/live.h"
 #include "ctl/resources.h"
 #include "ctl/verdict.h"
 
@@ -352,6 +353,16 @@ static struct str proof(const struct describe *d, const struct snap_workload *w,
 		      : STR("nothing: its own calls are an unregistered caller's");
 }
 
+/* Of its unit and its probe, when the router watches them. */
+static void put_state(const struct describe *d, struct doc *to, const struct snap_peer *p)
+{
+	const struct doc *rows = snapshot_is_of_files(d->c) ? NULL : live_workloads(d->c);
+	const struct doc *row = live_workload(rows, p->name, p->ns);
+
+	if (row)
+		doc_set_str(d->a, to, "state", live_workload_text(d->a, row));
+}
+
 struct doc *describe_workload(struct describe *d, size_t workload)
 {
 	const struct snap *s = d->of.snap;
@@ -364,6 +375,7 @@ struct doc *describe_workload(struct describe *d, size_t workload)
 	describe_put_resource(d, to, "name", "Workload", name);
 	doc_set_str(d->a, to, "identity", s->identities.v[w->identity]);
 	doc_set_str(d->a, to, "proved_by", proof(d, w, workload));
+	put_state(d, to, &s->peers.v[w->peer]);
 	put_labels(d, to, &s->peers.v[w->peer].labels);
 	if (w->view >= 0)
 		doc_set_str(d->a, to, "outbound",

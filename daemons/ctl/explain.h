@@ -21,6 +21,7 @@ struct explain {
 	struct match *match;  /* of own */
 	struct authz *own_authz, *node_authz;
 	const struct doc *resources; /* resources_gather */
+	const struct doc *health; /* rows of the router\'s Status, or NULL: not asked */
 	struct request request;
 	const char *client; /* --client: address of who calls from outside; NULL */
 

@@ -10,6 +10,7 @@
 #include "core/outlier.h"
 #include "core/priority.h"
 #include "ctl/explain.h"
+#include "ctl/live.h"
 #include "ctl/print.h"
 #include "ctl/resources.h"
 #include "http/cookie.h"
@@ -44,6 +45,15 @@ static bool has_address(const struct snap_cluster *k, const struct snap_endpoint
 		sock_addr_parse(e->mesh_address, (uint16_t)e->mesh_port, &ignored));
 }
 
+/* The router knows more: the unit's state, what the probe said. */
+static struct str why_down(const struct explain *x, const struct snap_endpoint *e)
+{
+	const struct snap_peer *p = e->peer >= 0 ? &x->own.snap->peers.v[e->peer] : NULL;
+	const struct doc *row = p ? live_workload(x->health, p->name, p->ns) : NULL;
+
+	return row ? live_workload_text(x->a, row) : STR("it is known to be down");
+}
+
 /* Without a proxy to ask, a name may well have an address. */
 static struct candidate judge(const struct explain *x, const struct snap_cluster *k,
 			      const struct snap_endpoint *e)
@@ -52,7 +62,7 @@ static struct candidate judge(const struct explain *x, const struct snap_cluster
 	struct str health = doc_get_str(live, "health", STR("HEALTHY"));
 
 	if (e->inactive || str_eq(health, STR("INACTIVE")))
-		return (struct candidate){ .why = STR("it is known to be down") };
+		return (struct candidate){ .why = why_down(x, e) };
 	if (!has_address(k, e) && live)
 		return (struct candidate){ .why = STR("its name has no address") };
 	if (str_eq(health, STR("EJECTED")))

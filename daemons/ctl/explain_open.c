@@ -6,6 +6,7 @@
 
 #include "config/compile.h"
 #include "ctl/explain.h"
+#include "ctl/live.h"
 #include "ctl/resources.h"
 
 /* ---- members that several steps set ---------------------------------------------------------- */
@@ -173,6 +174,7 @@ int explain_open(struct ctl *c, struct explain *ret)
 	    (code = resources_gather(c, &rows)) != 0)
 		return code;
 	ret->resources = rows;
+	ret->health = snapshot_is_of_files(c) ? NULL : live_workloads(c);
 	if ((code = open_snapshots(ret, str_c(source))) != 0 || (code = prepare(ret)) != 0)
 		return code;
 	return enter_as(ret, source);

@@ -145,10 +145,10 @@ static const struct print_column policy_columns[] = {
 	{ .head = "ARRIVES BY", .key = "transport" },
 	{ .head = "PEER AUTHENTICATION", .key = "peer_authentication" },
 	{ .head = "VERDICT", .key = "verdict", .style = verdict_style },
+	{ .head = "WHY", .key = "why" },
 	{ .head = "POLICY", .key = "policy" },
 	{ .head = "RULE", .key = "rule", .right = true },
 	{ .head = "FILE", .key = "file" },
-	{ .head = "WHY", .key = "why" },
 	{ NULL },
 };
 

@@ -186,6 +186,8 @@ static void all_ways(const struct explain *x, const struct way *w, struct doc *o
 		struct outcome o = { 0 };
 
 		one_way(x, w, i, d, &o);
+		if (!w->hit) /* a connection ends, nothing is answered */
+			o.status = 0;
 		doc_set_str(x->a, d, "verdict", o.good ? STR("DELIVERED") : STR("REFUSED"));
 		explain_put_outcome(x->a, d, &o);
 		good += o.good;

@@ -97,3 +97,36 @@ struct str live_state(const struct live_proxy *p)
 {
 	return doc_get_str(p->router, "state", STR("-"));
 }
+
+/* ---- workloads ------------------------------------------------------------------------------- */
+
+const struct doc *live_workloads(struct ctl *c)
+{
+	struct doc *status;
+	struct err err;
+
+	return ctl_call_router(c, "Status", NULL, &status, &err) == 0 ?
+		       doc_get(status, STR("workloads")) :
+		       NULL;
+}
+
+const struct doc *live_workload(const struct doc *rows, struct str name, struct str ns)
+{
+	for (size_t i = 0; rows && rows->kind == DOC_LIST && i < rows->n; i++)
+		if (str_eq(doc_get_str(rows->v[i], "workload", STR("")), name) &&
+		    str_eq(doc_get_str(rows->v[i], "namespace", STR("")), ns))
+			return rows->v[i];
+	return NULL;
+}
+
+struct str live_workload_text(struct arena *a, const struct doc *row)
+{
+	struct str state = doc_get_str(row, "state", STR("unknown"));
+	struct str why = doc_get_str(row, "why", STR(""));
+	struct str unit = doc_get_str(row, "unit", STR(""));
+	struct str of_unit = doc_get_str(row, "unitState", STR(""));
+
+	if (str_eq(state, STR("inactive")) && unit.n > 0 && of_unit.n > 0)
+		return arena_printf(a, "unit %.*s is %.*s", STR_ARG(unit), STR_ARG(of_unit));
+	return why.n > 0 ? arena_printf(a, "%.*s: %.*s", STR_ARG(state), STR_ARG(why)) : state;
+}

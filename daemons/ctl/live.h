@@ -22,6 +22,13 @@ struct live {
 };
 
 void live_gather(struct ctl *c, struct live *ret);
+/*
+ * What the router says of workloads with a unit or a probe (Status.workloads), NULL: no answer; the
+ * row of one, NULL: none; that row in words.
+ */
+const struct doc *live_workloads(struct ctl *c);
+const struct doc *live_workload(const struct doc *rows, struct str name, struct str ns);
+struct str live_workload_text(struct arena *a, const struct doc *row);
 /* "kvmesh-proxy.service" of node, "kvmesh-proxy@NAME.service" of the others. */
 struct str live_unit(struct ctl *c, const char *proxy);
 /* Micros until the first certificate of a proxy's Status ends; false when it has none. */

@@ -242,3 +242,233 @@ def test_what_is_foretold_is_what_happens(world, seed):
         for q, t, g in zip(questions, told, got, strict=True):
             seen.add(compare(world, q, t, g, log[q["headers"]["X-Request-Id"]]))
     assert len(seen) >= 2, f"a world in which everything ends alike shows nothing: {seen}"
+
+
+# ---- without a mesh: the files alone --------------------------------------------------------------------------
+
+FILES = """\
+Workload = ( { name = "app-v1"; unit = "app-v1.service"; serviceAccount = "app"; ports = ( { name = "http"; number = 8001; } ); labels = { app = "app"; version = "v1"; }; locality = "eu/fra/a"; },
+             { name = "app-v2"; unit = "app-v2.service"; serviceAccount = "app"; ports = ( { name = "http"; number = 8002; } ); labels = { app = "app"; version = "v2"; }; locality = "us/nyc/x"; },
+             { name = "web"; user = "nobody"; serviceAccount = "web"; ports = ( { name = "http"; number = 8003; } ); labels = { app = "web"; }; },
+             { name = "db"; unit = "db.service"; ports = ( { name = "tcp-db"; number = 5432; } ); labels = { app = "db"; }; } );
+Service = ( { name = "app"; selector = { app = "app"; }; ports = ( { name = "http"; port = 80; targetPort = "http"; } ); },
+            { name = "db"; selector = { app = "db"; }; ports = ( { name = "tcp"; port = 5432; targetPort = "tcp-db"; } ); } );
+PeerAuthentication = { name = "strict"; mtls = { mode = "STRICT"; }; };
+AuthorizationPolicy = { name = "readers"; selector = { matchLabels = { app = "app"; }; };
+  rules = ( { from = ( { source = { principals = [ "cluster.local/ns/default/sa/web" ]; }; } ); to = ( { operation = { methods = [ "GET" ]; }; } ); } ); };
+DestinationRule = { name = "app"; host = "app";
+  trafficPolicy = { outlierDetection = { consecutive5xxErrors = 5; }; };
+  subsets = ( { name = "v1"; labels = { version = "v1"; }; }, { name = "plain"; trafficPolicy = { tls = { mode = "DISABLE"; }; }; } ); };
+VirtualService = { name = "app"; hosts = [ "app" ]; http = (
+  { name = "old"; match = ( { uri = { prefix = "/old/"; }; } ); redirect = { uri = "/new"; redirectCode = 308; }; },
+  { name = "v1"; match = ( { uri = { prefix = "/v1/"; }; } ); timeout = "3s"; retries = { attempts = 2; perTryTimeout = "1s"; retryOn = "5xx,418"; };
+    rewrite = { uri = "/"; }; mirror = { host = "app"; }; mirrorPercentage = { value = 12.5; };
+    route = ( { destination = { host = "app"; subset = "v1"; }; } ); },
+  { name = "plain"; match = ( { uri = { prefix = "/plain"; }; } ); route = ( { destination = { host = "app"; subset = "plain"; }; } ); },
+  { name = "all"; route = ( { destination = { host = "app"; }; } ); } ); };
+"""
+
+
+class Draft:
+    """A directory of files and no daemon: only --etc is given."""
+
+    def __init__(self, directory):
+        self.etc = directory / "etc"
+        (self.etc / "mesh.d").mkdir(parents=True)
+        (self.etc / "kvmesh.conf").write_text('node = { name = "fra-1"; locality = "eu/fra/a"; };\n')
+        (self.etc / "mesh.d" / "all.conf").write_text(FILES)
+
+    def __call__(self, *words, check=None):
+        r = subprocess.run([str(x) for x in [kvmesh.tool("kvmeshctl"), "--etc", self.etc, *words]], capture_output=True, text=True, timeout=kvmesh.DEADLINE)
+        assert check is None or r.returncode == check, (words, r)
+        return r
+
+    def text(self, *words, check=0):
+        return self(*words, check=check).stdout.replace(f"{self.etc}/", "ETC/").replace(str(self.etc), "ETC")
+
+    def json(self, *words, check=0):
+        return json.loads(self(*words, "-o", "json", check=check).stdout)
+
+
+@pytest.fixture
+def draft(tmp_path):
+    return Draft(tmp_path)
+
+
+def test_times_and_copies_of_a_route(draft):
+    out = draft.json("explain", "request", "web", "http://app/v1/x?q=1")
+    route, to = out["route"], out["destinations"][0]
+    assert (route["name"], route["virtual_service"], route["match"]) == ("v1", "app.default", "/v1/*")
+    assert route["timeout_ms"] == 3000 and route["retries"] == {"attempts": 2, "per_try_ms": 1000, "on": ["5xx", "retriable-status-codes", 418]}
+    assert route["mirrors"] == [{"cluster": "outbound|80||app.default.svc.cluster.local", "percent": 12.5}]
+    assert to["path"] == "/x?q=1" and to["destination_rule"] == "app.default" and to["destination_rule_file"].endswith("all.conf:10")
+    asked = draft.json("explain", "request", "web", "http://app/v1/x", "-H", "x-envoy-upstream-rq-timeout-ms: 50", "-H", "X-Envoy-Max-Retries: 7")
+    assert asked["route"]["timeout_ms"] == 50 and asked["route"]["retries"]["attempts"] == 7, "what the caller asks for"
+
+
+def test_why_an_endpoint_is_out(draft):
+    rows = draft.json("explain", "request", "web", "http://app/v1/x")["destinations"][0]["endpoints"]
+    assert [(r["workload"], r["in"], r["why"]) for r in rows] == [
+        ("app-v1.default", True, "healthy"), ("app-v2.default", False, "not in subset v1: version is v2, not v1")]
+    rows = draft.json("explain", "request", "web", "http://app/")["destinations"][0]["endpoints"]
+    assert [(r["in"], r.get("share"), r["why"]) for r in rows] == [
+        (True, 100, "healthy; priority 0 takes 100 %"), (False, None, "priority 1: nearer ones are healthy enough")]
+
+
+def test_verdicts_of_policies_and_mtls(draft):
+    row, = draft.json("explain", "request", "web", "http://app/v1/x")["destinations"][0]["policies"]
+    assert (row["mtls"], row["transport"], row["peer_authentication"], row["verdict"]) == ("STRICT", "mTLS", "strict.default", "ALLOWED")
+    assert (row["policy"], row["rule"]) == ("readers.default", 0) and row["file"].endswith("all.conf:9")
+    out = draft.json("explain", "request", "-", "POST", "http://app/v1/x", check=1)
+    assert (out["verdict"], out["status"], out["destinations"][0]["policies"][0]["verdict"]) == ("REFUSED", 403, "DENIED")
+    out = draft.json("explain", "request", "web", "http://app/plain", check=1)
+    assert (out["status"], out["flags"]) == (503, "UC") and "STRICT" in out["why"]
+
+
+def test_what_the_proxy_says_itself(draft):
+    out = draft.json("explain", "request", "web", "http://app/old/x")
+    assert (out["verdict"], out["status"], out["route"]["location"]) == ("ANSWERED", 308, "http://app/new")
+    assert draft.json("explain", "request", "web", "TRACE", "http://app/", check=1)["status"] == 405
+    assert draft.json("explain", "request", "web", "http://app/../x", check=1)["status"] == 400
+    (draft.etc / "conf.d").mkdir()
+    (draft.etc / "conf.d" / "strict.conf").write_text('mesh = { outboundTrafficPolicy = { mode = "REGISTRY_ONLY"; }; };\nnode = { unregisteredCallers = "refuse"; };\n')
+    assert draft.json("explain", "request", "web", "http://nowhere/", check=1)["status"] == 502
+    assert draft.json("explain", "request", "-", "http://app/", check=1)["status"] == 403
+
+
+def test_opaque_streams(draft):
+    out = draft.json("explain", "request", "web", "tcp://db:5432")
+    assert out["destinations"][0]["policies"][0]["transport"] == "mTLS" and "status" not in out and "method" not in out["request"]
+    (draft.etc / "mesh.d" / "db.conf").write_text("""\
+AuthorizationPolicy = { name = "db"; action = "DENY"; selector = { matchLabels = { app = "db"; }; };
+  rules = ( { from = ( { source = { namespaces = [ "default" ]; }; } ); } ); };
+""")
+    out = draft.json("explain", "request", "web", "tcp://db:5432", check=1)
+    assert out["destinations"][0]["policies"][0]["policy"] == "db.default" and "status" not in out
+
+
+@pytest.mark.parametrize("words,code", [
+    (["nobody", "http://app/"], 4), (["web", "ftp://app/"], 64), (["web", "tcp://db"], 64), (["web", "https://app/"], 64), (["web"], 64),
+    (["web", "http://"], 64), (["web", "GE T", "http://app/"], 64), (["web", "http://app/", "-H", "x"], 64), (["web", "GET", "http://app/", "x"], 64),
+])
+def test_wrong_questions(draft, words, code):
+    r = draft("explain", "request", *words, check=code)
+    assert r.stdout == "" and r.stderr.startswith("kvmeshctl: ")
+
+
+# ---- how it looks ---------------------------------------------------------------------------------------------
+
+GOLDEN = kvmesh.TOP / "tests" / "wire" / "golden"
+
+
+@pytest.mark.parametrize("name,words,code", [
+    ("explain-request", ["explain", "request", "web", "http://app/v1/x"], 0),
+    ("explain-refused", ["explain", "request", "-", "POST", "http://app/plain"], 1),
+    ("describe-service", ["describe", "service", "app"], 0),
+    ("describe-workload", ["describe", "workload", "app-v1"], 0),
+    ("routes", ["routes", "app"], 0),
+    ("routes-wide", ["routes", "app.default", "-o", "wide"], 0),
+])
+def test_text_is_as_before(draft, name, words, code):
+    """KVMESH_GOLDEN_UPDATE=1 writes the files anew."""
+    got, path = draft.text(*words, check=code), GOLDEN / f"{name}.txt"
+    if os.environ.get("KVMESH_GOLDEN_UPDATE"):
+        path.write_text(got)
+    assert got == path.read_text()
+
+
+def test_describe_by_other_names(draft):
+    service = draft.json("describe", "service", "app")
+    for words in (["svc", "app.default"], ["service", "app.default.svc.cluster.local"], ["services", "app"]):
+        assert draft.json("describe", *words) == service == draft.json("x", "describe", *words)
+    workload = draft.json("describe", "workload", "app-v1")
+    for words in (["pod", "default/app-v1"], ["unit", "app-v1"], ["unit", "app-v1.service"]):
+        assert draft.json("describe", *words) == workload
+    for words in (["service", "nobody"], ["workload", "nobody"], ["unit", "nobody"], ["service", "app.shop"]):
+        draft("describe", *words, check=4)
+    assert draft("routes", "nobody").returncode == 4
+
+
+# ---- with one -------------------------------------------------------------------------------------------------
+
+def without_time(out):
+    return {k: v for k, v in out.items() if k != "of"}
+
+
+def test_files_and_proxy_say_the_same(world):
+    world.configure(random.Random(99))
+    draft = Draft.__new__(Draft)
+    draft.etc = world.mesh.etc
+    for i in range(20):
+        q = random_question(random.Random(i), f"same-{i}")
+        words = [w for k, v in q["headers"].items() if k != "Host" for w in ("-H", f"{k}: {v}")]
+        r = draft("explain", "request", "-", q["method"], f"http://{q['headers']['Host']}{q['path']}", *words, "-o", "json")
+        assert without_time(json.loads(r.stdout)) == without_time(world.explain("-", q))
+
+
+def test_ejected_and_probed_endpoints_are_told(workdir):
+    mesh = kvmesh.Mesh(workdir / "mesh")
+    bad = kvmesh.Nginx(workdir, "bad", extra="location /app { return 500; }")
+    good = kvmesh.Nginx(workdir, "good", extra="location /app { return 200; }")
+    try:
+        mesh.workload("bad", bad.port, {"app": "app"})
+        mesh.workload("good", good.port, {"app": "app"})
+        mesh.service("app", 80, "http")
+        mesh.write("mesh.d/dr.yaml", """\
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: { name: app }
+spec: { host: app, trafficPolicy: { outlierDetection: { consecutive5xxErrors: 1, baseEjectionTime: 300s, maxEjectionPercent: 100 } } }
+""")
+        mesh.start()
+
+        def rows():
+            return {r["workload"]: r for r in mesh.ctl_json("explain", "request", "-", "http://app/app")["destinations"][0]["endpoints"]}
+        assert all(r["in"] and r["share"] == 50 for r in rows().values())
+        wait_for("the ejection", lambda: mesh.get("app", "/app").status == 500 and rows()["bad.default"]["in"] is False)
+        assert "ejected" in rows()["bad.default"]["why"] and rows()["good.default"]["share"] == 100
+        seen = mesh.ctl_json("routes", "app")[0]
+        assert seen["requests"] > 0 and 0 <= seen["success"] < 1 and seen["latency_ms_p50"] >= 0 and seen["service"] == "app.default"
+    finally:
+        mesh.stop()
+        bad.stop()
+        good.stop()
+
+
+GATEWAY = """
+Workload = {{ name = "edge"; gateway = true; labels = {{ istio = "edge"; }}; }};
+Gateway = {{ name = "edge"; selector = {{ istio = "edge"; }};
+  servers = ( {{ port = {{ number = {port}; name = "http"; protocol = "HTTP"; }}; hosts = [ "shop.example", "*.shop.example" ]; }} ); }};
+VirtualService = {{ name = "shop"; hosts = [ "shop.example", "www.shop.example" ]; gateways = [ "edge" ]; http = (
+  {{ name = "api"; match = ( {{ uri = {{ prefix = "/api/"; }}; }} ); route = ( {{ destination = {{ host = "shop"; }}; }} ); }},
+  {{ name = "old"; match = ( {{ uri = {{ exact = "/old"; }}; }} ); redirect = {{ uri = "/api/"; }}; }} ); }};
+AuthorizationPolicy = ( {{ name = "edge"; action = "DENY"; selector = {{ matchLabels = {{ istio = "edge"; }}; }}; rules = ( {{ to = ( {{ operation = {{ paths = [ "/api/admin*" ]; }}; }} ); }} ); }},
+  {{ name = "shop"; selector = {{ matchLabels = {{ app = "shop"; }}; }}; rules = ( {{ from = ( {{ source = {{ principals = [ "cluster.local/ns/default/sa/edge" ]; }}; }} ); to = ( {{ operation = {{ methods = [ "GET" ]; }}; }} ); }} ); }} );
+"""
+
+
+def test_a_gateway_does_what_is_foretold(workdir):
+    mesh, port = kvmesh.Mesh(workdir / "mesh"), kvmesh.free_port()
+    shop = kvmesh.Nginx(workdir, "shop")
+    try:
+        mesh.workload("shop", shop.port)
+        mesh.service("shop", 80, "http")
+        mesh.write("mesh.d/edge.conf", GATEWAY.format(port=port))
+        mesh.start()
+        seen = []
+        for method in ("GET", "POST"):
+            for host in ("shop.example", "www.shop.example", "x.shop.example", "other.example"):
+                for path in ("/api/1", "/api/admin/1", "/old", "/nothing"):
+                    r = mesh.ctl("explain", "request", "edge", method, f"http://{host}:{port}{path}", "-o", "json")
+                    out = json.loads(r.stdout)
+                    got = subprocess.run(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-X", method, "-H", f"Host: {host}:{port}",
+                                          f"http://127.0.0.1:{port}{path}"], capture_output=True, text=True, timeout=kvmesh.DEADLINE)
+                    want = 200 if out["verdict"] == "DELIVERED" else out["status"]
+                    assert int(got.stdout) == want, (method, host, path, out)
+                    seen.append(want)
+        assert {200, 301, 403, 404} <= set(seen)
+        assert mesh.ctl("explain", "request", "edge", f"https://shop.example:{port}/").returncode == 64
+        assert mesh.ctl("explain", "request", "edge", "http://shop.example:1/").returncode == 4
+    finally:
+        mesh.stop()
+        shop.stop()
