@@ -271,6 +271,22 @@ static void add_listed(struct gathering *g, const struct model_resource *owner,
 						  .weight = e->weight });
 }
 
+/* As names_labels has them, without making them. */
+static bool carries(const struct model_resource *r, const struct labels *want)
+{
+	const struct labels *spec = &model_as_we(r)->e.labels;
+
+	for (size_t i = 0; i < want->n; i++) {
+		struct str v = labels_get(spec, want->v[i].key);
+
+		if (v.p == NULL)
+			v = labels_get(&r->labels, want->v[i].key);
+		if (v.p == NULL || !str_eq(v, want->v[i].val))
+			return false;
+	}
+	return true;
+}
+
 /* Workloads and WorkloadEntries of a namespace that carry every label of want. */
 static void add_selected(struct gathering *g, struct str ns, const struct labels *want)
 {
@@ -279,15 +295,9 @@ static void add_selected(struct gathering *g, struct str ns, const struct labels
 	model_for_each(g->m, MODEL_KIND_WORKLOAD, r)
 		if (str_eq(r->ns, ns) && labels_is_subset(want, &r->labels))
 			add_workload(g, model_as_workload(r));
-	model_for_each(g->m, MODEL_KIND_WORKLOAD_ENTRY, r) {
-		struct labels have;
-
-		if (!str_eq(r->ns, ns))
-			continue;
-		have = names_labels(r, g->a);
-		if (labels_is_subset(want, &have))
-			add_listed(g, r, &model_as_we(r)->e, have);
-	}
+	model_for_each(g->m, MODEL_KIND_WORKLOAD_ENTRY, r)
+		if (str_eq(r->ns, ns) && carries(r, want))
+			add_listed(g, r, &model_as_we(r)->e, names_labels(r, g->a));
 }
 
 struct names_endpoints names_endpoints(const struct model *m, const struct names_service *s,

@@ -43,7 +43,7 @@ static int bind_and_check(struct snap *s, const struct doc *d, struct err *err)
 	return r < 0 ? r : snap_check(s, err);
 }
 
-static int snap_from_doc(const struct doc *d, struct snap **ret, struct err *err)
+int snap_read(const struct doc *d, struct snap **ret, struct err *err)
 {
 	struct snap *s = snap_new();
 	int r = bind_and_check(s, d, err);
@@ -51,9 +51,16 @@ static int snap_from_doc(const struct doc *d, struct snap **ret, struct err *err
 		snap_unref(s);
 		return r;
 	}
-	s->hash = snap_content_hash(s);
 	*ret = s;
 	return 0;
+}
+
+static int read_and_hash(const struct doc *d, struct snap **ret, struct err *err)
+{
+	int r = snap_read(d, ret, err);
+	if (r == 0)
+		(*ret)->hash = snap_content_hash(*ret);
+	return r;
 }
 
 int snap_load(struct str json, struct snap **ret, struct err *err)
@@ -63,7 +70,7 @@ int snap_load(struct str json, struct snap **ret, struct err *err)
 	struct doc *d;
 	int r = doc_read_json(json, &scratch, &d, err);
 	if (r == 0)
-		r = snap_from_doc(d, ret, err);
+		r = read_and_hash(d, ret, err);
 	arena_done(&scratch);
 	return r;
 }
@@ -72,7 +79,7 @@ int snap_copy(const struct snap *s, struct snap **ret, struct err *err)
 {
 	struct arena scratch;
 	arena_init(&scratch, 0);
-	int r = snap_from_doc(bind_write(&snap_table, s, &scratch), ret, err);
+	int r = read_and_hash(bind_write(&snap_table, s, &scratch), ret, err);
 	arena_done(&scratch);
 	return r;
 }

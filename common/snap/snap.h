@@ -462,6 +462,8 @@ struct snap *snap_ref(struct snap *s);          /* any thread */
 void snap_unref(struct snap *s);                /* any thread */
 /* Parse and validate: indexes, enum ranges, totals, limits. The sentence names the member. */
 int snap_load(struct str json, struct snap **ret, struct err *err);
+/* The same of a message that was read already; without its hash. */
+int snap_read(const struct doc *d, struct snap **ret, struct err *err);
 /* A copy that owns all it holds, checked like a loaded one: of what borrows its parts. */
 int snap_copy(const struct snap *s, struct snap **ret, struct err *err);
 /* Indexes, totals and names between the parts; snap_load has done it. */

@@ -9,6 +9,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -28,6 +29,7 @@
 #define ACK_DEADLINE_US (5u * 1000 * 1000)      /* missing certificates hold an ack no longer */
 #define REPUBLISH_US (20u * 1000)       /* certificates that come together are one attachment */
 #define PROBE_US (1u * 1000 * 1000)
+#define TRIM_US (100u * 1000)
 
 /* ---- acknowledging ------------------------------------------------------------------------- */
 
@@ -237,14 +239,11 @@ static void use_log(struct control *c, const struct snap_settings *set)
 		log_err("%s", err.text);
 }
 
-static int apply(struct control *c, struct str json, struct err *err)
+/* Takes the reference. */
+static int apply(struct control *c, struct snap *snap, struct err *err)
 {
-	struct snap *snap;
-	int r = snap_load(json, &snap, err);
+	int r = check_snap(c, snap, err);
 
-	if (r < 0)
-		return r;
-	r = check_snap(c, snap, err);
 	if (r == 0)
 		r = publish_given(c, snap, err);
 	if (r == 0) {
@@ -268,6 +267,7 @@ static void start_from_disk(void *arg)
 	struct control *c = arg;
 	struct err err = { 0 };
 	char *json = NULL;
+	struct snap *snap;
 	size_t n;
 
 	if (c->at || c->stopping)
@@ -280,8 +280,10 @@ static void start_from_disk(void *arg)
 		return;
 	}
 	if (r == 0)
-		r = apply(c, str_from(json, n), &err);
+		r = snap_load(str_from(json, n), &snap, &err);
 	free(json);
+	if (r == 0)
+		r = apply(c, snap, &err);
 	if (r < 0) {
 		log_err("the last snapshot cannot be used: %s", err.text);
 		return;
@@ -295,17 +297,10 @@ static void start_from_disk(void *arg)
 /* ---- the router ---------------------------------------------------------------------------- */
 
 /* What we serve already, told again after a new connection. */
-static bool is_current(const struct control *c, int64_t version, struct str json)
+static bool is_current(const struct control *c, int64_t version, const struct snap *s)
 {
-	struct snap *s;
-	struct err err;
-
-	if (!c->at || c->at->snap->version != version || snap_load(json, &s, &err) < 0)
-		return false;
-	bool same = s->hash == c->given->hash;
-
-	snap_unref(s);
-	return same;
+	return c->at && c->at->snap->version == version &&
+	       snap_content_hash(s) == snap_content_hash(c->given);
 }
 
 static void refuse(struct control *c, int64_t version, const struct err *err)
@@ -320,16 +315,35 @@ static void refuse(struct control *c, int64_t version, const struct err *err)
 		loop_timer_set(&c->redial, REFUSED_RETRY_US);
 }
 
-static void take_snapshot(struct control *c, int64_t version, struct str json)
+/* For a start without the router. */
+static void keep(struct control *c, const struct doc *body)
 {
 	struct err err = { 0 };
+	struct arena a;
 
-	if (is_current(c, version, json)) {
+	arena_init(&a, 64u << 10);
+	if (kept_save(c->kept_path, doc_to_json(body, &a, false), &err) < 0)
+		log_err("the snapshot cannot be kept for the next start: %s", err.text);
+	arena_done(&a);
+}
+
+static void take_snapshot(struct control *c, int64_t version, const struct doc *body)
+{
+	struct err err = { 0 };
+	struct snap *snap;
+	int r = snap_read(body, &snap, &err);
+
+	if (r == 0 && is_current(c, version, snap)) {
 		c->stale = false;
+		snap_unref(snap);
 		ack_as(c, version, NULL, !control_is_ready(c));
 		return;
 	}
-	if (apply(c, json, &err) < 0) {
+	if (r == 0)
+		r = apply(c, snap, &err);
+	else
+		c->last_load_ok = false;
+	if (r < 0) {
 		refuse(c, version, &err);
 		return;
 	}
@@ -339,15 +353,13 @@ static void take_snapshot(struct control *c, int64_t version, struct str json)
 		sd_status("serving snapshot %lld", (long long)version);
 	ack_as(c, version, NULL, true);
 	check_ready(c);
-	if (kept_save(c->kept_path, json, &err) < 0)
-		log_err("the snapshot cannot be kept for the next start: %s", err.text);
+	keep(c, body);
 }
 
 static void on_snapshot(void *arg, const char *error_name, const struct doc *p, bool continues)
 {
 	struct control *c = arg;
 	const struct doc *body = error_name ? NULL : doc_get(p, STR("snapshot"));
-	struct arena a;
 
 	if (c->stopping)
 		return;
@@ -360,9 +372,9 @@ static void on_snapshot(void *arg, const char *error_name, const struct doc *p, 
 			 STR_ARG(doc_get_str(p, "message", STR(""))));
 	if (!body)
 		return;
-	arena_init(&a, 64u << 10);
-	take_snapshot(c, doc_get_int(p, "version", 0), doc_to_json(body, &a, false));
-	arena_done(&a);
+	take_snapshot(c, doc_get_int(p, "version", 0), body);
+	/* The message goes when this returns, and what it took is not needed until the next. */
+	loop_timer_set(&c->trim, TRIM_US);
 }
 
 static void watch(void *arg)
@@ -400,6 +412,12 @@ static struct ipc_client *dial_router(struct control *c,
 
 	ipc_client_on_connect(client, connected, c);
 	return client;
+}
+
+static void trim(void *arg)
+{
+	(void)arg;
+	(void)malloc_trim(0);
 }
 
 static void redial(void *arg)
@@ -468,6 +486,7 @@ static void start(struct control *c)
 	loop_timer_init(&c->republish, c->loop, on_republish, c);
 	loop_timer_init(&c->probe, c->loop, on_probe, c);
 	loop_timer_init(&c->redial, c->loop, redial, c);
+	loop_timer_init(&c->trim, c->loop, trim, c);
 	c->states = attach_state_new();
 	c->own = stats_new();
 	c->overload = overload_new(c->loop, c->ws);
@@ -526,7 +545,7 @@ void control_reload(struct control *c)
 static void stop_timers(struct control *c)
 {
 	struct loop_timer *all[] = { &c->watch_retry, &c->silent, &c->ack_retry, &c->ack_deadline,
-				     &c->republish,   &c->probe,  &c->redial };
+				     &c->republish,   &c->probe,  &c->redial,    &c->trim };
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		loop_timer_stop(all[i]);

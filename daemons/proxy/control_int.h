@@ -37,7 +37,7 @@ struct control {
 
 	struct ipc_client *watch, *call;
 	struct ipc_server *server;
-	struct loop_timer watch_retry, silent, ack_retry, ack_deadline, republish, probe, redial;
+	struct loop_timer watch_retry, silent, ack_retry, ack_deadline, republish, probe, redial, trim;
 	struct control_ack ack;
 
 	struct attach_state *states;

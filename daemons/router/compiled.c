@@ -29,7 +29,7 @@ int compiled_make(const struct model *m, const struct compile_env *env, struct c
 		}
 		ret->n++;
 		p->name = arena_str(&ret->arena, names.v[i]);
-		p->hash = snap_content_hash(p->snap);
+		p->hash = p->snap->hash;
 	}
 	return 0;
 }

@@ -10,6 +10,7 @@
 #include "proxy/access_log.h"
 #include "proxy/control.h"
 #include "proxy/gate.h"
+#include "proxy/named.h"
 #include "proxy/stats.h"
 #include "proxy/worker.h"
 #include "unit.h"
@@ -223,7 +224,9 @@ static void setup(bool with_router, bool with_ca)
 	arena_init(&arena, 0);
 	loop = loop_new();
 	workers.stats[0] = stats_new();
-	workers.w = (struct worker){ .loop = loop, .stats = workers.stats[0] };
+	workers.w = (struct worker){
+		.loop = loop, .stats = workers.stats[0], .names = named_new(loop),
+	};
 	fake_ca_init(&ca, loop, dir);
 	if (with_ca)
 		fake_ca_start(&ca);
@@ -240,6 +243,7 @@ static void teardown(void)
 		router_stop();
 	fake_ca_done(&ca);
 	stats_free(workers.stats[0]);
+	named_free(workers.w.names);
 	loop_free(loop);
 	arena_done(&arena);
 	snprintf(cmd, sizeof(cmd), "rm -r %s", dir);
