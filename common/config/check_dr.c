@@ -205,6 +205,12 @@ void check_client_tls(struct check *c, const struct model_client_tls *t, bool at
 	if (t == NULL)
 		return;
 	check_mutual(c, t);
+	if (t->caCrl.n > 0 && (t->credentialName.n > 0 || t->insecureSkipVerify))
+		check_add(c, "KVM0345", t->at, "caCrl excludes credentialName and insecureSkipVerify");
+	if (t->credentialName.n > 0 && model_as_dr(c->r)->workloadSelector == NULL)
+		check_add(c, "KVM0133", t->at,
+			  "credentialName without workloadSelector is for gateways: workloads send no "
+			  "certificate, and check the server with the system's authorities");
 	if (t->insecureSkipVerify && (t->caCertificates.n > 0 || t->subjectAltNames.n > 0))
 		check_add(c, "KVM0345", t->at,
 			  "insecureSkipVerify excludes caCertificates and subjectAltNames");

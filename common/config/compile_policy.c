@@ -178,8 +178,26 @@ static struct snap_outlier *outlier(struct compile *c, const struct model_outlie
 	return to;
 }
 
-static void put_tls(const struct compile *c, const struct model_client_tls *tls,
-		    struct snap_tls *ret)
+/* Workloads take the files of a credential only from a rule that selects them (2.9.6). */
+static bool may_use_credential(const struct compile *c, const struct names_policy *policy)
+{
+	return c->clients[0].gateway || (policy->tls_by && policy->tls_by->workloadSelector);
+}
+
+static void put_credential(struct compile *c, const struct model_client_tls *tls, struct snap_tls *ret)
+{
+	const char *etc = c->env->etc_dir;
+
+	if (tls->mode == MODEL_CLIENT_TLS_MUTUAL) {
+		ret->cert = names_credential(etc, tls->credentialName, "tls.crt", c->a);
+		ret->key = names_credential(etc, tls->credentialName, "tls.key", c->a);
+	}
+	ret->ca = names_credential(etc, tls->credentialName, "ca.crt", c->a);
+	ret->crl = names_credential(etc, tls->credentialName, "ca.crl", c->a);
+	ret->crl_optional = true;
+}
+
+static void put_tls(struct compile *c, const struct names_policy *policy, struct snap_tls *ret)
 {
 	static const enum snap_tls_mode modes[] = {
 		[MODEL_CLIENT_TLS_DISABLE] = SNAP_TLS_DISABLE,
@@ -187,6 +205,8 @@ static void put_tls(const struct compile *c, const struct model_client_tls *tls,
 		[MODEL_CLIENT_TLS_MUTUAL] = SNAP_TLS_MUTUAL,
 		[MODEL_CLIENT_TLS_ISTIO_MUTUAL] = SNAP_TLS_ISTIO_MUTUAL,
 	};
+	const struct model_client_tls *tls = policy->tls;
+
 	if (!tls) {
 		ret->mode = c->m->mesh.mesh.enableAutoMtls ? SNAP_TLS_AUTO : SNAP_TLS_DISABLE;
 		return;
@@ -197,7 +217,10 @@ static void put_tls(const struct compile *c, const struct model_client_tls *tls,
 	ret->cert = tls->clientCertificate;
 	ret->key = tls->privateKey;
 	ret->ca = tls->caCertificates;
+	ret->crl = tls->caCrl;
 	ret->skip_verify = tls->insecureSkipVerify;
+	if (tls->credentialName.n > 0 && may_use_credential(c, policy))
+		put_credential(c, tls, ret);
 }
 
 static enum snap_http2 http2(const struct compile *c, const struct names_port *p,
@@ -225,7 +248,7 @@ void compile_policy(struct compile *c, const struct names_port *p,
 	ret->http2 = http2(c, p, policy->connectionPool);
 	put_budget(policy->retryBudget, &ret->limits);
 	ret->outlier = outlier(c, policy->outlierDetection);
-	put_tls(c, policy->tls, &ret->tls);
+	put_tls(c, policy, &ret->tls);
 	if (policy->proxyProtocol)
 		ret->proxy_protocol = policy->proxyProtocol->version == MODEL_PROXY_PROTOCOL_V2 ? 2 : 1;
 }

@@ -405,8 +405,8 @@ static const struct field client_tls_fields[] = {
 	  .help = "PEM file with the authorities that may sign the server (default: the "
 	          "system's)" },
 	{ F_STR(T, credentialName), P2, SINCE("1.8"),
-	  NOT_YET("name the files instead"),
-	  .help = "Directory below /etc/kvmesh/tls with the files; excludes the paths" },
+	  .help = "Directory below /etc/kvmesh/tls with ca.crt, MUTUAL tls.crt and tls.key, and ca.crl where "
+	          "there is one; excludes the paths; for gateways, and for workloads with workloadSelector" },
 	{ F_STR_LIST(T, subjectAltNames), P1, SINCE("1.8"),
 	  .help = "Names one of which the server's certificate must carry" },
 	{ F_STR(T, sni), P1, SINCE("1.8"),
@@ -414,8 +414,7 @@ static const struct field client_tls_fields[] = {
 	{ F_BOOL(T, insecureSkipVerify), F_OPT(T, has_insecureSkipVerify), P2, SINCE("1.12"),
 	  .help = "Do not check the server's certificate (default false)" },
 	{ F_STR(T, caCrl), P2, SINCE("1.22"),
-	  NOT_YET("revocation lists are not read yet"),
-	  .help = "PEM file with a revocation list" },
+	  .help = "PEM file with revocation lists, one of each authority in a chain" },
 	F_END
 };
 const struct bind_table model_client_tls_table = TABLE_AT("ClientTLSSettings", client_tls_fields);

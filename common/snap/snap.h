@@ -219,6 +219,7 @@ struct snap_tls {
 	struct str cert, key, ca;       /* PEM paths for SIMPLE and MUTUAL, "" none */
 	SNAP_LIST(struct snap_certificate) more;        /* servers: with keys of other kinds */
 	struct str crl;                 /* PEM path of revocation lists, "" none */
+	bool crl_optional;              /* crl need not be there */
 	bool skip_verify;
 };
 

@@ -246,6 +246,7 @@ static const struct field tls_fields[] = {
 	{ F_STR(struct snap_tls, ca) },
 	{ F_LIST(struct snap_tls, more, certificate_table) },
 	{ F_STR(struct snap_tls, crl) },
+	{ F_BOOL(struct snap_tls, crl_optional) },
 	{ F_BOOL(struct snap_tls, skip_verify) },
 	F_END
 };

@@ -254,6 +254,9 @@ static void attach_gateways(struct attach_state *st, struct attached *at)
 
 bool attach_is_outdated(const struct attached *a)
 {
+	for (size_t i = 0; i < a->snap->clusters.n; i++)
+		if (!attach_state_cluster_is_current(a->clusters[i].state, &a->snap->clusters.v[i]))
+			return true;
 	for (size_t i = 0; i < a->n_gateways; i++) {
 		const struct attached_gateway *g = &a->gateways[i];
 

@@ -46,7 +46,7 @@ struct cluster_state {
 	_Atomic uint64_t overflow;              /* refused by a breaker */
 	struct tls_ctx *tls;                    /* SIMPLE and MUTUAL, NULL else */
 	char *tls_error;                        /* why tls is NULL although it should not be */
-	char *tls_key;                          /* what tls was made from; other files, other state */
+	char *tls_paths, *tls_key;              /* what tls was made from: settings; files as they were: others, another state */
 };
 
 /* The TLS context of one server of a gateway. */
@@ -124,7 +124,7 @@ void attach_unref(struct attached *a);                  /* any thread */
 int64_t attach_caller(const struct attached *a, const struct sock_owner *owner);
 /* Where the application behind a local port listens. */
 bool attach_application_addr(const struct snap_inbound *in, struct sock_addr *ret);
-/* Were files of a gateway's servers replaced since? Control thread. */
+/* Were files of a gateway's servers or of a cluster's TLS replaced since? Control thread. */
 bool attach_is_outdated(const struct attached *a);
 /* Forget state that nothing names any more; control thread, after each publish. */
 void attach_state_sweep(struct attach_state *s);

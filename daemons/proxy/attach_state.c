@@ -2,9 +2,11 @@
 /* attach_state: the registries of endpoint and cluster state, see attach_state.h. Layer proxy. */
 #include "config.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -39,6 +41,7 @@ void cluster_state_unref(struct cluster_state *c)
 	if (c->tls)
 		tls_ctx_unref(c->tls);
 	free(c->tls_error);
+	free(c->tls_paths);
 	free(c->tls_key);
 	free(c->key);
 	free(c);
@@ -171,13 +174,30 @@ static const char *path_or_null(struct arena *a, struct str s)
 	return s.n > 0 ? arena_str(a, s).p : NULL;
 }
 
-/* A failure is no reason to refuse the snapshot: this one cluster refuses its requests, and says
- * why. */
-static void make_tls(struct cluster_state *st, const struct snap_cluster *c)
+/* NULL: none is given, or one that need not be there is not. */
+static const char *crl_of(struct arena *a, const struct snap_tls *t)
+{
+	const char *path = path_or_null(a, t->crl);
+
+	return path && t->crl_optional && access(path, F_OK) != 0 && errno == ENOENT ? NULL : path;
+}
+
+static char *describe_paths(const struct snap_tls *t)
+{
+	return kv_asprintf("%d|%d|%.*s|%.*s|%.*s|%.*s", t->mode, t->skip_verify, STR_ARG(t->cert), STR_ARG(t->key),
+			   STR_ARG(t->ca), STR_ARG(t->crl));
+}
+
+/*
+ * A failure is no reason to refuse the snapshot: what the same files held before stays in use, else
+ * this one cluster refuses its requests, and says why.
+ */
+static void make_tls(struct cluster_state *st, const struct snap_cluster *c, const struct cluster_state *old)
 {
 	struct arena a;
 	struct err err = { 0 };
 
+	st->tls_paths = describe_paths(&c->tls);
 	if (!uses_files(c))
 		return;
 	arena_init(&a, 0);
@@ -185,16 +205,28 @@ static void make_tls(struct cluster_state *st, const struct snap_cluster *c)
 		.cert = path_or_null(&a, c->tls.cert),
 		.key = path_or_null(&a, c->tls.key),
 		.ca = c->tls.ca.n > 0 ? arena_str(&a, c->tls.ca).p : "system",
-		.crl = path_or_null(&a, c->tls.crl),
+		.crl = crl_of(&a, &c->tls),
 		.skip_verify = c->tls.skip_verify,
 	};
 
 	if (tls_ctx_new_client(&files, &st->tls, &err) < 0) {
-		st->tls = NULL;
-		st->tls_error = kv_strdup(err.text);
-		log_err("cluster %s: %s", st->key, err.text);
+		bool kept = old && old->tls && strcmp(old->tls_paths, st->tls_paths) == 0;
+
+		st->tls = kept ? tls_ctx_ref(old->tls) : NULL;
+		st->tls_error = kept ? NULL : kv_strdup(err.text);
+		log_err("cluster %s: %s: %s", st->key, err.text,
+			kept ? "the files before stay in use" : "its requests fail");
 	}
 	arena_done(&a);
+}
+
+bool attach_state_cluster_is_current(const struct cluster_state *st, const struct snap_cluster *c)
+{
+	if (!uses_files(c))
+		return true;
+	_cleanup_free_ char *now = tls_key_of(c);
+
+	return strcmp(st->tls_key, now) == 0;
 }
 
 struct cluster_state *attach_state_cluster(struct attach_state *s, const struct snap_cluster *c)
@@ -211,7 +243,7 @@ struct cluster_state *attach_state_cluster(struct attach_state *s, const struct 
 	st->key = kv_asprintf("%.*s", STR_ARG(c->name));
 	st->tls_key = tls_key;
 	atomic_init(&st->refs, 1);
-	make_tls(st, c);
+	make_tls(st, c, old);
 	/* The entry's key must go with the state that owns its bytes. */
 	(void)map_del(&s->clusters, c->name);
 	map_put(&s->clusters, str_c(st->key), st);

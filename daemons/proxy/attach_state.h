@@ -29,4 +29,6 @@ struct cluster_state *attach_state_cluster(struct attach_state *s, const struct 
  * where it is.
  */
 struct server_state *attach_state_server(struct attach_state *s, const struct snap_server *sv);
+/* Are its files as they were? Those of gateways' servers and of clusters. */
+bool attach_state_cluster_is_current(const struct cluster_state *st, const struct snap_cluster *c);
 bool attach_state_is_current(const struct server_state *st, const struct snap_server *sv);

@@ -439,7 +439,7 @@ static void on_probe(void *arg)
 
 		stats_probe_loop(w->stats, w->loop);
 	}
-	/* A renewed certificate of a gateway is served without being told. */
+	/* Renewed certificates in files are used without being told. */
 	if (c->at && attach_is_outdated(c->at))
 		on_secrets(c);
 	loop_timer_set(&c->probe, PROBE_US);

@@ -496,14 +496,15 @@ static void on_connect_timeout(struct conn *c)
 }
 
 /*
- * One pool may always have one connection, else it could wait for ever for others' to go (as Envoy
- * does).
+ * A pool whose exchanges wait may always have one connection, else they could wait for ever for
+ * others' to go (as Envoy does).
  */
 static bool take_conn(struct pool *p)
 {
 	struct cluster_state *st = p->t.cluster;
+	bool first = p->n_conns == 0 && p->t.codec->http;
 
-	if (st && !limit_take(&st->connections, p->n_conns == 0 ? 0 : p->limits.max_connections))
+	if (st && !limit_take(&st->connections, first ? 0 : p->limits.max_connections))
 		return false;
 	if (p->t.endpoint)
 		atomic_fetch_add_explicit(&p->t.endpoint->connections, 1, memory_order_relaxed);
@@ -663,6 +664,17 @@ static struct conn *first_ready(struct pool *p, bool only_alive)
 	return NULL;
 }
 
+/* Opaque bytes do not wait for other connections to end (Istio 2.8.5). */
+static void refuse(struct upstream_wait *wait)
+{
+	struct pool *p = wait->pool;
+
+	wait_end(wait);
+	if (p->t.cluster)
+		atomic_fetch_add_explicit(&p->t.cluster->overflow, 1, memory_order_relaxed);
+	pool_check_empty(p);
+}
+
 enum upstream_result upstream_take(struct worker *w, const struct upstream_target *t,
 				   struct upstream_wait *wait, bool only_alive)
 {
@@ -680,6 +692,10 @@ enum upstream_result upstream_take(struct worker *w, const struct upstream_targe
 		return UPSTREAM_FULL;
 	}
 	pool_check(p);
+	if (!t->codec->http && wait->waiting && p->n_connecting < p->n_waiting) {
+		refuse(wait);
+		return UPSTREAM_FULL;
+	}
 	return UPSTREAM_WAIT;
 }
 

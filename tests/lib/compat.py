@@ -49,6 +49,10 @@ Since: Istio's first version with the field; empty: a field of ours. A field tha
   fail there. A connection with a header is one client connection's alone, and idle for at most 5 s.
 * Between proxies HTTP/2 is spoken whatever the port's protocol, unless a rule says `h2UpgradePolicy: DO_NOT_UPGRADE` or
   `useClientProtocol`; towards the application it is the port's declared protocol.
+* Files of a rule's `tls` are looked at every second and read again when they change; what cannot be used leaves the ones before
+  in force. Revocation lists (`caCrl`, or `ca.crl` of a rule's credential) must be there for every authority of a chain, as in Envoy.
+  A MUTUAL or SIMPLE block with `credentialName` that a workload may not use sends no certificate and trusts the system's
+  authorities, as Istio's documentation says.
 * A route that a client of plain HTTP meets with `abort.grpcStatus` answers with the HTTP status that means the same.
 """
 
