@@ -365,6 +365,29 @@ static void refer_provider(struct check *c, struct origin at, struct str name)
 		  STR_ARG(name));
 }
 
+/* Whoever is to decide must be somebody that can be asked. */
+static void refer_authorizer(struct check *c, const struct model_authorization_policy *ap)
+{
+	const struct model_mesh_config *mesh = &c->m->mesh.mesh;
+	const struct model_ext_authz_http *p = NULL;
+
+	for (size_t i = 0; i < mesh->extensionProviders.n; i++)
+		if (str_eq(ap->provider->name, mesh->extensionProviders.v[i].name))
+			p = mesh->extensionProviders.v[i].envoyExtAuthzHttp;
+	if (!p)
+		return;
+	ptrdiff_t slash = str_find(p->service, '/');
+	struct str ns = slash < 0 ? ap->r.ns : str_take(p->service, (size_t)slash);
+	struct str host = slash < 0 ? p->service : str_skip(p->service, (size_t)slash + 1);
+	const struct names_service *s =
+		names_service_find(&c->reg, names_fqdn(c->m, host, ns, &c->arena), ns);
+
+	if (!s || !names_port_find(s, p->port))
+		check_add(c, "KVM0101", ap->r.at, "provider '%.*s': no Service or ServiceEntry has "
+			  "the host '%.*s' with port %lld", STR_ARG(ap->provider->name),
+			  STR_ARG(p->service), (long long)p->port);
+}
+
 static void refer_telemetry(struct check *c, const struct model_telemetry *t)
 {
 	for (size_t i = 0; i < t->tracing.n; i++)
@@ -403,6 +426,8 @@ void check_references(struct check *c)
 		check_begin(c, r);
 		if (ap->provider != NULL)
 			refer_provider(c, r->at, ap->provider->name);
+		if (ap->provider != NULL)
+			refer_authorizer(c, ap);
 	}
 	check_claims(c);
 }

@@ -5,6 +5,7 @@
  */
 #include "base/vec.h"
 #include "config/check_parts.h"
+#include "snap/snap_policy.h"
 
 /* ---- listeners ----------------------------------------------------------------------------- */
 
@@ -193,10 +194,33 @@ static void check_bind(struct check *c, const char *name, struct str address, bo
 			  host ? " or a host name" : "", STR_ARG(address));
 }
 
+static void check_authorizer(struct check *c, const struct model_extension_provider *p)
+{
+	const struct model_ext_authz_http *h = p->envoyExtAuthzHttp;
+	const struct model_check_body *body = h->includeRequestBodyInCheck;
+	uint64_t status = 403;
+
+	if (h->pathPrefix.n > 0 && h->pathPrefix.p[0] != '/')
+		check_add(c, "KVM0395", p->at, "provider '%.*s': pathPrefix must begin with /",
+			  STR_ARG(p->name));
+	if (h->statusOnError.n > 0 &&
+	    (!str_to_u64(h->statusOnError, &status) || status < 400 || status > 599))
+		check_add(c, "KVM0395", p->at,
+			  "provider '%.*s': statusOnError must be a status from 400 to 599, is '%.*s'",
+			  STR_ARG(p->name), STR_ARG(h->statusOnError));
+	if (body && (body->maxRequestBytes < 1 || body->maxRequestBytes > SNAP_AUTHORIZER_BODY_MAX))
+		check_add(c, "KVM0395", p->at,
+			  "provider '%.*s': maxRequestBytes must be 1 to %d", STR_ARG(p->name),
+			  SNAP_AUTHORIZER_BODY_MAX);
+}
+
 static void check_providers(struct check *c)
 {
 	const struct model_mesh_config *m = &c->m->mesh.mesh;
 
+	for (size_t i = 0; i < m->extensionProviders.n; i++)
+		if (m->extensionProviders.v[i].envoyExtAuthzHttp)
+			check_authorizer(c, &m->extensionProviders.v[i]);
 	for (size_t i = 0; i < m->extensionProviders.n; i++)
 		for (size_t k = 0; k < i; k++)
 			if (str_eq(m->extensionProviders.v[i].name,

@@ -210,7 +210,8 @@ static int64_t policy(struct policies *p, const struct model_authorization_polic
 				    .ns = ap->r.ns,
 				    .action = ap->action,
 				    .dry_run = str_eq(dry_run, STR("true")),
-				    .file = str_c(ap->r.at.file) };
+				    .file = str_c(ap->r.at.file),
+				    .provider = ap->provider ? ap->provider->name : STR_NULL };
 	to->rules.v = arena_new_n(c->a, struct snap_authz_rule, ap->rules.n);
 	for (; to->rules.n < ap->rules.n; to->rules.n++)
 		to->rules.v[to->rules.n] = rule(c, ap->r.ns, &ap->rules.v[to->rules.n]);
@@ -269,4 +270,5 @@ void compile_authz(struct compile *c)
 					policy(&p, v[k]);
 	}
 	map_done(&p.known);
+	compile_authorizers(c);
 }

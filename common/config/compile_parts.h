@@ -63,7 +63,8 @@ struct compile {
 	size_t n_services;
 	struct map service_by_host;     /* host → struct compile_service * */
 	struct map clusters, peers, identities, clients_by_key; /* key → index + 1 */
-	size_t cap_clusters, cap_peers, cap_identities, cap_inbounds, cap_listeners;
+	size_t cap_clusters, cap_peers, cap_identities, cap_inbounds, cap_listeners,
+		cap_authorizers;
 	struct compile_client *clients; /* parallel to snap.views */
 	size_t n_clients, cap_clients;
 	struct labels asked;            /* of callers, by some resource; sorted, keys repeat */
@@ -238,8 +239,9 @@ void compile_inbounds(struct compile *c);
 void compile_locality(const struct compile *c, const struct model_load_balancer *balancer,
 		      struct snap_cluster *cl);
 
-/* compile_authz.c: policies for them */
+/* compile_authz.c, compile_authorizer.c: policies for them, and whom CUSTOM ones ask */
 void compile_authz(struct compile *c);
+void compile_authorizers(struct compile *c);
 
 /* A finding of the compiler; nothing is handed out then. */
 void compile_error(struct compile *c, struct origin at, const char *fmt, ...)

@@ -22,6 +22,7 @@ libkvconfig_a_SOURCES = \
 	%D%/convert.c %D%/convert.h \
 	%D%/compile.c %D%/compile.h \
 	%D%/compile_action.c \
+	%D%/compile_authorizer.c \
 	%D%/compile_authz.c \
 	%D%/compile_cluster.c \
 	%D%/compile_gateway.c \

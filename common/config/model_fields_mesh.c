@@ -81,7 +81,6 @@ static const struct field mesh_config_fields[] = {
 	  IGNORED("configuration comes from the files below /etc/kvmesh"),
 	  .help = "Where configuration comes from" },
 	{ F_LIST(T, extensionProviders, model_extension_provider_table), P2, SINCE("1.8"),
-	  NOT_YET("no provider is used yet"),
 	  .help = "Named tracers, loggers, metrics and authorizers" },
 	{ F_PTR(T, defaultProviders, model_default_providers_table), P2, SINCE("1.10"),
 	  NOT_YET("no provider is used yet"),

@@ -517,13 +517,18 @@ static struct found find(const struct authz *a, size_t workload, const struct au
 	return r;
 }
 
+static bool has_authorizer(const struct authz *a, size_t workload)
+{
+	return a->snap->workloads.v[workload].authorizer > 0;
+}
+
 static bool decide(const struct authz *a, size_t workload, const struct authz_facts *f,
 		   bool dry_run, struct found *ret)
 {
 	/* Nobody to ask for CUSTOM: who it is about is refused (2.11.15). */
 	static const enum snap_authz_action refusing[] = { SNAP_AUTHZ_CUSTOM, SNAP_AUTHZ_DENY };
 
-	for (size_t i = 0; i < 2; i++) {
+	for (size_t i = has_authorizer(a, workload); i < 2; i++) {
 		*ret = find(a, workload, f, refusing[i], dry_run);
 		if (ret->policy)
 			return false;
@@ -541,13 +546,16 @@ void authz_judge(const struct authz *a, size_t workload, const struct authz_fact
 	ret->policy = by.policy;
 	ret->rule = by.rule;
 	ret->audit = find(a, workload, f, SNAP_AUTHZ_AUDIT, false).policy;
+	/* Who is asked over HTTP has no say about bytes (2.11.14). */
+	if (f->http && has_authorizer(a, workload))
+		ret->custom = find(a, workload, f, SNAP_AUTHZ_CUSTOM, false).policy;
 	ret->shadow_denied = !decide(a, workload, f, true, &shadow);
 	ret->shadow = ret->shadow_denied ? shadow.policy : NULL;
 }
 
 /* A program may drop ";…" and keep "%2f", or the other way round: any reading may be the one that counts. */
 static bool is_ambiguous(const struct authz *a, size_t workload, const struct authz_facts *f,
-			 struct arena *arena)
+			 struct arena *arena, struct authz_verdict *ret)
 {
 	struct authz_facts other = *f;
 	struct authz_verdict v;
@@ -560,6 +568,7 @@ static bool is_ambiguous(const struct authz *a, size_t workload, const struct au
 		if (str_eq(other.path, f->path))
 			continue;
 		authz_judge(a, workload, &other, &v);
+		ret->custom = ret->custom ? ret->custom : v.custom;
 		if (!v.allowed)
 			return true;
 	}
@@ -570,7 +579,7 @@ void authz_decide(const struct authz *a, size_t workload, const struct authz_fac
 		  struct arena *arena, struct authz_verdict *ret)
 {
 	authz_judge(a, workload, f, ret);
-	if (!ret->allowed || !is_ambiguous(a, workload, f, arena))
+	if (!ret->allowed || !is_ambiguous(a, workload, f, arena, ret))
 		return;
 	ret->allowed = false;
 	ret->ambiguous = true;

@@ -44,7 +44,12 @@ struct authz_facts {
 };
 
 struct authz_verdict {
-	bool allowed;
+	bool allowed;                   /* by DENY and ALLOW */
+	/*
+	 * A CUSTOM rule fits, and the workload has somebody to ask: what he says comes first. NULL:
+	 * nobody is to be asked. Where there is nobody to ask such a rule refuses like DENY.
+	 */
+	const struct snap_policy *custom;
 	bool ambiguous;                 /* refused for its path's other reading alone */
 	/* Who decided: a DENY rule, an ALLOW rule; NULL: no rule (allowed without, denied for want of one). */
 	const struct snap_policy *policy;

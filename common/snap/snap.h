@@ -364,6 +364,7 @@ struct snap_workload {
 	struct str unit, user;          /* how the kernel proves it: cgroup of the unit, else uid */
 	struct int_list policies;       /* indexes into snap.policies that are for this workload */
 	bool ambiguous_paths;           /* allowed although path rules are in force */
+	int64_t authorizer;             /* for CUSTOM: index into snap.authorizers + 1; 0: nobody */
 };
 
 /* ---- listeners ------------------------------------------------------------------------------------ */
@@ -443,6 +444,7 @@ struct snap {
 	SNAP_LIST(struct snap_inbound) inbounds;
 	SNAP_LIST(struct snap_sni) snis;
 	SNAP_LIST(struct snap_policy) policies;
+	SNAP_LIST(struct snap_authorizer) authorizers;
 	/* not in the message */
 	struct arena arena;
 	unsigned refs;                  /* atomic */

@@ -205,7 +205,18 @@ static int check_workload(struct check *c, const struct at *at, const struct sna
 	TRY(check_index(c, at, "identity", w->identity, 0, c->s->identities.n));
 	for (size_t i = 0; i < w->policies.n; i++)
 		TRY(check_index(c, at, "policies", w->policies.v[i], 0, c->s->policies.n));
+	TRY(check_index(c, at, "authorizer", w->authorizer - 1, -1, c->s->authorizers.n));
 	return check_index(c, at, "view", w->view, 0, c->s->views.n);
+}
+
+static int check_authorizers(struct check *c)
+{
+	for EACH(c->s->authorizers, i) {
+		struct at at = { NULL, "authorizers", i };
+		TRY(check_index(c, &at, "cluster", c->s->authorizers.v[i].cluster, 0,
+				c->s->clusters.n));
+	}
+	return 0;
 }
 
 /* Names that run-time state hangs on must not mean two things. */
@@ -251,6 +262,7 @@ int snap_check(const struct snap *s, struct err *err)
 		struct at at = { NULL, "workloads", i };
 		TRY(check_workload(&c, &at, &s->workloads.v[i]));
 	}
+	TRY(check_authorizers(&c));
 	for EACH(s->listeners, i) {
 		struct at at = { NULL, "listeners", i };
 		TRY(check_listener(&c, &at, &s->listeners.v[i]));

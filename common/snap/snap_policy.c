@@ -40,6 +40,35 @@ static const struct field rule_fields[] = {
 };
 static TABLE(rule_table, struct snap_authz_rule, "AuthzRule", rule_fields);
 
+#define INDEX_MAX INT32_MAX
+#define HOUR_US (INT64_C(3600) * 1000000)
+
+static const struct field authorizer_header_fields[] = {
+	{ F_STR(struct snap_authorizer_header, name), .flags = FIELD_REQUIRED | FIELD_NONEMPTY },
+	{ F_STR(struct snap_authorizer_header, value) },
+	F_END
+};
+static TABLE(authorizer_header_table, struct snap_authorizer_header, "AuthorizerHeader",
+	     authorizer_header_fields);
+
+static const struct field authorizer_fields[] = {
+	{ F_STR(struct snap_authorizer, name), .flags = FIELD_REQUIRED | FIELD_NONEMPTY },
+	{ F_INT(struct snap_authorizer, cluster, 0, INDEX_MAX) },
+	{ F_STR(struct snap_authorizer, path_prefix) },
+	{ F_INT(struct snap_authorizer, timeout_us, 1, 24 * HOUR_US), .flags = FIELD_REQUIRED },
+	{ F_BOOL(struct snap_authorizer, fail_open) },
+	{ F_INT(struct snap_authorizer, status_on_error, 400, 599), .flags = FIELD_REQUIRED },
+	{ F_STR_LIST(struct snap_authorizer, send) },
+	{ F_STR_LIST(struct snap_authorizer, to_service) },
+	{ F_STR_LIST(struct snap_authorizer, to_client) },
+	{ F_STR_LIST(struct snap_authorizer, to_client_denied) },
+	{ F_LIST(struct snap_authorizer, add, authorizer_header_table) },
+	{ F_INT(struct snap_authorizer, body_bytes, 0, SNAP_AUTHORIZER_BODY_MAX) },
+	{ F_BOOL(struct snap_authorizer, partial_body) },
+	F_END
+};
+TABLE(snap_authorizer_table, struct snap_authorizer, "Authorizer", authorizer_fields);
+
 static const struct field policy_fields[] = {
 	{ F_STR(struct snap_policy, name), .flags = FIELD_REQUIRED | FIELD_NONEMPTY },
 	{ F_STR(struct snap_policy, ns) },
@@ -47,6 +76,7 @@ static const struct field policy_fields[] = {
 	{ F_BOOL(struct snap_policy, dry_run) },
 	{ F_LIST(struct snap_policy, rules, rule_table) },
 	{ F_STR(struct snap_policy, file) },
+	{ F_STR(struct snap_policy, provider) },
 	F_END
 };
 TABLE(snap_policy_table, struct snap_policy, "Policy", policy_fields);

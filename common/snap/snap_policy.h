@@ -62,7 +62,27 @@ struct snap_policy {
 	bool dry_run;                   /* evaluated and told, not enforced */
 	struct { struct snap_authz_rule *v; size_t n; } rules;  /* OR; none: never matches */
 	struct str file;                /* where it was written, "" unknown */
+	struct str provider;            /* SNAP_AUTHZ_CUSTOM: whom it names */
 };
 
-extern const struct bind_table snap_policy_table;
+/* Who is asked for CUSTOM policies (semantics 2.11.15), over HTTP. */
+#define SNAP_AUTHORIZER_BODY_MAX (128 << 10)
+struct snap_authorizer_header {
+	struct str name, value;
+};
+struct snap_authorizer {
+	struct str name;                /* of the provider */
+	int64_t cluster;                /* where it is; index into snap.clusters */
+	struct str path_prefix;
+	int64_t timeout_us;
+	bool fail_open;
+	int64_t status_on_error;
+	/* Names of headers, lower case; forms as of values: "x-a", "x-*", "*-id". */
+	struct str_list send, to_service, to_client, to_client_denied;
+	struct { struct snap_authorizer_header *v; size_t n; } add;     /* to the question */
+	int64_t body_bytes;             /* of the request's body that it gets; 0: none */
+	bool partial_body;              /* the beginning of a longer one; else it is refused with 413 */
+};
+
+extern const struct bind_table snap_policy_table, snap_authorizer_table;
 extern const char *const snap_attr_names[], *const snap_authz_action_names[];

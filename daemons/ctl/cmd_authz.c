@@ -128,6 +128,7 @@ static int64_t port_of(const struct question *q)
 static const struct print_column can_columns[] = {
 	{ .head = "VERDICT", .key = "verdict" },
 	{ .head = "WHY", .key = "why" },
+	{ .head = "ASKS", .key = "asks", .wide = true },
 	{ .head = "POLICY", .key = "policy" },
 	{ .head = "RULE", .key = "rule", .right = true },
 	{ .head = "FILE", .key = "file" },

@@ -6,6 +6,10 @@
 
 static const char *reason(const struct authz *z, size_t workload, const struct authz_verdict *v)
 {
+	if (v->custom && v->allowed)
+		return "once the external authorizer has allowed it";
+	if (v->policy && v->policy->action == SNAP_AUTHZ_CUSTOM)
+		return "a rule wants it asked about, and there is no one authorizer to ask";
 	if (v->ambiguous)
 		return "the path has another reading, which is not allowed";
 	if (v->policy)
@@ -28,6 +32,8 @@ void verdict_put(struct arena *a, struct doc *d, const struct authz *z, size_t w
 
 	doc_set_str(a, d, "verdict", v->allowed ? STR("ALLOWED") : STR("DENIED"));
 	doc_set_str(a, d, "why", str_c(reason(z, workload, v)));
+	if (v->custom)
+		doc_set_str(a, d, "asks", v->custom->provider);
 	if (!p)
 		return;
 	doc_set_str(a, d, "policy", arena_printf(a, "%.*s.%.*s", STR_ARG(p->name), STR_ARG(p->ns)));

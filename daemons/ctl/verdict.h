@@ -5,7 +5,7 @@
 #include "core/authz.h"
 #include "ctl/ctl.h"
 
-/* verdict, why; of a rule that decided: policy, rule, file. */
+/* verdict, why; asks (the external authorizer that comes first); of a rule that decided: policy, rule, file. */
 void verdict_put(struct arena *a, struct doc *d, const struct authz *z, size_t workload,
 		 const struct authz_verdict *v);
 /* Rows {action, policy, rule, what, file} of a workload's rules, as they are asked. */

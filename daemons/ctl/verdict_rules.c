@@ -53,7 +53,8 @@ static struct doc *add_row(struct arena *a, struct doc *rows, const struct snap_
 	struct doc *d = doc_add(a, rows, doc_new_map(a));
 
 	doc_set_str(a, d, "action",
-		    arena_printf(a, "%s%s", snap_authz_action_names[p->action],
+		    arena_printf(a, "%s%s%.*s%s", snap_authz_action_names[p->action],
+				 p->provider.n > 0 ? " by " : "", STR_ARG(p->provider),
 				 p->dry_run ? " (dry run)" : ""));
 	doc_set_str(a, d, "policy", arena_printf(a, "%.*s.%.*s", STR_ARG(p->name), STR_ARG(p->ns)));
 	return d;

@@ -5,6 +5,7 @@
 #include "proxy/conn.h"
 #include "proxy/forward.h"
 #include "proxy/ejection.h"
+#include "proxy/ext_authz.h"
 #include "proxy/headers.h"
 #include "proxy/mirror.h"
 #include "proxy/tube.h"
@@ -107,6 +108,8 @@ static void response_data(struct stream *s, struct buf *b)
 	s->rec.bytes_sent += b->n;
 	if (s->rec.protocol == RECORD_GRPC)
 		grpc_count(&s->res_messages, b);
+	if (s->answers)
+		ext_authz_data(s, b);
 	if (s->down.conn && s->down.head_out)
 		pass(&s->up, &s->down, b);
 	buf_consume(b, b->n);

@@ -9,6 +9,7 @@
 #include "proxy/asked.h"
 #include "proxy/conn.h"
 #include "proxy/cross_origin.h"
+#include "proxy/ext_authz.h"
 #include "proxy/headers.h"
 
 #define PEER_HEADER STR("x-kvmesh-peer")
@@ -382,6 +383,8 @@ void headers_to_client(struct stream *s)
 	headers_route_ops(s, h, false);
 	if (s->cross_origin.n > 0)
 		cross_origin_put(s, h);
+	if (s->check)
+		ext_authz_to_client(s, h);
 	head_set_id(h, HEAD_ID_SERVER, server_name(s));
 }
 

@@ -21,6 +21,7 @@ libkvproxy_a_SOURCES = \
 	%D%/entry.c %D%/entry.h \
 	%D%/fail.c %D%/fail.h \
 	%D%/families.c %D%/families.h \
+	%D%/ext_authz.c %D%/ext_authz.h \
 	%D%/forward.c %D%/forward.h \
 	%D%/gate.c %D%/gate.h \
 	%D%/grpc.c %D%/grpc.h \

@@ -86,6 +86,19 @@ void reply_failure(struct stream *s, unsigned status)
 	send_reply(s, h, body, stream_details(s));
 }
 
+void reply_given(struct stream *s, unsigned status, const struct head *fields, struct str body,
+		 const char *details)
+{
+	bool bodiless = status == 204 || status == 304;
+	struct head *h = begin(s, status, bodiless ? STR_NULL : body);
+
+	if (head_find(fields, HEAD_ID_CONTENT_TYPE))
+		head_remove_id(h, HEAD_ID_CONTENT_TYPE);
+	for (size_t i = 0; i < fields->n; i++)
+		head_add(h, fields->fields[i].name, fields->fields[i].value);
+	send_reply(s, h, bodiless ? STR_NULL : body, details);
+}
+
 void reply_preflight(struct stream *s, bool allowed)
 {
 	struct head *h = begin(s, 200, STR_NULL);

@@ -10,6 +10,7 @@
 #include "core/authz.h"
 #include "http/url.h"
 #include "proxy/conn.h"
+#include "proxy/ext_authz.h"
 #include "proxy/listener.h"
 #include "proxy/stream.h"
 
@@ -111,17 +112,31 @@ static enum next deny(struct stream *s, const struct snap_policy *p, const char 
 	return fail(s, FAIL_DENIED);
 }
 
+static enum next ask_authorizer(struct stream *s, size_t workload)
+{
+	const struct snap *snap = stream_snap(s);
+	int64_t i = snap->workloads.v[workload].authorizer - 1;
+
+	return ext_authz_run(s, &snap->authorizers.v[i]);
+}
+
 static enum next judge(struct stream *s, size_t workload)
 {
 	const struct authz *a = s->lease->at->authz;
 	struct authz_verdict v;
 	struct facts x = { 0 };
+	enum next n;
 
 	if (!authz_has_policies(a, workload))
 		return NEXT_STEP;
+	/* Whoever was asked may have changed the request: it is judged as it is then. */
+	if (s->check && (n = ask_authorizer(s, workload)) != NEXT_STEP)
+		return n;
 	connection_facts(s, &x);
 	request_facts(s, &x);
 	authz_decide(a, workload, &x.f, &s->arena, &v);
+	if (v.custom && !s->check)
+		return ask_authorizer(s, workload);
 	if (v.audit)
 		count(s, "kvmesh_authz_audited_total", v.audit);
 	if (v.shadow_denied)

@@ -7,6 +7,7 @@
 #include "core/limit.h"
 #include "proxy/conn.h"
 #include "proxy/ejection.h"
+#include "proxy/ext_authz.h"
 #include "proxy/stream.h"
 
 static void note_trailers(struct stream *s)
@@ -39,6 +40,10 @@ enum next step_record(struct stream *s)
 	r->response_messages = s->res_messages.n;
 	r->fail = s->fail;
 	r->end_us = stream_now(s);
+	if (s->answers)
+		ext_authz_answered(s);
+	if (s->question)
+		return NEXT_STEP;
 	if (s->shadow)
 		stats_add(s->w->stats, STATS_MIRROR_FAILED, s->fail != FAIL_NONE);
 	else if (s->http ? is_traffic(s) : true)

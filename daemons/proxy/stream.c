@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "proxy/conn.h"
+#include "proxy/ext_authz.h"
 #include "proxy/forward.h"
 #include "proxy/mirror.h"
 #include "proxy/stream.h"
@@ -210,7 +211,9 @@ static void stream_end(struct stream *s)
 	list_del(&s->node);
 	if (s->mirror)
 		mirror_drop(s);
-	s->w->n_shadows -= s->shadow;
+	if (s->check)
+		ext_authz_drop(s);
+	s->w->n_shadows -= s->shadow && !s->question;
 	loop_timer_done(&s->timer);
 	loop_deadline_done(&s->idle);
 	buf_done(&s->held);
@@ -300,7 +303,8 @@ struct leg *leg_open(struct conn *c)
 	return &s->down;
 }
 
-struct stream *stream_shadow(const struct stream *of)
+/* Its request is complete, its answer goes nowhere. */
+static struct stream *begin_aside(const struct stream *of)
 {
 	struct stream *s = stream_begin(of->w, of->lease);
 
@@ -308,7 +312,26 @@ struct stream *stream_shadow(const struct stream *of)
 	s->entry = of->entry;
 	s->down.head_in = s->down.end_in = s->down.head_out = true;
 	s->step = STEP_PICK;
+	return s;
+}
+
+struct stream *stream_shadow(const struct stream *of)
+{
+	struct stream *s = begin_aside(of);
+
 	s->w->n_shadows++;
+	return s;
+}
+
+struct stream *stream_question(const struct stream *of)
+{
+	struct stream *s = begin_aside(of);
+
+	s->question = true;
+	s->entry = (struct entry_view){
+		.workload = of->entry.inbound ? of->entry.target->workload : of->entry.workload,
+		.view = -1,
+	};
 	return s;
 }
 

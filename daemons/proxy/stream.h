@@ -74,6 +74,10 @@ struct stream {
 	bool fault_begun;
 	struct mirror *mirror;          /* being copied; NULL: no copy is wanted (mirror.h) */
 	bool shadow;                    /* it is such a copy: no client, no record */
+	/* AUTHZ */
+	struct ext_authz *check;        /* somebody is asked about it (ext_authz.h); NULL: nobody was */
+	bool question;                  /* it is such a question, a shadow too … */
+	struct ext_authz *answers;      /* … and who waits for it; NULL: nobody any more */
 	/* PICK */
 	const struct snap_cluster *cluster;     /* NULL: a local application */
 	size_t cluster_index;
@@ -127,6 +131,8 @@ void stream_run(struct stream *s);
  * whose answer goes nowhere. The caller fills in head, body and cluster, and runs it.
  */
 struct stream *stream_shadow(const struct stream *of);
+/* Such an exchange that a local workload begins, about a request: it calls under its own identity. */
+struct stream *stream_question(const struct stream *of);
 /* Traffic: the idle deadline moves. */
 void stream_touch(struct stream *s);
 /* Arm the timer for the earliest of the deadlines. */

@@ -399,7 +399,10 @@ static bool allowed(const struct request *r, const struct snap *s, bool dry)
 {
 	bool unused = false, some = false;
 
-	if (any_rule(r, s, SNAP_AUTHZ_CUSTOM, dry, &unused) || any_rule(r, s, SNAP_AUTHZ_DENY, dry, &unused))
+	/* With an authorizer what it says comes before, and is not in the policies. */
+	if (s->workloads.v[0].authorizer == 0 && any_rule(r, s, SNAP_AUTHZ_CUSTOM, dry, &unused))
+		return false;
+	if (any_rule(r, s, SNAP_AUTHZ_DENY, dry, &unused))
 		return false;
 	return any_rule(r, s, SNAP_AUTHZ_ALLOW, dry, &some) || !some;
 }
@@ -419,6 +422,7 @@ static void compare(struct lot *l, size_t set)
 	struct snap *s = some_snap(l);
 	struct authz *a = prepared(s);
 
+	s->workloads.v[0].authorizer = (int64_t)rng_below(&l->rng, 2);
 	for (size_t i = 0; i < N_REQUESTS; i++) {
 		struct authz_verdict v;
 		struct request r;
@@ -430,6 +434,10 @@ static void compare(struct lot *l, size_t set)
 		ck_assert_msg(v.shadow_denied == !allowed(&r, s, true), "set %zu, request %zu: dry run", set, i);
 		ck_assert_msg((v.audit != NULL) == any_rule(&r, s, SNAP_AUTHZ_AUDIT, false, &unused),
 			      "set %zu, request %zu: audit", set, i);
+		bool asked = s->workloads.v[0].authorizer > 0 && r.f.http &&
+			     any_rule(&r, s, SNAP_AUTHZ_CUSTOM, false, &unused);
+
+		ck_assert_msg((v.custom != NULL) == asked, "set %zu, request %zu: custom", set, i);
 		ck_assert(v.allowed || !v.policy || v.policy->action != SNAP_AUTHZ_ALLOW);
 		arena_done(&r.arena);
 	}

@@ -226,9 +226,11 @@ def test_2_11_14_http_fields_on_a_tcp_port(guarded):
     assert g.redis_ping() == b""
 
 
-def test_2_11_15_without_an_authorizer_custom_refuses(guarded):
-    guarded.mesh.write("conf.d/authorizer.conf", 'mesh = { extensionProviders = ( { name = "ext"; envoyExtAuthzHttp = { service = "my-app.default.svc.cluster.local"; port = 80; }; } ); };')
-    guarded.policies('{ action: CUSTOM, provider: { name: ext }, rules: [ { to: [ { operation: { paths: [ /x ] } } ] } ] }')
+def test_2_11_15_with_two_authorizers_custom_refuses(guarded):
+    http = 'envoyExtAuthzHttp = { service = "my-app.default.svc.cluster.local"; port = 80; };'
+    guarded.mesh.write("conf.d/authorizer.conf", f'mesh = {{ extensionProviders = ( {{ name = "ext"; {http} }}, {{ name = "two"; {http} }} ); }};')
+    custom = '{{ action: CUSTOM, provider: {{ name: {} }}, rules: [ {{ to: [ {{ operation: {{ paths: [ {} ] }} }} ] }} ] }}'
+    guarded.policies(custom.format("ext", "/x"), custom.format("two", "/z"))
     assert guarded.ask("/x") == 403 and guarded.ask("/y") == 200
 
 
