@@ -381,10 +381,12 @@ int sock_accept(int fd, struct sock_addr *ret_peer)
 		ret_peer->len = 0;
 		return -errno;
 	}
-	/* Inherited from our own listeners, not from those that systemd made. */
-	if (is_tcp(ret_peer))
-		set_one(r, IPPROTO_TCP, TCP_NODELAY);
 	return r;
+}
+
+void sock_no_delay(int fd)
+{
+	(void)set_one(fd, IPPROTO_TCP, TCP_NODELAY);
 }
 
 int sock_error(int fd)

@@ -65,6 +65,8 @@ int sock_connect_unix(const char *path, struct err *err);
  */
 bool sock_listens_for(int fd, const struct sock_addr *a);
 int sock_accept(int fd, struct sock_addr *ret_peer);            /* -errno; -EAGAIN: none waits */
+/* Of a TCP listener it is inherited by what it accepts; our own have it, those of systemd have not. */
+void sock_no_delay(int fd);
 int sock_error(int fd);                                         /* SO_ERROR as -errno, or 0 */
 int sock_local_addr(int fd, struct sock_addr *ret);
 int sock_peer_addr(int fd, struct sock_addr *ret);

@@ -78,6 +78,8 @@ void h1_exchange_check(struct h1 *h)
 		ends = true;
 	}
 	h1_detach(h);
+	/* The client asked for the end, so nothing follows its request. */
+	c->last_word = h->server && !h->keep_alive && h->in == H1_IN_DONE && c->in.n == 0;
 	if (ends)
 		conn_close(c);
 	else

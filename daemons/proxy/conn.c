@@ -6,6 +6,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -152,6 +153,18 @@ static void linger_expired(struct conn *c)
 	conn_kill(c);
 }
 
+/*
+ * The peer has said that its last word was spoken, and all of it was read: an end without waiting is one that it can
+ * read. Bytes that are unread would make a reset of it.
+ */
+static bool is_done_with(const struct conn *c)
+{
+	int unread = 0;
+
+	return c->state == CONN_CLOSING && c->last_word && !c->tls && !c->broken &&
+	       ioctl(c->fd, FIONREAD, &unread) == 0 && unread == 0;
+}
+
 /* Everything has left: tell the peer, then give it time to read. */
 static void finish_writing(struct conn *c)
 {
@@ -213,7 +226,13 @@ static void flush(struct conn *c)
 		drop_output(c);
 	encrypt(c);
 	write_out(c);
-	if (c->shut_wanted && (c->broken || conn_queued(c) == 0))
+	bool all_left = c->shut_wanted && (c->broken || conn_queued(c) == 0);
+
+	if (all_left && is_done_with(c)) {
+		conn_kill(c);
+		return;
+	}
+	if (all_left)
 		finish_writing(c);
 	if (c->state == CONN_CLOSING && (c->broken || (c->shut_done && c->raw_eof))) {
 		conn_kill(c);
@@ -225,6 +244,15 @@ static void flush(struct conn *c)
 		if (c->ops && c->state == CONN_OPEN)
 			c->ops->writable(c);
 	}
+}
+
+void conn_write_now(struct conn *c)
+{
+	if (c->tls || c->state != CONN_OPEN || c->full_socket)
+		return;
+	write_out(c);
+	if (c->out.n == 0 && !c->broken && !c->shut_wanted && !c->kicked && !c->full)
+		loop_later_done(&c->turn);
 }
 
 void conn_shut(struct conn *c)
@@ -513,12 +541,16 @@ static struct conn *make(struct worker *w, int fd, const struct conn_owner *owne
 	return c;
 }
 
-struct conn *conn_new(struct worker *w, int fd, const struct conn_owner *owner, void *owner_data)
+struct conn *conn_new(struct worker *w, int fd, const struct conn_addr *local, const struct conn_owner *owner,
+		      void *owner_data)
 {
 	struct conn *c = make(w, fd, owner, owner_data);
 
 	c->state = CONN_OPEN;
-	learn_local(c);
+	if (local)
+		c->local = *local;
+	else
+		learn_local(c);
 	loop_fd_init(&c->io, w->loop, fd, LOOP_READ, on_io, c);
 	return c;
 }

@@ -90,6 +90,7 @@ struct conn {
 	bool bulk;                      /* the last read brought much */
 	bool kicked;                            /* process what waits at the end of the turn */
 	bool shut_wanted, shut_done;
+	bool last_word;                         /* the peer has said that nothing more comes from it */
 	bool established;                       /* the owner's: it has been ready */
 	bool raced;                             /* the owner's: the other address was tried as well */
 	struct conn *rival;                     /* the owner's: the attempt there, or NULL */
@@ -109,8 +110,9 @@ struct conn {
 struct conn_addr conn_addr_pack(const struct sock_addr *a);
 struct sock_addr conn_addr_full(const struct conn_addr *a);
 
-/* Takes fd. owner_data is the caller's to free in owner->gone. */
-struct conn *conn_new(struct worker *w, int fd, const struct conn_owner *owner, void *owner_data);
+/* Takes fd. owner_data is the caller's to free in owner->gone. local: where it came in, NULL not known. */
+struct conn *conn_new(struct worker *w, int fd, const struct conn_addr *local, const struct conn_owner *owner,
+		      void *owner_data);
 /* A connection being made to addr (non-blocking). NULL with err filled when it failed at once. */
 struct conn *conn_dial(struct worker *w, const struct sock_addr *addr,
 		       const struct conn_owner *owner, void *owner_data, struct err *err);
@@ -123,6 +125,8 @@ void conn_start_tls(struct conn *c, struct tls_session *session);
 void conn_set_codec(struct conn *c, const struct codec_ops *ops, bool server);
 
 /* Something was appended to c->out: it leaves at the end of this turn. */
+/* A whole message is queued: on a plain connection it need not wait for the end of the turn. */
+void conn_write_now(struct conn *c);
 void conn_flush_later(struct conn *c);
 /* Bytes that wait to leave, in whatever form. */
 size_t conn_queued(const struct conn *c);

@@ -2,6 +2,7 @@
 /* listener: accept and the first decision about a connection, see listener.h. Layer proxy. */
 #include "config.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@
 #include "proxy/worker.h"
 
 #define CONNECTIONS_MAX 10000           /* security-model L4 */
+#define FULL_TURNS 4                    /* in a row, then more are accepted in one turn */
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
@@ -28,10 +30,25 @@ static void set_service(struct listener *l, struct str service)
 	l->service = str_from(copy, service.n);
 }
 
+/* Where every connection comes in; none: the door is not bound to one address, or others are led to it. */
+static struct conn_addr local_of(const struct listener *l)
+{
+	static const struct in6_addr any6 = IN6ADDR_ANY_INIT;
+	struct sock_addr a;
+
+	if (l->kind == SNAP_LISTENER_OUTBOUND || l->kind == SNAP_LISTENER_INBOUND || sock_local_addr(l->fd, &a) < 0)
+		return (struct conn_addr){ .len = 0 };
+	if (a.sa.sa_family == AF_INET ? a.in.sin_addr.s_addr == htonl(INADDR_ANY) :
+					memcmp(&a.in6.sin6_addr, &any6, sizeof(any6)) == 0)
+		return (struct conn_addr){ .len = 0 };
+	return conn_addr_pack(&a);
+}
+
 void listener_update(struct listener *l, const struct snap_listener *desc)
 {
 	l->kind = desc->kind;
 	l->service_port = desc->service_port;
+	l->local = local_of(l);
 	if (!str_eq(l->service, desc->service))
 		set_service(l, desc->service);
 	if (l->pause.armed && worker_is_ready(l->w)) {
@@ -184,7 +201,7 @@ static void accepted(struct listener *l, int fd, const struct sock_addr *peer)
 {
 	struct worker *w = l->w;
 	struct entry *e = entry_new(l);
-	struct conn *c = conn_new(w, fd, &owner, e);
+	struct conn *c = conn_new(w, fd, l->local.len > 0 ? &l->local : NULL, &owner, e);
 
 	c->remote = conn_addr_pack(peer);
 	list_push_back(&w->conns, &c->node);
@@ -281,14 +298,25 @@ static bool accept_one(struct listener *l)
 	return true;
 }
 
+/*
+ * As many as came last time: to find out that no more are waiting costs almost as much as to accept one, and the loop
+ * tells of those that are left.
+ */
 static void on_acceptable(void *arg, unsigned what)
 {
 	struct listener *l = arg;
+	unsigned n = 0;
 
 	(void)what;
-	for (int i = 0; i < LISTENER_ACCEPTS && l->fd >= 0; i++)
-		if (!accept_one(l))
-			break;
+	while (n < l->burst && l->fd >= 0 && accept_one(l))
+		n++;
+	if (n < l->burst) {
+		l->burst = n > 0 ? n : 1;
+		l->n_full = 0;
+	} else if (++l->n_full == FULL_TURNS) {
+		l->burst = 2 * l->burst < LISTENER_ACCEPTS ? 2 * l->burst : LISTENER_ACCEPTS;
+		l->n_full = 0;
+	}
 }
 
 struct listener *listener_open(struct worker *w, const struct listener_socket *socket,
@@ -303,6 +331,8 @@ struct listener *listener_open(struct worker *w, const struct listener_socket *s
 	l->count = gate_door_ref(socket->count);
 	l->refs = 1;
 	l->addr = socket->addr;
+	l->burst = 1;
+	sock_no_delay(fd);
 	loop_timer_init(&l->pause, w->loop, resume_accept, l);
 	listener_update(l, desc);
 	loop_fd_init(&l->io, w->loop, fd, LOOP_READ, on_acceptable, l);

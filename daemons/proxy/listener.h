@@ -39,6 +39,9 @@ struct listener {
 	struct gate_door *count;        /* connections through this door; one reference */
 	struct loop_fd io;
 	struct loop_timer pause;
+	struct conn_addr local;         /* of every connection; len 0: to be asked for */
+	unsigned burst;                 /* accepted in one turn at most */
+	unsigned n_full;                /* so often in a row there were as many */
 };
 
 /* What the control thread made: the socket, and what its workers share. */

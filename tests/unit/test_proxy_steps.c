@@ -139,7 +139,7 @@ static void fake_init(struct fake *f, struct worker *w, struct entry *e)
 	close(fds[1]);
 	memset(f, 0, sizeof(*f));
 	f->room = CODEC_HIGH_BYTES;
-	f->conn = conn_new(w, fds[0], &fake_owner, e);
+	f->conn = conn_new(w, fds[0], NULL, &fake_owner, e);
 	conn_pause(f->conn);
 	conn_set_codec(f->conn, &codec_fake, e != NULL);
 	f->conn->codec = f;

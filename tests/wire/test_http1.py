@@ -226,6 +226,32 @@ def test_http_1_0_is_served_and_closed(echo):
     assert out.startswith(b"HTTP/1.") and b" 200 " in out.split(b"\r\n")[0]
 
 
+def close_asked(echo, size):
+    s = socket.create_connection(("127.0.0.1", echo.http_port), timeout=30)
+    s.sendall(b"GET /big/%d HTTP/1.1\r\nHost: echo\r\nConnection: close\r\n\r\n" % size)
+    return s
+
+
+def test_a_client_that_asked_for_the_end_gets_all_and_then_the_end(echo):
+    """The proxy closes at once when everything has left: what the kernel still holds must arrive, and no reset."""
+    with close_asked(echo, 3_000_000) as s:
+        first = s.recv(1000)
+        got = len(first)
+        while piece := s.recv(65536):
+            got += len(piece)
+    assert first.startswith(b"HTTP/1.1 200 ") and got > 3_000_000
+
+
+def test_a_client_that_goes_on_after_asking_for_the_end_gets_its_answer(echo):
+    """What follows is not answered, and does not take the answer away either."""
+    with close_asked(echo, 200_000) as s:
+        s.sendall(b"GET /more HTTP/1.1\r\nHost: echo\r\n\r\n" * 50)
+        got = b""
+        while piece := s.recv(65536):
+            got += piece
+    assert got.count(b"HTTP/1.1 200 ") == 1 and len(got) > 200_000
+
+
 def test_a_client_that_shuts_its_side_still_gets_the_answer(echo):
     out = raw(echo, b"GET /big/100000 HTTP/1.1\r\nHost: echo\r\n\r\n", shut=True)
     assert b" 200 " in out.split(b"\r\n")[0] and len(out.split(b"\r\n\r\n", 1)[1]) == 100_000
