@@ -230,6 +230,19 @@ static void check_port_policy(struct check *c, const struct model_port_traffic_p
 	check_client_tls(c, p->tls, true);
 }
 
+static void check_tunnel(struct check *c, const struct model_tunnel *t)
+{
+	if (t == NULL)
+		return;
+	if (t->protocol.p != NULL && !str_eq(t->protocol, STR("CONNECT")) &&
+	    !str_eq(t->protocol, STR("POST")))
+		check_add(c, "KVM0340", t->at, "tunnel.protocol must be CONNECT or POST");
+	if (str_eq(t->protocol, STR("POST")))
+		check_add(c, "KVM0900", t->at, "tunnel.protocol POST is not enforced yet: CONNECT is used");
+	if (has_any(t->targetHost, " /?#@\r\n"))
+		check_add(c, "KVM0340", t->at, "tunnel.targetHost is no host name or address");
+}
+
 static void check_policy(struct check *c, const struct model_traffic_policy *p)
 {
 	if (p == NULL)
@@ -240,10 +253,7 @@ static void check_policy(struct check *c, const struct model_traffic_policy *p)
 		check_add(c, "KVM0340", p->at, "trafficPolicy is empty");
 	if (p->tunnel != NULL && p->proxyProtocol != NULL)
 		check_add(c, "KVM0340", p->at, "tunnel excludes proxyProtocol");
-	if (p->tunnel != NULL && p->tunnel->protocol.p != NULL &&
-	    !str_eq(p->tunnel->protocol, STR("CONNECT")) &&
-	    !str_eq(p->tunnel->protocol, STR("POST")))
-		check_add(c, "KVM0340", p->tunnel->at, "tunnel.protocol must be CONNECT or POST");
+	check_tunnel(c, p->tunnel);
 	check_balancer(c, p->loadBalancer, p->outlierDetection != NULL);
 	check_pool(c, p->at, p->connectionPool);
 	check_outlier(c, p->outlierDetection);

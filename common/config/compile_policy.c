@@ -223,6 +223,13 @@ static void put_tls(struct compile *c, const struct names_policy *policy, struct
 		put_credential(c, tls, ret);
 }
 
+static struct str tunnel(struct compile *c, const struct model_tunnel *t)
+{
+	bool v6 = str_find(t->targetHost, ':') >= 0 && t->targetHost.p[0] != '[';
+
+	return arena_printf(c->a, v6 ? "[%.*s]:%d" : "%.*s:%d", STR_ARG(t->targetHost), (int)t->targetPort);
+}
+
 static enum snap_http2 http2(const struct compile *c, const struct names_port *p,
 			     const struct model_connection_pool *pool)
 {
@@ -249,6 +256,8 @@ void compile_policy(struct compile *c, const struct names_port *p,
 	put_budget(policy->retryBudget, &ret->limits);
 	ret->outlier = outlier(c, policy->outlierDetection);
 	put_tls(c, policy, &ret->tls);
+	if (policy->tunnel)
+		ret->tunnel = tunnel(c, policy->tunnel);
 	if (policy->proxyProtocol)
 		ret->proxy_protocol = policy->proxyProtocol->version == MODEL_PROXY_PROTOCOL_V2 ? 2 : 1;
 }

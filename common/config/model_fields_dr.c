@@ -37,8 +37,7 @@ static const struct field traffic_policy_fields[] = {
 	  .help = "Policy of single ports; it replaces the blocks above, also those that it "
 	          "does not name" },
 	{ F_PTR(T, tunnel, model_tunnel_table), P3, SINCE("1.14"),
-	  NOT_YET("tunnels through a CONNECT proxy are not built yet"),
-	  .help = "HTTP tunnel for TCP and TLS destinations" },
+	  .help = "The destination is an HTTP proxy that leads TCP and TLS on" },
 	{ F_PTR(T, proxyProtocol, model_proxy_protocol_table), P2, SINCE("1.21"),
 	  .help = "Send a PROXY protocol header to endpoints that have no proxy of the mesh" },
 	{ F_PTR(T, retryBudget, model_retry_budget_table), P2, SINCE("1.27"),

@@ -315,6 +315,7 @@ struct snap_cluster {
 	struct snap_outlier *outlier;
 	struct snap_warmup *warmup;     /* ROUND_ROBIN and LEAST_REQUEST only */
 	struct snap_tls tls;
+	struct str tunnel;              /* "host:port" for opaque bytes: endpoints are asked for it by CONNECT; empty: not */
 	int64_t proxy_protocol;         /* version of the header to endpoints without a proxy; 0: none */
 	SNAP_LIST(struct snap_endpoint) endpoints;
 	struct str destination_rule;    /* "my-app.default", "" none; for tls-check and proxy-config */

@@ -352,6 +352,7 @@ static const struct field cluster_fields[] = {
 	{ F_PTR(struct snap_cluster, outlier, outlier_table) },
 	{ F_PTR(struct snap_cluster, warmup, warmup_table) },
 	{ F_STRUCT(struct snap_cluster, tls, tls_table) },
+	{ F_STR(struct snap_cluster, tunnel) },
 	{ F_INT(struct snap_cluster, proxy_protocol, 0, 2) },
 	{ F_LIST(struct snap_cluster, endpoints, endpoint_table) },
 	{ F_STR(struct snap_cluster, destination_rule) },

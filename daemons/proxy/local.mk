@@ -46,6 +46,7 @@ libkvproxy_a_SOURCES = \
 	%D%/stream.c %D%/stream.h %D%/stream_fail.c \
 	%D%/text.c %D%/text.h \
 	%D%/tube.c %D%/tube.h \
+	%D%/tunnel.c %D%/tunnel.h \
 	%D%/upstream.c %D%/upstream.h \
 	%D%/websocket.c %D%/websocket.h \
 	%D%/watch.c %D%/watch.h \

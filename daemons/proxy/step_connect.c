@@ -130,6 +130,8 @@ static enum next target_endpoint(struct stream *s)
 	t->alternate = endpoint_run(s)->alternate;
 	s->rec.up_remote = t->addr;
 	s->rec.destination = s->endpoint->peer >= 0 ? &peers[s->endpoint->peer] : NULL;
+	if (!s->http)
+		t->tunnel = s->cluster->tunnel;
 	if (wants_mesh_tls(s))
 		return target_mesh(s);
 	if (s->cluster->proxy_protocol > 0)

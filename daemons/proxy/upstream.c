@@ -7,6 +7,7 @@
 #include "base/arena.h"
 #include "core/limit.h"
 #include "proxy/conn.h"
+#include "proxy/tunnel.h"
 #include "proxy/upstream.h"
 #include "proxy/worker.h"
 
@@ -43,7 +44,7 @@ struct pool {
 static size_t key_bytes(const struct upstream_target *t)
 {
 	size_t n = sizeof(void *) * 5 + t->addr.len + (t->alternate ? t->alternate->len : 0) + t->sni.n + 1 +
-		   t->preface.n;
+		   t->tunnel.n + 1 + t->preface.n;
 
 	for (size_t i = 0; i < t->n_want; i++)
 		n += t->want[i].n + 1;
@@ -66,6 +67,8 @@ static void key_write(const struct upstream_target *t, char *to)
 	if (t->alternate)
 		to = key_put(to, &t->alternate->ss, t->alternate->len);
 	to = key_put(to, t->sni.p, t->sni.n);
+	*to++ = '\0';
+	to = key_put(to, t->tunnel.p, t->tunnel.n);
 	*to++ = '\0';
 	to = key_put(to, t->preface.p, t->preface.n);
 	for (size_t i = 0; i < t->n_want; i++) {
@@ -94,6 +97,7 @@ static void target_copy(struct upstream_target *to, const struct upstream_target
 
 	*to = *t;
 	to->sni = str_copy(t->sni);
+	to->tunnel = str_copy(t->tunnel);
 	to->preface = str_copy(t->preface);
 	for (size_t i = 0; i < t->n_want; i++)
 		want[i] = str_copy(t->want[i]);
@@ -113,6 +117,7 @@ static void target_copy(struct upstream_target *to, const struct upstream_target
 static void target_drop(struct upstream_target *t)
 {
 	str_drop(t->sni);
+	str_drop(t->tunnel);
 	str_drop(t->preface);
 	for (size_t i = 0; i < t->n_want; i++)
 		str_drop(t->want[i]);
@@ -450,6 +455,10 @@ static void on_ready(struct conn *c)
 {
 	struct pool *p = c->owner_data;
 
+	if (c->ops == &codec_tunnel) {
+		on_connected(c);
+		return;
+	}
 	if (!c->tls && p->t.alternate)
 		end_race(c);
 	if (!c->tls && p->t.preface.n > 0) {
@@ -458,6 +467,8 @@ static void on_ready(struct conn *c)
 	}
 	if (!c->tls && (p->t.identity || p->t.ctx))
 		conn_start_tls(c, make_session(&p->t));
+	else if (p->t.tunnel.n > 0)
+		tunnel_ask(c, p->t.tunnel);
 	else
 		on_connected(c);
 }
@@ -481,11 +492,12 @@ static void on_failed(struct conn *c)
 	struct pool *p = c->owner_data;
 
 	bool late = c->error == KV_ERR_TIMEOUT;
+	const char *text = tunnel_failure(c);
 
 	if (c->state == CONN_CONNECTING && p->t.alternate && !c->raced)
 		race(c);
 	if (!c->rival)
-		report_failure(p, late ? FAIL_CONNECT_TIMEOUT : FAIL_CONNECT, conn_error_text(c));
+		report_failure(p, late ? FAIL_CONNECT_TIMEOUT : FAIL_CONNECT, text ? text : conn_error_text(c));
 	conn_kill(c);
 }
 

@@ -46,6 +46,7 @@ struct upstream_target {
 	struct str sni;
 	const struct str *want;                 /* names of which the server must prove one */
 	size_t n_want;
+	struct str tunnel;                      /* "host:port" that the proxy there is asked for; empty: nothing */
 	struct str preface;                     /* goes first, in the clear; empty: nothing does */
 	struct endpoint_state *endpoint;        /* NULL: applications, original destinations */
 	struct cluster_state *cluster;

@@ -53,6 +53,7 @@ Since: Istio's first version with the field; empty: a field of ours. A field tha
   in force. Revocation lists (`caCrl`, or `ca.crl` of a rule's credential) must be there for every authority of a chain, as in Envoy.
   A MUTUAL or SIMPLE block with `credentialName` that a workload may not use sends no certificate and trusts the system's
   authorities, as Istio's documentation says.
+* `tunnel` asks by CONNECT in HTTP/1.1 over the rule's TLS, or in the clear; `protocol: POST` is read as CONNECT (KVM0900 tells).
 * A route that a client of plain HTTP meets with `abort.grpcStatus` answers with the HTTP status that means the same.
 """
 

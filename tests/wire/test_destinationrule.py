@@ -427,9 +427,9 @@ def test_2_8_5_a_tcp_connection_too_many_is_closed(out):
         with socket.create_connection(("127.0.0.1", mesh.entry), timeout=kvmesh.DEADLINE) as first:
             first.sendall(b"one")
             assert first.recv(3) == b"one"
-            with socket.create_connection(("127.0.0.1", mesh.entry), timeout=kvmesh.DEADLINE) as second:
-                with contextlib.suppress(ConnectionResetError):
-                    assert second.recv(1) == b""
+            with (contextlib.suppress(ConnectionResetError),
+                  socket.create_connection(("127.0.0.1", mesh.entry), timeout=kvmesh.DEADLINE) as second):
+                assert second.recv(1) == b""
             logged(mesh, " UO ", "outbound|9000|")
             first.sendall(b"two")
             assert first.recv(3) == b"two"
@@ -463,7 +463,7 @@ def test_2_8_6_the_idle_time_of_http_and_of_tcp(out):
         wait_for("http.idleTimeout goes before tcp.idleTimeout", lambda: http_server.went == 1)
         mesh.write("mesh.d/tcp.yaml", dr("tcp", host="tcp", policy="connectionPool: { tcp: { idleTimeout: 300ms }, http: { idleTimeout: 3600s } }"))
         mesh.ctl("config", "reload", "--wait", check=0)
-        with socket.create_connection(("127.0.0.1", mesh.entry), timeout=kvmesh.DEADLINE) as s, contextlib.suppress(ConnectionResetError):
+        with contextlib.suppress(ConnectionResetError), socket.create_connection(("127.0.0.1", mesh.entry), timeout=kvmesh.DEADLINE) as s:
             assert s.recv(1) == b"", "for bytes it is tcp.idleTimeout"
     finally:
         http_server.stop()
