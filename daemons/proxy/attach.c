@@ -84,11 +84,6 @@ static void *index_value(size_t i)
 	return (void *)(uintptr_t)(i + 1);
 }
 
-static struct str addr_key(struct attached *at, struct str address, int64_t port)
-{
-	return arena_printf(&at->arena, "%.*s:%lld", STR_ARG(address), (long long)port);
-}
-
 /* What the router took out and put back begins anew, as what it adds. */
 static void note_activity(struct endpoint_state *e, bool inactive)
 {
@@ -204,18 +199,49 @@ static void attach_peers(struct attached *at)
 	map_done(&shared);
 }
 
+/* By the address, however the snapshot spells it; of several the first counts. */
+static void put_addr(struct attached *at, struct map *m, const struct sock_addr *addr, size_t i)
+{
+	char text[SOCK_ADDR_TEXT_MAX];
+
+	if (!map_has(m, str_c(sock_addr_text(addr, text))))
+		map_put(m, arena_str(&at->arena, str_c(text)), index_value(i));
+}
+
+static uintptr_t find_addr(const struct map *m, const struct sock_addr *addr)
+{
+	char text[SOCK_ADDR_TEXT_MAX];
+
+	return (uintptr_t)map_get(m, str_c(sock_addr_text(addr, text)));
+}
+
 static void attach_names(struct attached *at)
 {
 	const struct snap *s = at->snap;
+	struct sock_addr addr;
 
 	for (size_t i = 0; i < s->snis.n; i++)
 		map_put(&at->snis, s->snis.v[i].name, index_value(i));
 	for (size_t i = 0; i < s->inbounds.n; i++) {
-		struct str key = addr_key(at, s->inbounds.v[i].address, s->inbounds.v[i].port);
+		const struct snap_inbound *in = &s->inbounds.v[i];
 
-		if (!map_has(&at->inbound_by_addr, key))
-			map_put(&at->inbound_by_addr, key, index_value(i));
+		if (sock_addr_parse(in->address, (uint16_t)in->port, &addr))
+			put_addr(at, &at->inbound_by_addr, &addr, i);
+		if (attach_application_addr(in, &addr))
+			put_addr(at, &at->inbound_by_application, &addr, i);
 	}
+}
+
+const struct snap_inbound *attach_inbound_at(const struct attached *at, const struct sock_addr *dst)
+{
+	uintptr_t i = find_addr(&at->inbound_by_addr, dst);
+
+	return i > 0 ? &at->snap->inbounds.v[i - 1] : NULL;
+}
+
+bool attach_is_application(const struct attached *at, const struct sock_addr *addr)
+{
+	return find_addr(&at->inbound_by_application, addr) > 0;
 }
 
 bool attach_application_addr(const struct snap_inbound *in, struct sock_addr *ret)
@@ -393,6 +419,7 @@ int attach_new(struct attach_state *st, struct snap *snap, const struct map *ide
 	map_init(&at->peers_by_name);
 	map_init(&at->peers_by_principal);
 	map_init(&at->inbound_by_addr);
+	map_init(&at->inbound_by_application);
 	map_init(&at->gateway_by_addr);
 	attach_clusters(st, at);
 	attach_gateways(st, at);
@@ -427,6 +454,7 @@ void attach_unref(struct attached *a)
 	map_done(&a->peers_by_name);
 	map_done(&a->peers_by_principal);
 	map_done(&a->inbound_by_addr);
+	map_done(&a->inbound_by_application);
 	map_done(&a->gateway_by_addr);
 	for (size_t i = 0; i < a->n_gateways; i++)
 		for (size_t k = 0; k < a->gateways[i].desc->servers.n; k++)

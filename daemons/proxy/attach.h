@@ -101,7 +101,8 @@ struct attached {
 	struct attached_gateway *gateways;
 	size_t n_gateways;
 	struct map gateway_by_addr;             /* "address:port" as bound → struct attached_gateway * */
-	struct map inbound_by_addr;             /* "address:port" of inbounds → index + 1 */
+	/* sock_addr_text of inbounds, and of the applications behind them → index + 1 */
+	struct map inbound_by_addr, inbound_by_application;
 	struct arena arena;                     /* keys of the maps, arrays */
 };
 
@@ -122,6 +123,10 @@ void attach_unref(struct attached *a);                  /* any thread */
 /* Which local workload owns a local TCP caller: index into snap.workloads, 0 (the node) when
  * unknown, or -1 when unregistered callers are refused. */
 int64_t attach_caller(const struct attached *a, const struct sock_owner *owner);
+/* The local port at that address, NULL when the snapshot does not know it. */
+const struct snap_inbound *attach_inbound_at(const struct attached *at, const struct sock_addr *dst);
+/* Does the application of some local port listen there? */
+bool attach_is_application(const struct attached *at, const struct sock_addr *addr);
 /* Where the application behind a local port listens. */
 bool attach_application_addr(const struct snap_inbound *in, struct sock_addr *ret);
 /* Were files of a gateway's servers or of a cluster's TLS replaced since? Control thread. */

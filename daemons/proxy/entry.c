@@ -146,14 +146,6 @@ static void resolve_outbound(struct entry *e, const struct lease *lease, struct 
 
 /* ---- to a local workload --------------------------------------------------------------------- */
 
-const struct snap_inbound *entry_inbound_of(const struct attached *at, const struct sock_addr *dst)
-{
-	char text[SOCK_ADDR_TEXT_MAX];
-	uintptr_t i = (uintptr_t)map_get(&at->inbound_by_addr, str_c(sock_addr_text(dst, text)));
-
-	return i > 0 ? &at->snap->inbounds.v[i - 1] : NULL;
-}
-
 static const struct snap_sni *sni_of(const struct attached *at, struct str sni)
 {
 	char lower[SNI_MAX];
@@ -264,7 +256,7 @@ static void resolve_inbound(struct entry *e, const struct conn *c, const struct 
 	ret->inbound = true;
 	ret->workload = -1;
 	if (e->listener->kind == SNAP_LISTENER_INBOUND) {
-		ret->target = e->original_dst ? entry_inbound_of(at, e->original_dst) : NULL;
+		ret->target = e->original_dst ? attach_inbound_at(at, e->original_dst) : NULL;
 		ret->service = service_at(ret->target, sni ? sni->service : 0);
 	} else if (sni) {
 		ret->target = pick_target(at, sni, f->own_spiffe, rng);

@@ -80,5 +80,3 @@ bool entry_is_misdirected(const struct entry *e, const struct conn *c, const str
 /* The mesh port's choice of identity: the local workload that the SNI names, NULL unknown. */
 struct tls_identity *entry_pick_identity(const struct attached *at, struct str sni,
 					 struct rng *rng);
-/* The inbound of a redirected connection, NULL when the snapshot does not know the address. */
-const struct snap_inbound *entry_inbound_of(const struct attached *at, const struct sock_addr *dst);

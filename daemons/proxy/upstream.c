@@ -777,23 +777,11 @@ static bool is_application(const struct upstream_target *t)
 	return !t->endpoint && !t->cluster && t->hint.workload == UINT32_MAX;
 }
 
-static bool is_local(const struct attached *at, const struct sock_addr *addr)
-{
-	for (size_t i = 0; i < at->snap->inbounds.n; i++) {
-		const struct snap_inbound *in = &at->snap->inbounds.v[i];
-		struct sock_addr a;
-
-		if (attach_application_addr(in, &a) && sock_addr_eq(&a, addr))
-			return true;
-	}
-	return false;
-}
-
 static bool is_named(const struct map *names, const struct attached *at,
 		     const struct upstream_target *t)
 {
 	if (is_application(t))
-		return is_local(at, &t->addr);
+		return attach_is_application(at, &t->addr);
 	return (!t->endpoint || map_has(names, key_of(&t->endpoint))) &&
 	       (!t->cluster || map_has(names, key_of(&t->cluster))) &&
 	       (!t->identity || map_has(names, key_of(&t->identity)));

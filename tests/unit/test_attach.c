@@ -209,7 +209,36 @@ START_TEST(names_and_principals)
 		map_get(&at->peers_by_principal, STR("spiffe://cluster.local/ns/x/sa/b")));
 	unit_str_eq(((struct snap_peer *)map_get(&at->peers_by_name, STR("b2.x")))->name, "b2");
 	ck_assert_uint_eq((uintptr_t)map_get(&at->snis, STR("inbound_.8001_.a")), 1);
-	ck_assert_uint_eq((uintptr_t)map_get(&at->inbound_by_addr, STR("127.0.0.1:8001")), 1);
+	attach_unref(at);
+	teardown();
+}
+END_TEST
+
+static const struct snap_inbound *inbound_at(const struct attached *at, const char *host, uint16_t port)
+{
+	struct sock_addr a;
+
+	ck_assert(sock_addr_parse(str_c(host), port, &a));
+	return attach_inbound_at(at, &a);
+}
+
+START_TEST(inbounds_are_found_by_the_address_however_it_is_spelled)
+{
+	struct sock_addr a;
+
+	setup();
+	struct attached *at = attach_text("{" NODE "," PEERS ",'workloads':[{},{'peer':1}],'inbounds':["
+		"{'workload':1,'address':'127.0.0.1','port':8001},{'workload':1,'address':'::1','port':8001},"
+		"{'workload':1,'address':'2001:DB8:0:0::5','port':80,'application':{'address':'::1','port':9,'cluster':-1}},"
+		"{'workload':0,'address':'::1','port':8001}]}");
+
+	ck_assert_ptr_eq(inbound_at(at, "127.0.0.1", 8001), &at->snap->inbounds.v[0]);
+	ck_assert_ptr_eq(inbound_at(at, "0:0:0:0:0:0:0:1", 8001), &at->snap->inbounds.v[1]);
+	ck_assert_ptr_eq(inbound_at(at, "2001:db8::5", 80), &at->snap->inbounds.v[2]);
+	ck_assert_ptr_null(inbound_at(at, "::1", 80));
+	ck_assert_ptr_null(inbound_at(at, "::1", 9));
+	ck_assert(sock_addr_parse(STR("::1"), 9, &a) && attach_is_application(at, &a));
+	ck_assert(sock_addr_parse(STR("2001:db8::5"), 80, &a) && !attach_is_application(at, &a));
 	attach_unref(at);
 	teardown();
 }
@@ -479,6 +508,7 @@ END_TEST
 
 UNIT_MAIN("attach", state_outlives_snapshots, who_is_new, a_pool_keeps_state_alive, addresses_are_parsed_once,
 	  match_tables_are_shared_over_one_snapshot, names_and_principals,
+	  inbounds_are_found_by_the_address_however_it_is_spelled,
 	  a_bad_pattern_refuses_the_whole, tls_contexts_follow_their_files, callers_by_user,
 	  units_are_found_below_slices_only, a_restarted_unit_is_known_again,
 	  attachments_are_used_while_others_are_published)
