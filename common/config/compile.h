@@ -19,11 +19,6 @@ struct compile_env {
 	int64_t version;                /* of the snapshot */
 	/* Is this workload or WorkloadEntry known to be down? NULL: none is. */
 	bool (*is_inactive)(void *arg, const struct model_resource *r);
-	/*
-	 * Addresses of a name of a DNS cluster, in the order in which they shall stand; false: not
-	 * known (yet), the endpoint stays in the snapshot by its name. NULL: none is known.
-	 */
-	bool (*resolve)(void *arg, struct str name, struct str_list *ret);
 	void *arg;
 	const char *etc_dir;            /* credentials are below it; NULL: /etc/kvmesh */
 };

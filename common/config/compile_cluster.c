@@ -112,22 +112,7 @@ static void put_way(struct filling *f, const struct compile_endpoint *e, struct 
 
 static void add_endpoint(struct filling *f, const struct snap_endpoint *e)
 {
-	struct str_list found = { 0 };
-	const struct compile_env *env = f->c->env;
-	bool is_name = f->cl->kind == SNAP_CLUSTER_DNS && !names_is_ip(e->address) &&
-		       !str_has_prefix(e->address, STR("unix:"));
-	if (!is_name || !env->resolve || !env->resolve(env->arg, e->address, &found) ||
-	    found.n == 0) {
-		*compile_push(f->c, f->cl->endpoints, f->cap) = *e;
-		return;
-	}
-	for (size_t i = 0; i < found.n; i++) {
-		struct snap_endpoint *to = compile_push(f->c, f->cl->endpoints, f->cap);
-		*to = *e;
-		to->address = arena_str(f->c->a, found.v[i]);
-		if (str_eq(e->mesh_address, e->address))
-			to->mesh_address = to->address;
-	}
+	*compile_push(f->c, f->cl->endpoints, f->cap) = *e;
 }
 
 /* TLS of the mesh ends at a proxy that takes it, and nowhere else. */

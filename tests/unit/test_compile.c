@@ -600,28 +600,13 @@ static bool v1_is_down(void *arg, const struct model_resource *r)
 	return str_eq(r->name, STR("my-app-v1"));
 }
 
-static bool resolve(void *arg, struct str name, struct str_list *ret)
-{
-	static struct str found[] = { { "192.0.2.9", 9 }, { "192.0.2.1", 9 } };
-	(void)arg;
-	*ret = (struct str_list){ found, 2 };
-	return str_eq(name, STR("known.example"));
-}
-
 START_TEST(what_the_environment_knows)
 {
-	struct compile_env env = { .version = 12, .is_inactive = v1_is_down, .resolve = resolve };
-	struct snap *s = compiled_with(model_of(MY_APP
-		SE("dns", "hosts: [ x.example ], resolution: DNS, ports: [ { number: 80, name: http, protocol: HTTP } ], "
-		   "endpoints: [ { address: known.example }, { address: unknown.example } ]")), "node", &env);
+	struct compile_env env = { .version = 12, .is_inactive = v1_is_down };
+	struct snap *s = compiled_with(model_of(MY_APP), "node", &env);
 	ck_assert_int_eq(s->version, 12);
 	const struct snap_cluster *c = cluster_of(s, "outbound|80||" APP);
 	ck_assert(c->endpoints.v[0].inactive && !c->endpoints.v[1].inactive);
-	c = cluster_of(s, "outbound|80||x.example");
-	ck_assert_uint_eq(c->endpoints.n, 3);
-	unit_str_eq(c->endpoints.v[0].address, "192.0.2.1");
-	unit_str_eq(c->endpoints.v[1].address, "192.0.2.9");
-	unit_str_eq(c->endpoints.v[2].address, "unknown.example");
 	snap_unref(s);
 }
 END_TEST
