@@ -227,10 +227,16 @@ static bool head_is_all(const struct stream *s)
 	return s->down.end_in && s->held.n == 0 && s->req_trailers.n == 0;
 }
 
+/* Over HTTP/2 the service may say that it did nothing with the request: then it is sent again, whatever the method. */
+static bool may_be_refused(const struct stream *s)
+{
+	return s->up.conn && s->up.conn->ops == &codec_h2;
+}
+
 /* Could it be sent again, and will it fit? Else it need not be kept. */
 static bool is_worth_keeping(const struct stream *s)
 {
-	if (!s->replay || (!s->idempotent && !s->retry))
+	if (!s->replay || (!s->idempotent && !s->retry && !may_be_refused(s)))
 		return false;
 	if (s->w->level >= OVERLOAD_TIGHT)
 		return s->req.body == HEAD_BODY_NONE;

@@ -33,14 +33,8 @@ static struct str shadow_authority(struct str authority, struct arena *a)
 }
 
 /* All strings anew: the original may be gone first. */
-static void copy_head(struct head *to, const struct head *from, struct arena *a)
+static void copy_fields(struct head *to, const struct head *from, struct arena *a)
 {
-	to->version = from->version;
-	to->method = arena_str(a, from->method);
-	to->scheme = arena_str(a, from->scheme);
-	to->authority = shadow_authority(from->authority, a);
-	to->path = arena_str(a, from->path);
-	to->te_trailers = from->te_trailers;
 	for (size_t i = 0; i < from->n; i++) {
 		const struct head_field *f = &from->fields[i];
 		struct str value = arena_str(a, f->value);
@@ -54,9 +48,26 @@ static void copy_head(struct head *to, const struct head *from, struct arena *a)
 	}
 }
 
-static void set_body(struct head *h, const struct head *from, size_t n)
+static void copy_head(struct head *to, const struct head *from, struct arena *a)
 {
-	h->body = n > 0 || from->body == HEAD_BODY_LENGTH ? HEAD_BODY_LENGTH : HEAD_BODY_NONE;
+	to->version = from->version;
+	to->method = arena_str(a, from->method);
+	to->scheme = arena_str(a, from->scheme);
+	to->authority = shadow_authority(from->authority, a);
+	to->path = arena_str(a, from->path);
+	to->te_trailers = from->te_trailers;
+	copy_fields(to, from, a);
+}
+
+/* All of it is there: its length is known, but what has trailers goes in chunks where versions differ in that. */
+static void set_body(struct stream *s, const struct head *from, size_t n)
+{
+	struct head *h = &s->req;
+
+	if (s->req_trailers.n > 0 && from->body != HEAD_BODY_LENGTH)
+		h->body = HEAD_BODY_CHUNKED;
+	else
+		h->body = n > 0 || from->body == HEAD_BODY_LENGTH ? HEAD_BODY_LENGTH : HEAD_BODY_NONE;
 	h->content_length = n;
 }
 
@@ -66,7 +77,8 @@ static void send_copy(struct stream *of, size_t cluster, struct buf *body, bool 
 	struct stream *s = stream_shadow(of);
 
 	copy_head(&s->req, &of->req, &s->arena);
-	set_body(&s->req, &of->req, body->n);
+	copy_fields(&s->req_trailers, &of->req_trailers, &s->arena);
+	set_body(s, &of->req, body->n);
 	s->rec.protocol = of->rec.protocol;
 	s->host = arena_str(&s->arena, of->host);
 	s->port = of->port;

@@ -233,6 +233,24 @@ def read_body(f, fields):
     return body, read_fields(f)
 
 
+class Noting(InfoConnection):
+    """Remembers the trailers of requests."""
+
+    def request(self, sid):
+        self.app.noted.append((self.paths[sid], self.bodies[sid], dict(self.trailers.get(sid, []))))
+        super().request(sid)
+
+
+class NotingH1(H1App):
+    def __init__(self):
+        self.noted = []
+        super().__init__()
+
+    def answer(self, path, body, trailers):
+        self.noted.append((path.decode(), body, trailers))
+        return super().answer(path, body, trailers)
+
+
 class World:
     pass
 
@@ -247,6 +265,15 @@ apiVersion: networking.istio.io/v1alpha3
 kind: VirtualService
 metadata: { name: few, namespace: default }
 spec: { hosts: [ few ], http: [ { retries: { attempts: 0 }, route: [ { destination: { host: few } } ] } ] }
+---
+apiVersion: networking.istio.io/v1alpha3
+kind: VirtualService
+metadata: { name: copied, namespace: default }
+spec:
+  hosts: [ copied.example ]
+  http:
+  - route: [ { destination: { host: h2 } } ]
+    mirrors: [ { destination: { host: shadow2 } }, { destination: { host: shadow1 } } ]
 """
 
 
@@ -257,14 +284,17 @@ def world(tmp_path_factory):
         top = tmp_path_factory.mktemp("h2s")
         w.bad, w.one, w.few = RawService(), RawService(struct.pack(">HI", 3, 1)), RawService()
         w.h2, w.h1 = App(InfoConnection), H1App()
-        for s in (w.bad, w.one, w.few, w.h2):
+        w.shadow2, w.shadow1 = App(Noting), NotingH1()
+        w.shadow2.noted = []
+        for s in (w.bad, w.one, w.few, w.h2, w.shadow1, w.shadow2):
             stack.callback(s.stop)
         stack.callback(w.h1.sock.close)
         w.bad.answers = {f"/{n.replace(' ', '-')}": bad(f) for n, f in {**BAD_HEADS, **BAD_BODIES}.items()}
         w.mesh = kvmesh.Mesh(top / "mesh")
         stack.callback(w.mesh.stop)
         for name, port, protocol in (("bad", w.bad.port, "HTTP2"), ("one", w.one.port, "HTTP2"),
-                                     ("few", w.few.port, "HTTP2"), ("h2", w.h2.port, "HTTP2"), ("h1", w.h1.port, "HTTP")):
+                                     ("few", w.few.port, "HTTP2"), ("h2", w.h2.port, "HTTP2"), ("h1", w.h1.port, "HTTP"),
+                                     ("shadow2", w.shadow2.port, "HTTP2"), ("shadow1", w.shadow1.port, "HTTP")):
             w.mesh.workload(name, port, protocol=protocol)
             w.mesh.service(name, 80, protocol.lower(), protocol=protocol)
         w.mesh.write("mesh.d/10-rule.yaml", RULE)
@@ -418,6 +448,34 @@ def test_a_refused_stream_is_asked_again(world):
     assert (r.status, len(refused)) == (200, 1)
 
 
+def refuses(times):
+    left = [times]
+
+    def answer(c, sid):
+        left[0] -= 1
+        if left[0] < 0:
+            fine(c, sid)
+            return
+        c.over()
+        c.send(frame(RST, 0, sid, struct.pack(">I", REFUSED_STREAM)))
+    return answer
+
+
+@pytest.mark.parametrize("size", [0, 20_000])
+def test_a_refused_post_is_asked_again(world, size):
+    """The service did nothing with it: sending it twice does no harm, whatever the method."""
+    path = f"/refuses-post-{size}"
+    world.bad.answers[path] = refuses(1)
+    assert world.mesh.get("bad", path, "POST", body=b"x" * size).status == 200
+    assert sum(f[":path"] == path for _, _, f in world.bad.seen) == 2
+
+
+def test_a_post_that_is_refused_for_ever_ends(world):
+    world.bad.answers["/refuses-always"] = refuses(1 << 30)
+    assert world.mesh.get("bad", "/refuses-always", "POST", body=b"x" * 5000).status == 503
+    assert sum(f[":path"] == "/refuses-always" for _, _, f in world.bad.seen) <= 12
+
+
 def test_a_client_that_goes_cancels_at_the_service(world):
     world.bad.answers["/never"] = lambda c, sid: None
     with contextlib.closing(world.mesh.connect()) as c:
@@ -526,6 +584,21 @@ def test_trailers_between_an_http_1_client_and(world, host):
     head, _, body = got.partition("\r\n\r\n")
     assert "x-got-x-req: 7" in head
     assert body.endswith("0\r\nx-sum: 42\r\nx-more: a b\r\n\r\n")
+
+
+@pytest.mark.parametrize("host", ["shadow1", "shadow2"])
+def test_trailers_of_a_request_are_mirrored_too(world, host):
+    shadow = getattr(world, host)
+    shadow.noted.clear()
+    with Client(world.mesh) as c:
+        sid = c.request("copied.example", "/trailers", method="POST", fields=[("te", "trailers")], end=False)
+        c.data(sid, b"hello")
+        c.c.send_headers(sid, [("x-req", "7")], end_stream=True)
+        c.flush()
+        assert c.finish(sid) == ["200"]
+        assert c.head[sid]["x-got-x-req"] == "7"
+    wait_for("the copy", lambda: shadow.noted)
+    assert shadow.noted == [("/trailers", b"hello", {"x-req": "7"})]
 
 
 @pytest.mark.parametrize("host", ["h1", "h2"])
