@@ -289,6 +289,10 @@ static bool accept_one(struct listener *l)
 	}
 	if (fd < 0)                     /* nothing there, or the client is gone already */
 		return fd == -ECONNABORTED || fd == -EINTR;
+	if (l->w->draining && !sock_addr_is_loopback(&peer) && !sock_addr_is_local(&peer)) {
+		close(fd);
+		return true;
+	}
 	const char *why = take_place(l);
 
 	if (why)

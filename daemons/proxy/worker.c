@@ -529,10 +529,17 @@ struct drain {
 	void *arg;
 };
 
+static void close_listeners(struct worker *w)
+{
+	list_for_each_safe(it, &w->listeners)
+		listener_close(list_entry(it, struct listener, node));
+}
+
 static void tell_drained(struct worker *w)
 {
 	struct drain *d = w->thread->drain;
 
+	close_listeners(w);
 	w->thread->drain = NULL;
 	loop_timer_stop(&w->thread->drain_deadline);
 	if (atomic_fetch_sub(&d->left, 1) > 1)
@@ -561,10 +568,15 @@ static void on_drain_deadline(void *arg)
 	end_all(arg);
 }
 
-static void close_listeners(struct worker *w)
+/* What is under way may yet call a workload of this node: that door stays open for this host alone, see listener.c. */
+static void close_doors(struct worker *w)
 {
-	list_for_each_safe(it, &w->listeners)
-		listener_close(list_entry(it, struct listener, node));
+	list_for_each_safe(it, &w->listeners) {
+		struct listener *l = list_entry(it, struct listener, node);
+
+		if (l->kind != SNAP_LISTENER_MESH)
+			listener_close(l);
+	}
 }
 
 /* As asked, else as the snapshot says. */
@@ -580,7 +592,7 @@ static void start_drain(void *arg)
 	struct worker *w = arg;
 
 	w->draining = true;
-	close_listeners(w);
+	close_doors(w);
 	list_for_each_safe(it, &w->conns) {
 		struct conn *c = list_entry(it, struct conn, node);
 
