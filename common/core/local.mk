@@ -7,6 +7,7 @@ libkvcore_a_SOURCES = \
 	%D%/chash.c %D%/chash.h \
 	%D%/ewma.c %D%/ewma.h \
 	%D%/jwt.c %D%/jwt.h \
+	%D%/hash_key.c %D%/hash_key.h \
 	%D%/lb.c %D%/lb.h \
 	%D%/limit.c %D%/limit.h \
 	%D%/match.c %D%/match.h \

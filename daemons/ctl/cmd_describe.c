@@ -189,6 +189,46 @@ int cmd_describe_workload(struct ctl *c)
 	return code;
 }
 
+static const struct print_column listener_columns[] = {
+	{ .head = "KIND", .key = "kind" },
+	{ .head = "ADDRESS", .key = "address" },
+	{ .head = "PORT", .key = "port", .right = true },
+	{ .head = "SERVICE", .key = "service" },
+	{ NULL },
+};
+static const struct print_column member_columns[] = {
+	{ .head = "WORKLOAD", .key = "name" },
+	{ .head = "STATE", .key = "state" },
+	{ .head = "POLICIES", .key = "rules", .right = true },
+	{ .head = "IDENTITY", .key = "identity" },
+	{ .head = "PROVED BY", .key = "proved_by" },
+	{ NULL },
+};
+
+static void print_node(struct ctl *c, const struct doc *d)
+{
+	print_title(c, d);
+	print_line(c, "identity", value(c, d, "identity"));
+	print_section(c, "Listeners", doc_get(d, STR("listeners")), listener_columns, "none");
+	print_section(c, "Workloads", doc_get(d, STR("workloads")), member_columns, "none");
+}
+
+/* There is one to ask: this one. */
+int cmd_describe_node(struct ctl *c)
+{
+	const char *name = c->n_words > 0 ? c->words[0] : NULL;
+	struct describe d;
+	int code = describe_open(c, &d);
+
+	if (code == 0 && name && !str_eq(str_c(name), d.of.snap->settings.node))
+		code = ctl_fail(CTL_EXIT_NOT_FOUND, "%s: this node is %.*s", name,
+				STR_ARG(d.of.snap->settings.node));
+	if (code == 0)
+		show(c, describe_node(&d), print_node);
+	describe_done(&d);
+	return code;
+}
+
 /* "my-app-v1" and "my-app-v1.service" are one unit, as systemctl takes it. */
 static int find_unit(struct ctl *c, const struct snap *s, const char *word, size_t *ret)
 {

@@ -36,13 +36,18 @@ struct item {
 	enum action action;
 	struct str new, old; /* p == NULL: no file */
 };
+struct unit {
+	const char *name;
+	bool start; /* else it is stopped */
+	bool failed;
+};
 struct plan {
 	struct ctl *c;
 	const struct profile *profile;
 	struct item *v;
 	size_t n, cap;
-	const char **start, **stop; /* instances of gateways */
-	size_t n_start, n_stop, cap_start, cap_stop;
+	struct unit *units; /* in this order */
+	size_t n_units, cap_units;
 };
 
 /* ---- planning -------------------------------------------------------------------------------- */
@@ -108,14 +113,30 @@ static const char *gateway_of(struct ctl *c, const char *path)
 	return arena_str(&c->arena, str_take(str_skip(s, head.n), s.n - head.n - tail.n)).p;
 }
 
-static void plan_unit(struct plan *p, const char *path, bool start)
+static void add_unit(struct plan *p, const char *instance, const char *kind, bool start)
+{
+	*vec_push_arena(&p->c->arena, p->units, p->n_units, p->cap_units) = (struct unit){
+		.name = arena_printf(&p->c->arena, "kvmesh-proxy@%s.%s", instance, kind).p,
+		.start = start,
+	};
+}
+
+/*
+ * A gateway for clients outside has ports below 1024, which its socket unit binds; that is started
+ * first and stopped last.
+ */
+static void plan_units(struct plan *p, const char *path, bool start)
 {
 	const char *name = gateway_of(p->c, path);
+	bool outside = name && strcmp(name, "ingressgateway") == 0;
 
-	if (name && start)
-		*vec_push_arena(&p->c->arena, p->start, p->n_start, p->cap_start) = name;
-	else if (name)
-		*vec_push_arena(&p->c->arena, p->stop, p->n_stop, p->cap_stop) = name;
+	if (!name)
+		return;
+	if (outside && start)
+		add_unit(p, name, "socket", start);
+	add_unit(p, name, "service", start);
+	if (outside && !start)
+		add_unit(p, name, "socket", start);
 }
 
 /* The profile's files, then those of other profiles that an earlier install has left. */
@@ -127,7 +148,7 @@ static int make_plan(struct plan *p, const struct profile *all, size_t n)
 		const struct profile_file *f = &p->profile->files[i];
 
 		code = plan_file(p, f->path, f->text);
-		plan_unit(p, f->path, true);
+		plan_units(p, f->path, true);
 	}
 	for (size_t i = 0; i < n; i++)
 		for (size_t k = 0; k < all[i].n_files && code == 0; k++) {
@@ -136,7 +157,7 @@ static int make_plan(struct plan *p, const struct profile *all, size_t n)
 
 			code = plan_file(p, path, STR_NULL);
 			if (p->n > before && p->v[before].action == ACTION_REMOVE)
-				plan_unit(p, path, false);
+				plan_units(p, path, false);
 		}
 	return code;
 }
@@ -230,14 +251,14 @@ static bool has_systemd(const struct ctl *c)
 	return !c->root && !c->etc_given && !c->run_given && stat("/run/systemd/system", &st) == 0;
 }
 
-static int systemctl(const char *verb, const char *instance)
+static bool systemctl(const char *verb, const char *unit)
 {
-	_cleanup_free_ char *unit = kv_asprintf("kvmesh-proxy@%s.service", instance);
+	_cleanup_free_ char *of_verb = kv_strdup(verb), *of_unit = kv_strdup(unit);
 	char *argv[] = { (char[]){ "systemctl" },
 			 (char[]){ "--quiet" },
 			 (char[]){ "--now" },
-			 kv_strdup(verb),
-			 unit,
+			 of_verb,
+			 of_unit,
 			 NULL };
 	pid_t pid;
 	int st = 0, r = posix_spawnp(&pid, "systemctl", NULL, NULL, argv, environ);
@@ -245,21 +266,17 @@ static int systemctl(const char *verb, const char *instance)
 	if (r == 0)
 		while (waitpid(pid, &st, 0) < 0 && errno == EINTR)
 			;
-	free(argv[3]);
 	if (r != 0)
-		return ctl_fail(CTL_EXIT_NO, "systemctl: %s", strerror(r));
-	return st == 0 ? 0 : ctl_fail(CTL_EXIT_NO, "systemctl %s --now %s failed", verb, unit);
+		(void)ctl_fail(CTL_EXIT_NO, "systemctl: %s", strerror(r));
+	return r == 0 && st == 0;
 }
 
-static int run_units(const struct plan *p)
+/* One that fails does not hold up the others: a port may be another server's. */
+static void run_units(struct plan *p)
 {
-	int code = 0;
-
-	for (size_t i = 0; has_systemd(p->c) && i < p->n_stop && code == 0; i++)
-		code = systemctl("disable", p->stop[i]);
-	for (size_t i = 0; has_systemd(p->c) && i < p->n_start && code == 0; i++)
-		code = systemctl("enable", p->start[i]);
-	return code;
+	for (size_t i = 0; has_systemd(p->c) && i < p->n_units; i++)
+		p->units[i].failed =
+			!systemctl(p->units[i].start ? "enable" : "disable", p->units[i].name);
 }
 
 /* ---- showing --------------------------------------------------------------------------------- */
@@ -274,14 +291,11 @@ static void add_row(struct arena *a, struct doc *rows, const char *what, struct 
 	doc_set_str(a, d, "action", str_c(action));
 }
 
-static void add_units(const struct plan *p, struct doc *rows, const char *const *v, size_t n,
-		      const char *action)
+static const char *unit_action(const struct plan *p, const struct unit *u)
 {
-	struct arena *a = &p->c->arena;
-
-	for (size_t i = 0; i < n; i++)
-		add_row(a, rows, "unit", arena_printf(a, "kvmesh-proxy@%s.service", v[i]),
-			has_systemd(p->c) ? action : "not touched");
+	if (!has_systemd(p->c))
+		return "not touched";
+	return u->failed ? "failed" : u->start ? "enabled" : "disabled";
 }
 
 static struct doc *plan_rows(const struct plan *p)
@@ -291,8 +305,8 @@ static struct doc *plan_rows(const struct plan *p)
 
 	for (size_t i = 0; i < p->n; i++)
 		add_row(a, rows, "file", str_c(p->v[i].path), action_names[p->v[i].action]);
-	add_units(p, rows, p->start, p->n_start, "enabled");
-	add_units(p, rows, p->stop, p->n_stop, "disabled");
+	for (size_t i = 0; i < p->n_units; i++)
+		add_row(a, rows, "unit", str_c(p->units[i].name), unit_action(p, &p->units[i]));
 	return rows;
 }
 
@@ -300,6 +314,8 @@ static enum print_style style_of(const struct doc *row)
 {
 	struct str action = doc_get_str(row, "action", STR(""));
 
+	if (str_eq(action, STR("failed")))
+		return PRINT_BAD;
 	return str_eq(action, STR("kept")) || str_eq(action, STR("not touched")) ? PRINT_WARN
 										 : PRINT_GOOD;
 }
@@ -372,14 +388,26 @@ static int chosen_name(struct ctl *c, const char **ret)
 	return 0;
 }
 
-static int carry_out(const struct plan *p)
+static bool has_failed(const struct plan *p)
+{
+	for (size_t i = 0; i < p->n_units; i++)
+		if (p->units[i].failed)
+			return true;
+	return false;
+}
+
+static int carry_out(struct plan *p)
 {
 	int code;
 
 	if ((code = write_files(p)) != 0 || (code = check_result(p)) != 0 ||
-	    (code = reload(p->c)) != 0 || (code = run_units(p)) != 0)
+	    (code = reload(p->c)) != 0)
 		return code;
+	run_units(p);
 	show_plan(p, false);
+	if (has_failed(p))
+		return ctl_fail(CTL_EXIT_NO, "a unit failed: 'systemctl status UNIT' tells why (a "
+					     "port that another server has?)");
 	if (!is_kept(p))
 		return CTL_EXIT_OK;
 	return ctl_fail(CTL_EXIT_NO,

@@ -155,6 +155,7 @@ int cmd_config_history(struct ctl *c);
 int cmd_config_reload(struct ctl *c);
 int cmd_config_test(struct ctl *c);
 int cmd_convert(struct ctl *c);
+int cmd_describe_node(struct ctl *c);
 int cmd_describe_service(struct ctl *c);
 int cmd_describe_unit(struct ctl *c);
 int cmd_describe_workload(struct ctl *c);

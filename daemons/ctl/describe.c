@@ -13,17 +13,22 @@
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-/* Of a running router what its last reload found; else the rules are run here. */
-static void find_findings(struct describe *d)
+/* Of a running router what its last reload found, and how its workloads are; else the rules are
+ * run. */
+static void ask_router(struct describe *d)
 {
 	struct doc *status;
 	struct err err;
 
-	if (d->c->model)
+	if (d->c->model) {
 		(void)model_check(d->c->model, &d->findings);
-	else if (ctl_call_router(d->c, "Status", NULL, &status, &err) == 0)
-		findings_from_doc(doc_get(doc_get(status, STR("lastReload")), STR("findings")),
-				  &d->findings);
+		return;
+	}
+	if (ctl_call_router(d->c, "Status", NULL, &status, &err) < 0)
+		return;
+	findings_from_doc(doc_get(doc_get(status, STR("lastReload")), STR("findings")),
+			  &d->findings);
+	d->health = doc_get(status, STR("workloads"));
 }
 
 int describe_open(struct ctl *c, struct describe *ret)
@@ -35,7 +40,7 @@ int describe_open(struct ctl *c, struct describe *ret)
 	if ((code = resources_gather(c, &ret->resources)) != 0 ||
 	    (code = snapshot_open(c, "node", &ret->of)) != 0)
 		return code;
-	find_findings(ret);
+	ask_router(ret);
 	return 0;
 }
 
@@ -356,8 +361,7 @@ static struct str proof(const struct describe *d, const struct snap_workload *w,
 /* Of its unit and its probe, when the router watches them. */
 static void put_state(const struct describe *d, struct doc *to, const struct snap_peer *p)
 {
-	const struct doc *rows = snapshot_is_of_files(d->c) ? NULL : live_workloads(d->c);
-	const struct doc *row = live_workload(rows, p->name, p->ns);
+	const struct doc *row = live_workload(d->health, p->name, p->ns);
 
 	if (row)
 		doc_set_str(d->a, to, "state", live_workload_text(d->a, row));
@@ -384,5 +388,41 @@ struct doc *describe_workload(struct describe *d, size_t workload)
 	rules = doc_set(d->a, to, "policies", doc_new_list(d->a));
 	verdict_rules(d->a, s, workload, rules);
 	put_findings(d, to, about, 1);
+	return to;
+}
+
+/* ---- a node ---------------------------------------------------------------------------------- */
+
+struct doc *describe_node(struct describe *d)
+{
+	const struct snap *s = d->of.snap;
+	struct doc *to = doc_new_map(d->a), *rows;
+
+	doc_set_str(d->a, to, "kind", STR("Node"));
+	doc_set_str(d->a, to, "name", s->settings.node);
+	doc_set_str(d->a, to, "identity", s->identities.v[0]);
+	doc_set_str(d->a, to, "trust_domain", s->settings.trust_domain);
+	doc_set_bool(d->a, to, "refuses_unregistered", s->settings.refuse_unregistered);
+	rows = doc_set(d->a, to, "listeners", doc_new_list(d->a));
+	for (size_t i = 0; i < s->listeners.n; i++) {
+		struct doc *row = doc_add(d->a, rows, doc_new_map(d->a));
+
+		doc_set_str(d->a, row, "kind",
+			    str_c(snap_listener_kind_names[s->listeners.v[i].kind]));
+		doc_set_str(d->a, row, "address", s->listeners.v[i].address);
+		doc_set_int(d->a, row, "port", s->listeners.v[i].port);
+		doc_set_str(d->a, row, "service", s->listeners.v[i].service);
+	}
+	rows = doc_set(d->a, to, "workloads", doc_new_list(d->a));
+	for (size_t i = 0; i < s->workloads.n; i++) {
+		const struct snap_workload *w = &s->workloads.v[i];
+		struct doc *row = doc_add(d->a, rows, doc_new_map(d->a));
+
+		doc_set_str(d->a, row, "name", workload_name(d, (int64_t)i));
+		doc_set_str(d->a, row, "proved_by", proof(d, w, i));
+		put_state(d, row, &s->peers.v[w->peer]);
+		doc_set_int(d->a, row, "rules", (int64_t)w->policies.n);
+		doc_set_str(d->a, row, "identity", s->identities.v[w->identity]);
+	}
 	return to;
 }

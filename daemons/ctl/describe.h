@@ -13,6 +13,7 @@ struct describe {
 	struct arena *a;
 	struct snapshot of; /* of the node's proxy */
 	struct doc *resources;
+	const struct doc *health; /* live_workloads, NULL: not asked */
 	struct err_list findings; /* of the files, or of the router's last reload */
 };
 
@@ -26,6 +27,9 @@ struct str describe_find_service(struct describe *d, const char *word);
 struct doc *describe_service(struct describe *d, struct str fqdn);
 /* The same for an index into the snapshot's workloads. */
 struct doc *describe_workload(struct describe *d, size_t workload);
+
+/* {kind, name, identity, proxy, listeners, workloads} */
+struct doc *describe_node(struct describe *d);
 
 /* Sets KEY to "NAME.NS" and KEY_file to its place when it is known. */
 void describe_put_resource(const struct describe *d, struct doc *to, const char *key,

@@ -7,14 +7,13 @@
 
 #include "base/hash.h"
 #include "core/chash.h"
+#include "core/hash_key.h"
 #include "core/outlier.h"
 #include "core/priority.h"
 #include "ctl/explain.h"
 #include "ctl/live.h"
 #include "ctl/print.h"
 #include "ctl/resources.h"
-#include "http/cookie.h"
-#include "http/url.h"
 #include "io/sock.h"
 
 struct candidate {
@@ -123,29 +122,13 @@ static struct lb_host look(void *arg, size_t i)
 	return (struct lb_host){ .weight = p->k->endpoints.v[i].weight, .usable = is_in(p, i) };
 }
 
-static bool read_key(struct pool *p, const struct head *req, struct str *ret)
+/* In words, for the rows. */
+static struct str key_words(const struct explain *x, const struct snap_hash *h)
 {
-	const struct snap_hash *h = p->k->hash;
-	struct str path, query;
+	static const char *const of[SNAP_HASH__N] = { "header", "cookie", NULL, "query parameter" };
 
-	switch ((enum snap_hash_source)h->source) {
-	case SNAP_HASH_HEADER:
-		p->key = arena_printf(p->x->a, "header %.*s", STR_ARG(h->name));
-		*ret = head_joined(req, h->name);
-		return ret->n > 0;
-	case SNAP_HASH_COOKIE:
-		p->key = arena_printf(p->x->a, "cookie %.*s", STR_ARG(h->name));
-		return cookie_get(req, h->name, ret) && ret->n > 0;
-	case SNAP_HASH_QUERY:
-		p->key = arena_printf(p->x->a, "query parameter %.*s", STR_ARG(h->name));
-		url_split_query(req->path, &path, &query);
-		return url_query_get(query, h->name, ret) && ret->n > 0;
-	case SNAP_HASH_SOURCE_IP:
-	case SNAP_HASH__N:
-		break;
-	}
-	p->key = STR("the caller's address");
-	return false;
+	return of[h->source] ? arena_printf(x->a, "%s %.*s", of[h->source], STR_ARG(h->name))
+			     : STR("the caller's address");
 }
 
 /* One level alone has a sure choice: where levels share, chance decides between them first. */
@@ -162,8 +145,10 @@ static void pick_by_hash(struct pool *p, const struct head *req)
 
 	for (size_t i = 0; i < p->n_levels; i++)
 		levels += p->share[i] > 0;
-	if (!p->k->hash || !read_key(p, req, &key) || levels != 1 || !(table = chash_new(p->k)))
+	if (!p->k->hash || !hash_key_text(p->k->hash, req, &key) || key.n == 0 || levels != 1 ||
+	    !(table = chash_new(p->k)))
 		return;
+	p->key = key_words(p->x, p->k->hash);
 	p->picked = chash_pick(table, &set, hash_str(key));
 	chash_free(table);
 }

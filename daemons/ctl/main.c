@@ -175,6 +175,8 @@ static const struct ctl_command describe_commands[] = {
 	  .help = "Identity, ports and their mTLS, the rules that are for it" },
 	{ .name = "unit", .words = "UNIT", .min_words = 1, .max_words = 1, .run = cmd_describe_unit,
 	  .help = "The workload that a systemd unit is" },
+	{ .name = "node", .words = "[NODE]", .max_words = 1, .run = cmd_describe_node,
+	  .help = "This node: listeners, workloads, how their callers are told" },
 	{ NULL },
 };
 static const struct ctl_option routes_options[] = {

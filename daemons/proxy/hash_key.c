@@ -3,24 +3,9 @@
 #include "config.h"
 
 #include "base/hash.h"
-#include "http/cookie.h"
-#include "http/url.h"
+#include "core/hash_key.h"
 #include "proxy/hash_key.h"
 #include "proxy/stream.h"
-
-static bool of_text(struct str v, uint64_t *ret)
-{
-	*ret = hash_str(v);
-	return v.n > 0;
-}
-
-static bool of_query(const struct stream *s, struct str name, uint64_t *ret)
-{
-	struct str path, query, v;
-
-	url_split_query(s->req.path, &path, &query);
-	return url_query_get(query, name, &v) && of_text(v, ret);
-}
 
 static bool of_address(const struct stream *s, uint64_t *ret)
 {
@@ -63,22 +48,10 @@ static struct str set_cookie(struct stream *s, const struct snap_hash *h, struct
 	return cookie;
 }
 
-static bool of_cookie(struct stream *s, const struct snap_hash *h, uint64_t *ret)
-{
-	struct str v;
-
-	if (!cookie_get(&s->req, h->name, &v)) {
-		if (h->cookie_ttl_us < 0)
-			return false;
-		v = new_value(s);
-		s->hash_cookie = set_cookie(s, h, v);
-	}
-	return of_text(v, ret);
-}
-
 bool hash_key(struct stream *s, uint64_t *ret)
 {
 	const struct snap_hash *h = s->cluster->hash;
+	struct str v;
 
 	if (!h)
 		return false;
@@ -86,16 +59,12 @@ bool hash_key(struct stream *s, uint64_t *ret)
 		return of_address(s, ret);
 	if (!s->http)
 		return false;
-	switch ((enum snap_hash_source)h->source) {
-	case SNAP_HASH_HEADER:
-		return of_text(head_joined(&s->req, h->name), ret);
-	case SNAP_HASH_COOKIE:
-		return of_cookie(s, h, ret);
-	case SNAP_HASH_QUERY:
-		return of_query(s, h->name, ret);
-	case SNAP_HASH_SOURCE_IP:
-	case SNAP_HASH__N:
-		break;
+	if (!hash_key_text(h, &s->req, &v)) {
+		if (h->source != SNAP_HASH_COOKIE || h->cookie_ttl_us < 0)
+			return false;
+		v = new_value(s);
+		s->hash_cookie = set_cookie(s, h, v);
 	}
-	return false;
+	*ret = hash_str(v);
+	return v.n > 0;
 }

@@ -154,6 +154,17 @@ def test_istios_metrics(node):
         or 'destination_workload="my-app-v2"' in text
 
 
+def test_install_of_a_profile_runs_its_gateway(node):
+    out = node.ok("kvmeshctl install --profile default -y")
+    assert "kvmesh-proxy@ingressgateway.socket enabled" in out and "kvmesh-proxy@ingressgateway.service enabled" in out
+    kvmesh.wait_for("the gateway", lambda: node.sh("systemctl is-active kvmesh-proxy@ingressgateway").stdout.strip() == "active")
+    assert node.ok("systemctl is-enabled kvmesh-proxy@ingressgateway").strip() == "enabled"
+    assert node.ok("kvmeshctl install --profile default -y").count("unchanged") == 1, "a second time nothing happens"
+    node.ok("kvmeshctl install --profile empty -y")
+    assert node.sh("systemctl is-active kvmesh-proxy@ingressgateway").stdout.strip() == "inactive"
+    assert node.sh("test -e /etc/kvmesh/workloads.d/00-ingressgateway.conf").returncode != 0
+
+
 def test_a_wrong_file_fails_the_reload_and_nothing_else(node):
     node.write("/etc/kvmesh/mesh.d/wrong.yaml", "kind: VirtualService\napiVersion: networking.istio.io/v1\nmetadata: { name: x }\nspec: { hostz: [ a ] }\n")
     r = node.sh("systemctl reload kvmesh-router")

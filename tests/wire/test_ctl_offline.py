@@ -165,7 +165,7 @@ def test_completion(ctl, tmp_path):
     ctl.write("etc/mesh.d/app.yaml", GOOD)
     assert words("explain", "request") == ["requestauthentications", "request"] and "virtualservices" in words("explain", "virt")
     assert words("explain", "request", "") == ["-", "my-app-v1", "my-app-v2"]
-    assert words("describe", "") == ["service", "workload", "unit"] and words("describe", "service", "") == ["my-app"]
+    assert words("describe", "") == ["service", "workload", "unit", "node"] and words("describe", "service", "") == ["my-app"]
     assert words("routes", "my") == ["my-app"] and words("authz", "check", "my-app-v2") == ["my-app-v2"]
     assert words("install", "--profile", "d") == ["default", "demo"]
     line = subprocess.run(["bash", "-c", f'''. {script}; COMP_WORDS=({kvmesh.tool("kvmeshctl")} authn ""); COMP_CWORD=2

@@ -366,6 +366,7 @@ GOLDEN = kvmesh.TOP / "tests" / "wire" / "golden"
     ("explain-refused", ["explain", "request", "-", "POST", "http://app/plain"], 1),
     ("describe-service", ["describe", "service", "app"], 0),
     ("describe-workload", ["describe", "workload", "app-v1"], 0),
+    ("describe-node", ["describe", "node", "fra-1"], 0),
     ("routes", ["routes", "app"], 0),
     ("routes-wide", ["routes", "app.default", "-o", "wide"], 0),
 ])
@@ -384,7 +385,7 @@ def test_describe_by_other_names(draft):
     workload = draft.json("describe", "workload", "app-v1")
     for words in (["pod", "default/app-v1"], ["unit", "app-v1"], ["unit", "app-v1.service"]):
         assert draft.json("describe", *words) == workload
-    for words in (["service", "nobody"], ["workload", "nobody"], ["unit", "nobody"], ["service", "app.shop"]):
+    for words in (["service", "nobody"], ["workload", "nobody"], ["unit", "nobody"], ["node", "fra-2"], ["service", "app.shop"]):
         draft("describe", *words, check=4)
     assert draft("routes", "nobody").returncode == 4
 
