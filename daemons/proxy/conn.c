@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -154,15 +155,17 @@ static void linger_expired(struct conn *c)
 }
 
 /*
- * The peer has said that its last word was spoken, and all of it was read: an end without waiting is one that it can
- * read. Bytes that are unread would make a reset of it.
+ * The peer has said that its last word was spoken, all of it was read, and what it gets is on its way: an end without
+ * waiting is one that it can read. Bytes that are unread would make a reset of it; those of a peer that goes on all
+ * the same do, but only behind what was sent before.
  */
 static bool is_done_with(const struct conn *c)
 {
-	int unread = 0;
+	int unread = 0, unsent = 0;
 
 	return c->state == CONN_CLOSING && c->last_word && !c->tls && !c->broken &&
-	       ioctl(c->fd, FIONREAD, &unread) == 0 && unread == 0;
+	       ioctl(c->fd, FIONREAD, &unread) == 0 && unread == 0 &&
+	       ioctl(c->fd, SIOCOUTQNSD, &unsent) == 0 && unsent == 0;
 }
 
 /* Everything has left: tell the peer, then give it time to read. */
