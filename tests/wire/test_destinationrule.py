@@ -6,6 +6,7 @@ import http.server
 import math
 import os
 import socket
+import subprocess
 import threading
 import time
 
@@ -486,3 +487,50 @@ def test_2_8_7_a_connection_that_takes_too_long(out):
         logged(mesh, "/late ", " 503 UF ")
         for s in waiting:
             s.close()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="network namespaces need root")
+def test_2_8_4_passthrough_goes_where_the_caller_went(workdir):
+    """Callers of 192.0.2.11 are captured; the service lists 192.0.2.10, and the rule says that it does not matter."""
+    name, outbound = f"kvm-pass-{os.getpid()}-{kvmesh.free_port()}", kvmesh.free_port()
+    inside, started = ["ip", "netns", "exec", name], []
+
+    def ip(*args):
+        subprocess.run(["ip", *args], check=True, capture_output=True)
+    ip("netns", "add", name)
+    try:
+        ip("-n", name, "link", "set", "lo", "up")
+        for last in ("10", "11"):
+            ip("-n", name, "addr", "add", f"192.0.2.{last}/32", "dev", "lo")
+            (workdir / last).mkdir()
+            (workdir / last / "who").write_text(last)
+            started.append(kvmesh.Process([*inside, "/usr/bin/python3", "-m", "http.server", "80", "--bind", f"192.0.2.{last}",
+                                           "--directory", workdir / last], workdir / f"{last}.log"))
+        mesh = kvmesh.Mesh(workdir / "mesh", outbound_port=outbound)
+        mesh.write("mesh.d/pass.yaml", """\
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: { name: pass }
+spec: { hosts: [ pass.example ], location: MESH_EXTERNAL, resolution: STATIC, addresses: [ 192.0.2.0/24 ],
+  ports: [ { number: 80, name: http, protocol: HTTP } ], endpoints: [ { address: 192.0.2.10 } ] }
+""")
+        mesh.process = kvmesh.Process([*inside, kvmesh.tool("kvmeshctl"), "run", "--etc", mesh.etc, "--run", mesh.run,
+                                       "--state", mesh.state], mesh.dir / "run.log")
+        started.append(mesh.process)
+        mesh.wait_ready()
+        rules = f"meta skuid 65534 tcp dport 80 redirect to :{outbound}"
+        subprocess.run([*inside, "nft", "-f", "-"], input=f"table ip t {{\nchain out {{\ntype nat hook output priority -100;\n{rules}\n}}\n}}\n",
+                       text=True, check=True, capture_output=True)
+
+        def who():
+            return subprocess.run([*inside, "setpriv", "--reuid", "65534", "--clear-groups", "curl", "-sS", "-m", "30", "--resolve",
+                                   "pass.example:80:192.0.2.11", "http://pass.example/who"], capture_output=True, text=True, timeout=60).stdout
+        wait_for("the listed endpoint to answer", lambda: who() == "10")
+        mesh.write("mesh.d/rule.yaml", "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: { name: pass }\n"
+                   "spec: { host: pass.example, trafficPolicy: { loadBalancer: { simple: PASSTHROUGH } } }\n")
+        mesh.ctl("config", "reload", "--wait", check=0)
+        assert who() == "11"
+    finally:
+        for p in reversed(started):
+            p.stop()
+        ip("netns", "del", name)
