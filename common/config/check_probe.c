@@ -69,8 +69,6 @@ void check_probe(struct check *c, const struct model_probe *p)
 		check_http(c, p);
 	if (p->tcpSocket)
 		check_probe_host(c, p, "tcpSocket", p->tcpSocket->host);
-	if (p->exec && (p->exec->command.n == 0 || p->exec->command.v[0].n == 0))
-		check_add(c, "KVM0361", p->at, "probe.exec.command must name a program");
 	if (p->grpc && (p->grpc->service.n > SERVICE_MAX || !is_text(p->grpc->service, '!')))
 		check_add(c, "KVM0361", p->at, "probe.grpc.service is no name of a service");
 }

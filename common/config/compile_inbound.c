@@ -184,6 +184,8 @@ struct snis {
 	struct compile *c;
 	struct map by_name;             /* → index + 1 */
 	size_t cap;
+	bool inactive;                  /* those that get work only where all others are out too … */
+	size_t n_active;                /* … of the names before */
 };
 
 /*
@@ -212,21 +214,30 @@ static void add_sni(struct snis *s, struct str name, int64_t target, size_t slot
 	sni->targets.v = v;
 }
 
+static void add_outbound(struct snis *s, const struct item *it, struct str subset, int64_t target)
+{
+	struct str name = compile_sni_outbound(s->c, it->p->number, subset, it->s->host);
+	uintptr_t known = (uintptr_t)map_get(&s->by_name, name);
+	if (s->inactive && known > 0 && known <= s->n_active)
+		return;
+	add_sni(s, name, target, it->slot);
+}
+
 /* Istio's form, with and without a subset that has this workload. */
 static void add_istio_names(struct snis *s, const struct item *it, int64_t target)
 {
 	struct compile *c = s->c;
+	const struct compile_env *env = c->env;
 	const struct names_rules *rules = &it->s->neutral;
-	const struct labels *labels = &c->locals[c->s->inbounds.v[target].workload]->r.labels;
-	add_sni(s, compile_sni_outbound(c, it->p->number, STR(""), it->s->host), target, it->slot);
+	const struct model_workload *w = c->locals[c->s->inbounds.v[target].workload];
+	if (s->inactive != (env->is_inactive && env->is_inactive(env->arg, &w->r)))
+		return;
+	add_outbound(s, it, STR(""), target);
 	for (size_t i = 0; i < rules->n; i++) {
 		for (size_t k = 0; k < rules->v[i]->subsets.n; k++) {
 			const struct model_subset *sub = &rules->v[i]->subsets.v[k];
-			if (labels_is_subset(&sub->labels, labels))
-				add_sni(s,
-					compile_sni_outbound(c, it->p->number, sub->name,
-							     it->s->host),
-					target, it->slot);
+			if (labels_is_subset(&sub->labels, &w->r.labels))
+				add_outbound(s, it, sub->name, target);
 		}
 	}
 }
@@ -249,6 +260,12 @@ static void add_names(struct inbound *b)
 			add_sni(&s, name, (int64_t)i, it->slot);
 			add_istio_names(&s, it, (int64_t)i);
 		}
+	}
+	s.inactive = true;
+	s.n_active = b->c->s->snis.n;
+	for (size_t i = 0; i < b->n_ports; i++) {
+		for (size_t k = 0; k < b->ports[i].n_items; k++)
+			add_istio_names(&s, &b->items[b->ports[i].items[k]], (int64_t)i);
 	}
 	map_done(&s.by_name);
 }

@@ -607,6 +607,13 @@ START_TEST(what_the_environment_knows)
 	ck_assert_int_eq(s->version, 12);
 	const struct snap_cluster *c = cluster_of(s, "outbound|80||" APP);
 	ck_assert(c->endpoints.v[0].inactive && !c->endpoints.v[1].inactive);
+	/* Who names the service alone is led to one that is in; who names the workload, to that one. */
+	for (size_t i = 0; i < s->snis.n; i++)
+		if (str_has_prefix(s->snis.v[i].name, STR("outbound_.80_._.my-app."))) {
+			ck_assert_uint_eq(s->snis.v[i].targets.n, 1);
+			const struct snap_inbound *in = &s->inbounds.v[s->snis.v[i].targets.v[0]];
+			unit_str_eq(s->peers.v[s->workloads.v[in->workload].peer].name, "my-app-v2");
+		}
 	snap_unref(s);
 }
 END_TEST
