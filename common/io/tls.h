@@ -59,6 +59,8 @@ struct tls_identity;            /* one leaf with its key and contexts for both s
 struct tls_key;
 int tls_key_new(struct tls_key **ret, struct err *err);                 /* EC P-256 */
 int tls_key_csr(struct tls_key *k, struct str spiffe_id, char **ret_csr_pem, struct err *err);
+/* The private key itself, malloc'ed; for a program outside the mesh. The caller wipes it. */
+int tls_key_pem(struct tls_key *k, char **ret_pem, struct err *err);
 void tls_key_free(struct tls_key *k);
 /* cert_pem: the leaf, alone. Takes the key on success. Checks that they belong together. */
 int tls_identity_new(struct tls_key *key, struct str cert_pem, struct tls_trust *trust,

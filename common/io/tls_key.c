@@ -88,3 +88,23 @@ int tls_key_csr(struct tls_key *k, struct str spiffe_id, char **ret_csr_pem, str
 	X509_REQ_free(req);
 	return *ret_csr_pem ? 0 : tls_err_set(err, "cannot make a certificate request");
 }
+
+int tls_key_pem(struct tls_key *k, char **ret_pem, struct err *err)
+{
+	BIO *bio = BIO_new(BIO_s_mem());
+	char *data;
+
+	*ret_pem = NULL;
+	if (!bio || PEM_write_bio_PrivateKey(bio, k->pkey, NULL, NULL, 0, NULL, NULL) != 1) {
+		BIO_free(bio);
+		return tls_err_set(err, "cannot write a private key");
+	}
+	long n = BIO_get_mem_data(bio, &data);
+
+	*ret_pem = kv_malloc((size_t)n + 1);
+	memcpy(*ret_pem, data, (size_t)n);
+	(*ret_pem)[n] = '\0';
+	OPENSSL_cleanse(data, (size_t)n);
+	BIO_free(bio);
+	return 0;
+}

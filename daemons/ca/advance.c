@@ -157,11 +157,11 @@ static int under_way(const struct authority *a, struct err *err)
 		       rotation_step_names[a->rotation.step]);
 }
 
-static int order_begin(struct authority *a, enum rotation_kind kind, int64_t now_us,
-		       bool *ret_changed, struct err *err)
+int advance_may_begin(const struct authority *a, struct err *err)
 {
-	const struct rotation_plan plan = { .kind = kind, .now_s = now_us / SECOND_US };
-
+	if (!a->keystore || !a->registry)
+		return err_set(err, -EAGAIN,
+			       "this CA waits for the router's first list of identities");
 	if (a->rotation.step != ROTATION_IDLE)
 		return under_way(a, err);
 	if (keystore_is_plugged_in(a->keystore))
@@ -169,7 +169,16 @@ static int order_begin(struct authority *a, enum rotation_kind kind, int64_t now
 			       "this CA was given its certificates in %s/ca: put others there and "
 			       "reload kvmesh-ca, the change is made the same way",
 			       a->etc_dir);
-	return begin(a, &plan, ret_changed, err);
+	return 0;
+}
+
+static int order_begin(struct authority *a, enum rotation_kind kind, int64_t now_us,
+		       bool *ret_changed, struct err *err)
+{
+	const struct rotation_plan plan = { .kind = kind, .now_s = now_us / SECOND_US };
+	int r = advance_may_begin(a, err);
+
+	return r < 0 ? r : begin(a, &plan, ret_changed, err);
 }
 
 static int order_abort(struct authority *a, int64_t now_us, bool *ret_changed, struct err *err)

@@ -21,6 +21,8 @@ enum advance_order {
 /* -EBUSY: one is under way; -ENOENT: none is. */
 int advance_order(struct authority *a, enum advance_order order, int64_t now_us, bool *ret_changed,
 		  struct err *err);
+/* 0; -EBUSY: one is under way; KV_ERR_CHECK: the files are somebody else's; -EAGAIN: no CA yet. */
+int advance_may_begin(const struct authority *a, struct err *err);
 /* What is under way and whom it waits for; NULL: nothing is. */
 struct doc *advance_status(const struct authority *a, struct arena *arena);
 /* How many are revoked, and which proxies do not know all of them yet. */

@@ -32,21 +32,47 @@ static const char *const names[FILE__N] = {
 	[FILE_ROTATION] = "rotation.json",
 };
 
+/* systemd.exec(5), LoadCredentialEncrypted=. */
+static char *find_credential(void)
+{
+	const char *dir = getenv("CREDENTIALS_DIRECTORY");
+	char *path = dir && dir[0] ? kv_asprintf("%s/%s", dir, names[FILE_CA_KEY]) : NULL;
+
+	if (path && access(path, F_OK) == 0)
+		return path;
+	free(path);
+	return NULL;
+}
+
 void files_init(struct files *f, const char *dir)
 {
 	for (int i = 0; i < FILE__N; i++)
 		f->path[i] = kv_asprintf("%s/ca/%s", dir, names[i]);
+	f->credential = find_credential();
 }
 
 void files_done(struct files *f)
 {
 	for (int i = 0; i < FILE__N; i++)
 		free(f->path[i]);
+	free(f->credential);
+}
+
+bool files_has_file(const struct files *f, enum file which)
+{
+	return access(f->path[which], F_OK) == 0;
 }
 
 bool files_has(const struct files *f, enum file which)
 {
-	return access(f->path[which], F_OK) == 0;
+	return files_has_file(f, which) || (which == FILE_CA_KEY && f->credential);
+}
+
+static const char *path_of(const struct files *f, enum file which)
+{
+	bool credential = which == FILE_CA_KEY && f->credential && !files_has_file(f, which);
+
+	return credential ? f->credential : f->path[which];
 }
 
 /* OpenSSL would ask for the passphrase of an encrypted key on the terminal. */
@@ -58,7 +84,7 @@ static int no_passphrase(char *buf, int size, int writing, void *arg)
 
 int files_read_key(const struct files *f, enum file which, EVP_PKEY **ret, struct err *err)
 {
-	const char *path = f->path[which];
+	const char *path = path_of(f, which);
 	struct stat st;
 	char *text;
 	size_t n;
@@ -86,17 +112,9 @@ int files_read_key(const struct files *f, enum file which, EVP_PKEY **ret, struc
 	return 0;
 }
 
-/* Every certificate of a file, first to last, at most FILES_CHAIN_MAX. */
-int files_read_certs(const struct files *f, enum file which, STACK_OF(X509) **ret, struct err *err)
+int files_parse_certs(struct str text, const char *what, STACK_OF(X509) **ret, struct err *err)
 {
-	const char *path = f->path[which];
-	_cleanup_free_ char *text = NULL;
-	size_t n;
-	int r = fs_read(path, PEM_FILE_MAX, &text, &n, err);
-
-	if (r < 0)
-		return r;
-	_cleanup_bio_ BIO *b = BIO_new_mem_buf(text, (int)n);
+	_cleanup_bio_ BIO *b = BIO_new_mem_buf(text.p, (int)text.n);
 	STACK_OF(X509) *certs = sk_X509_new_null();
 	X509 *x;
 
@@ -107,10 +125,19 @@ int files_read_certs(const struct files *f, enum file which, STACK_OF(X509) **re
 	ERR_clear_error();
 	if (sk_X509_num(certs) <= 0) {
 		sk_X509_pop_free(certs, X509_free);
-		return err_set(err, KV_ERR_SYNTAX, "%s holds no certificate in PEM", path);
+		return err_set(err, KV_ERR_SYNTAX, "%s holds no certificate in PEM", what);
 	}
 	*ret = certs;
 	return 0;
+}
+
+int files_read_certs(const struct files *f, enum file which, STACK_OF(X509) **ret, struct err *err)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t n;
+	int r = fs_read(f->path[which], PEM_FILE_MAX, &text, &n, err);
+
+	return r < 0 ? r : files_parse_certs(str_from(text, n), f->path[which], ret, err);
 }
 
 int files_read_cert(const struct files *f, enum file which, X509 **ret, struct err *err)
@@ -135,6 +162,22 @@ int files_write_key(const struct files *f, enum file which, EVP_PKEY *key, struc
 	long n = BIO_get_mem_data(b, &p);
 
 	return fs_write(f->path[which], p, (size_t)n, 0400, err);
+}
+
+int files_load_or_make_key(const struct files *f, enum file which, EVP_PKEY **ret, struct err *err)
+{
+	if (files_has(f, which))
+		return files_read_key(f, which, ret, err);
+	*ret = EVP_EC_gen("P-256");
+	if (!*ret)
+		return ossl_fail(err, "make a key");
+	int r = files_write_key(f, which, *ret, err);
+
+	if (r < 0) {
+		EVP_PKEY_free(*ret);
+		*ret = NULL;
+	}
+	return r;
 }
 
 int files_write_cert(const struct files *f, enum file which, X509 *cert, struct err *err)

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 #include "base/err.h"
+#include "base/str.h"
 #include "ca/ossl.h"
 
 enum file {
@@ -29,11 +30,14 @@ enum file {
 
 struct files {
 	char *path[FILE__N];
+	char *credential;               /* FILE_CA_KEY as the service manager hands it over; NULL none */
 };
 
 void files_init(struct files *f, const char *dir);      /* DIR/ca */
 void files_done(struct files *f);
+/* The issuer's key may also be a credential; the file itself goes first. */
 bool files_has(const struct files *f, enum file which);
+bool files_has_file(const struct files *f, enum file which);
 
 /* The key must be readable by its owner (and group) alone and have no passphrase. */
 int files_read_key(const struct files *f, enum file which, EVP_PKEY **ret, struct err *err);
@@ -41,6 +45,10 @@ int files_read_key(const struct files *f, enum file which, EVP_PKEY **ret, struc
 #define FILES_CHAIN_MAX 8
 int files_read_certs(const struct files *f, enum file which, STACK_OF(X509) **ret, struct err *err);
 int files_read_cert(const struct files *f, enum file which, X509 **ret, struct err *err);
+/* The same from a text; what: for the sentence. */
+int files_parse_certs(struct str text, const char *what, STACK_OF(X509) **ret, struct err *err);
+/* EC P-256 when there is none. */
+int files_load_or_make_key(const struct files *f, enum file which, EVP_PKEY **ret, struct err *err);
 /* Mode 0400, atomically. */
 int files_write_key(const struct files *f, enum file which, EVP_PKEY *key, struct err *err);
 int files_write_cert(const struct files *f, enum file which, X509 *cert, struct err *err);

@@ -6,8 +6,10 @@
 #include "config.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <openssl/crypto.h>
 #include <openssl/err.h>
@@ -44,10 +46,44 @@ const char *keystore_library(void)
 	return OpenSSL_version(OPENSSL_VERSION);
 }
 
+/*
+ * Readers of files copy what they decode into ordinary memory and let it go as it is: nothing that
+ * OpenSSL frees keeps its content.
+ */
+static void *take_memory(size_t n, const char *file, int line)
+{
+	(void)file, (void)line;
+	return malloc(n > 0 ? n : 1);
+}
+
+static void wipe_and_free(void *p, const char *file, int line)
+{
+	(void)file, (void)line;
+	if (p)
+		explicit_bzero(p, malloc_usable_size(p));
+	free(p);
+}
+
+static void *change_memory(void *p, size_t n, const char *file, int line)
+{
+	size_t had = p ? malloc_usable_size(p) : 0;
+	void *to = n > 0 ? take_memory(n, file, line) : NULL;
+
+	if (n > 0 && !to)
+		return NULL;
+	if (to && p)
+		memcpy(to, p, had < n ? had : n);
+	wipe_and_free(p, file, line);
+	return to;
+}
+
 int keystore_init(struct err *err)
 {
 	if (CRYPTO_secure_malloc_initialized())
 		return 0;
+	/* Refused when OpenSSL has allocated already: then its leftovers stay, no more. */
+	if (CRYPTO_set_mem_functions(take_memory, change_memory, wipe_and_free) != 1)
+		log_warn("memory that OpenSSL frees is not wiped");
 	switch (CRYPTO_secure_malloc_init(SECURE_HEAP_BYTES, 32)) {
 	case 1:
 		return 0;
@@ -439,7 +475,9 @@ int keystore_open(const struct keystore_opts *o, struct keystore **ret, struct e
 
 	files_init(&etc, o->etc_dir);
 	files_init(&state, o->state_dir);
-	k->plugged_in = files_has(&etc, FILE_CA_KEY);
+	/* A credential alone may be the key of the CA's own issuer. */
+	k->plugged_in = files_has_file(&etc, FILE_CA_KEY) ||
+			(etc.credential && files_has_file(&etc, FILE_CA_CERT));
 	k->others = sk_X509_new_null();
 	kv_assert(k->others);
 	int r = fill(o, &etc, &state, k, err);
@@ -520,7 +558,27 @@ static bool constraint_is(const GENERAL_SUBTREE *t, struct str trust_domain)
 
 bool keystore_allows(const struct keystore *k, struct str trust_domain)
 {
-	NAME_CONSTRAINTS *nc = X509_get_ext_d2i(k->in_use.issuer, NID_name_constraints, NULL, NULL);
+	return keystore_cert_allows(k->in_use.issuer, trust_domain);
+}
+
+struct x509_st *keystore_root(const struct keystore *k)
+{
+	return k->in_use.root;
+}
+
+int keystore_judge(struct x509_st *root, struct stack_st_X509 *issuer, const char *what,
+		   struct err *err)
+{
+	const struct set set = {
+		.root = root, .issuer = sk_X509_value(issuer, 0), .chain = issuer,
+	};
+
+	return verify_set(&set, what, err);
+}
+
+bool keystore_cert_allows(struct x509_st *issuer, struct str trust_domain)
+{
+	NAME_CONSTRAINTS *nc = X509_get_ext_d2i(issuer, NID_name_constraints, NULL, NULL);
 	bool any_uri = false, found = false;
 
 	for (int i = 0; nc && i < sk_GENERAL_SUBTREE_num(nc->permittedSubtrees); i++) {

@@ -14,6 +14,7 @@
 #include "base/str.h"
 
 struct keystore;
+struct stack_st_X509;           /* OpenSSL's STACK_OF(X509) */
 struct x509_st;                 /* OpenSSL's X509 */
 struct evp_pkey_st;             /* OpenSSL's EVP_PKEY */
 struct mint;                    /* ca/mint.h */
@@ -56,3 +57,9 @@ struct keystore_cert {
 void keystore_describe_root(const struct keystore *k, struct keystore_cert *ret);
 void keystore_describe_issuer(const struct keystore *k, struct keystore_cert *ret);
 const char *keystore_library(void);                     /* "OpenSSL 3.0.22 …" */
+
+/* A set that is not in use: issuer and what is behind it, below that root. what: for the sentence. */
+int keystore_judge(struct x509_st *root, struct stack_st_X509 *issuer, const char *what,
+		   struct err *err);
+bool keystore_cert_allows(struct x509_st *issuer, struct str trust_domain);
+struct x509_st *keystore_root(const struct keystore *k);

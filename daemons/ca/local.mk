@@ -5,6 +5,7 @@ libkvca_a_SOURCES = \
 	%D%/advance.c %D%/advance.h \
 	%D%/attest.c %D%/attest.h \
 	%D%/authority.c %D%/authority.h \
+	%D%/ceremony.c %D%/ceremony.h \
 	%D%/files.c %D%/files.h \
 	%D%/keystore.c %D%/keystore.h \
 	%D%/ledger.c %D%/ledger.h \

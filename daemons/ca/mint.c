@@ -20,23 +20,6 @@
 
 #define BACKDATE_S 60
 
-static int load_or_make_key(const struct files *f, enum file which, EVP_PKEY **ret,
-			    struct err *err)
-{
-	if (files_has(f, which))
-		return files_read_key(f, which, ret, err);
-	*ret = EVP_EC_gen("P-256");
-	if (!*ret)
-		return ossl_fail(err, "make a key");
-	int r = files_write_key(f, which, *ret, err);
-
-	if (r < 0) {
-		EVP_PKEY_free(*ret);
-		*ret = NULL;
-	}
-	return r;
-}
-
 static X509_NAME *ca_name(struct str trust_domain, const char *cn)
 {
 	X509_NAME *name = X509_NAME_new();
@@ -124,7 +107,7 @@ static int make_root(const struct files *f, const struct mint *m, enum file key_
 	_cleanup_pkey_ EVP_PKEY *key = NULL;
 	_cleanup_x509_ X509 *cert = NULL;
 	int64_t now_s = m->now_us / 1000000;
-	int r = load_or_make_key(f, key_file, &key, err);
+	int r = files_load_or_make_key(f, key_file, &key, err);
 
 	if (r < 0)
 		return r;
@@ -162,7 +145,7 @@ static int make_issuer(const struct files *f, const struct mint *m, const struct
 	if (r == 0)
 		r = files_read_cert(f, at->root_cert, &root, err);
 	if (r == 0)
-		r = load_or_make_key(f, at->key, &key, err);
+		r = files_load_or_make_key(f, at->key, &key, err);
 	if (r < 0)
 		return r;
 	int64_t root_end_s = ossl_time_s(X509_get0_notAfter(root));

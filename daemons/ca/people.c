@@ -50,7 +50,7 @@ int people_issue(struct authority *a, const struct authority_ask *ask, int64_t l
 	if (life_us == 0)
 		life_us = PEOPLE_LIFE_DEFAULT_US;
 	if (life_us < 60 * SECOND_US || life_us > PEOPLE_LIFE_MAX_US)
-		return err_set(err, KV_ERR_SCHEMA, "a certificate by hand lives 1m to 90d");
+		return err_set(err, KV_ERR_SCHEMA, "a certificate by hand lives 1m to 2160h");
 	int r = authority_can_sign(a, err);
 
 	if (r == 0)

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "ca/advance.h"
 #include "ca/attest.h"
+#include "ca/ceremony.h"
 #include "ca/people.h"
 #include "ca/server.h"
 #include "io/sd.h"
@@ -285,10 +286,19 @@ static void on_ack(void *arg, struct ipc_call *call, const struct doc *p)
 	attest_end(&who);
 }
 
+static void reply_rotation(struct server *s, struct ipc_call *call)
+{
+	struct arena *a = ipc_call_arena(call);
+	struct doc *d = doc_new_map(a), *rotation = advance_status(s->authority, a);
+
+	if (rotation)
+		doc_set(a, d, "rotation", rotation);
+	ipc_reply(call, d);
+}
+
 static void on_rotate(void *arg, struct ipc_call *call, const struct doc *p)
 {
 	struct server *s = arg;
-	struct arena *a = ipc_call_arena(call);
 	struct err err = { 0 };
 	bool changed = false;
 	enum advance_order order = ADVANCE_ISSUER;
@@ -309,11 +319,7 @@ static void on_rotate(void *arg, struct ipc_call *call, const struct doc *p)
 	if (changed)
 		tell_watchers(s);
 	advance(s);
-	struct doc *d = doc_new_map(a), *rotation = advance_status(s->authority, a);
-
-	if (rotation)
-		doc_set(a, d, "rotation", rotation);
-	ipc_reply(call, d);
+	reply_rotation(s, call);
 }
 
 /* ---- Issue, Revoke ------------------------------------------------------------------------- */
@@ -402,6 +408,51 @@ static void on_revoked(void *arg, struct ipc_call *call, const struct doc *p)
 	doc_set_int(a, d, "revision", revoked_revision(s->authority->revoked));
 	doc_set(a, d, "revoked", l.list);
 	ipc_reply(call, d);
+}
+
+/* ---- Request, Install ---------------------------------------------------------------------- */
+
+static void on_request(void *arg, struct ipc_call *call, const struct doc *p)
+{
+	struct server *s = arg;
+	struct arena *a = ipc_call_arena(call);
+	_cleanup_free_ char *pem = NULL;
+	struct err err = { 0 };
+	int r = ceremony_request(s->authority, &pem, &err);
+
+	(void)p;
+	if (r < 0) {
+		ipc_reply_error(call, error_name(r), "%s", err.text);
+		return;
+	}
+	struct doc *d = doc_new_map(a);
+
+	doc_set_str(a, d, "csr", str_c(pem));
+	ipc_reply(call, d);
+}
+
+static void on_install(void *arg, struct ipc_call *call, const struct doc *p)
+{
+	struct server *s = arg;
+	struct err err = { 0 };
+	const struct ceremony_answer answer = {
+		.certificate = doc_get_str(p, "certificate", STR("")),
+		.root = doc_get_str(p, "root", STR("")),
+	};
+	bool changed;
+	int r = ceremony_install(s->authority, &answer, clock_real_us(), &changed, &err);
+
+	if (r < 0) {
+		ipc_reply_error(call, r == -EBUSY || r == -EAGAIN ? IPC_E_BUSY : IPC_E_INVALID,
+				"%s", err.text);
+		return;
+	}
+	log_info("rotation: another issuer was brought by uid %u",
+		 (unsigned)ipc_call_peer(call)->uid);
+	if (changed)
+		tell_watchers(s);
+	advance(s);
+	reply_rotation(s, call);
 }
 
 /* ---- Status, List -------------------------------------------------------------------------- */
@@ -533,6 +584,8 @@ static const struct ipc_method methods[] = {
 	{ "Ack", IPC_ALLOW_ANY, on_ack, "a proxy tells what is in force in it" },
 	{ "Rotate", IPC_ALLOW_WRITE, on_rotate, "another issuer, another root; or go on, or go back" },
 	{ "Issue", IPC_ALLOW_WRITE, on_issue, "a certificate by hand, for no workload of this node" },
+	{ "Request", IPC_ALLOW_WRITE, on_request, "a request for an issuing certificate of a root elsewhere" },
+	{ "Install", IPC_ALLOW_WRITE, on_install, "… and its answer" },
 	{ "Revoke", IPC_ALLOW_WRITE, on_revoke, "a certificate or an identity is not trusted any more" },
 	{ "Revoked", IPC_ALLOW_READ, on_revoked, "what is revoked" },
 	{ "Status", IPC_ALLOW_READ, on_status, "root, issuer, registry" },

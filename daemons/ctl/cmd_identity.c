@@ -214,6 +214,14 @@ static void print_ca(struct ctl *c, const struct doc *st, const struct doc *rows
 			doc_get_bool(reg, "fresh", true) ? "" : " (kept on disk)",
 			(long long)doc_get_int(st, "identities", 0));
 	print_rows(c, rows, authority_columns, NULL);
+	const struct doc *rotation = doc_get(st, STR("rotation"));
+	int64_t revoked = doc_get_int(doc_get(st, STR("revoked")), "count", 0);
+
+	if (rotation)
+		fprintf(c->out, "\nrotation      %.*s\n", STR_ARG(ctl_rotation_text(c, rotation)));
+	if (revoked > 0)
+		fprintf(c->out, "%srevoked       %lld (kvmeshctl ca list --revoked)\n",
+			rotation ? "" : "\n", (long long)revoked);
 }
 
 int cmd_ca_status(struct ctl *c)

@@ -145,7 +145,14 @@ int cmd_authz_check(struct ctl *c);
 int cmd_canary(struct ctl *c);
 int cmd_authn_tls_check(struct ctl *c);
 int cmd_ca_bundle(struct ctl *c);
+int cmd_ca_init(struct ctl *c);
+int cmd_ca_issue(struct ctl *c);
+int cmd_ca_list(struct ctl *c);
+int cmd_ca_revoke(struct ctl *c);
+int cmd_ca_rotate(struct ctl *c);
 int cmd_ca_status(struct ctl *c);
+/* What Status says of a rotation, in one line (cmd_ca.c). */
+struct str ctl_rotation_text(struct ctl *c, const struct doc *rotation);
 int cmd_check(struct ctl *c);
 int cmd_completion(struct ctl *c);
 int cmd_compliance_report(struct ctl *c);

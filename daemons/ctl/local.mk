@@ -7,6 +7,7 @@ kvmeshctl_SOURCES = \
 	%D%/child.c %D%/child.h \
 	%D%/cmd_analyze.c \
 	%D%/cmd_authz.c \
+	%D%/cmd_ca.c \
 	%D%/cmd_canary.c \
 	%D%/cmd_check.c \
 	%D%/cmd_completion.c \

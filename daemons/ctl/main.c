@@ -160,9 +160,52 @@ static const struct ctl_command compliance_commands[] = {
 	  .run = cmd_compliance_verify, .help = "Is a report (JSON) as it was made; exit 1 when not" },
 	{ NULL },
 };
+static const struct ctl_option rotate_options[] = {
+	{ "root", 0, NULL, "another root as well, not the issuer alone" },
+	{ "wait", 0, "TIME", "follow it until it is done; exit 75 when that takes longer" },
+	{ "force", 0, NULL, "the present step waits for nobody any more" },
+	{ "abort", 0, NULL, "back to what was, as long as the next one does not sign" },
+	{ NULL },
+};
+static const struct ctl_option revoke_options[] = {
+	{ "reason", 0, "TEXT", "why, for the list" },
+	{ "lift", 0, NULL, "take it off the list" },
+	{ NULL },
+};
+static const struct ctl_option ca_list_options[] = {
+	{ "revoked", 0, NULL, "what is revoked" },
+	{ "limit", 0, "N", "the newest N (100)" },
+	{ NULL },
+};
+static const struct ctl_option issue_options[] = {
+	{ "out", 0, "PREFIX", "write PREFIX.key, PREFIX.crt and PREFIX-ca.crt (NAME)" },
+	{ "csr", 0, "FILE", "for the key of this request; no key is made" },
+	{ "valid", 0, "TIME", "how long it is good: 1m to 2160h (168h)" },
+	{ NULL },
+};
+static const struct ctl_option init_options[] = {
+	{ "offline-root", 0, NULL, "ask for an issuing certificate of a root that is not here" },
+	{ "csr", 0, "FILE", "write the request there" },
+	{ "certificate", 0, "FILE", "its answer: the issuing certificate, and what is above it" },
+	{ "root-certificate", 0, "FILE", "the root, when it is another" },
+	{ "wait", 0, "TIME", "follow the change until it is done" },
+	{ NULL },
+};
 static const struct ctl_command ca_commands[] = {
 	{ .name = "status", .run = cmd_ca_status, .help = "Root, issuer and what was issued" },
 	{ .name = "bundle", .run = cmd_ca_bundle, .help = "The trust anchors as PEM" },
+	{ .name = "list", .words = "[SPIFFE-ID]", .max_words = 1, .options = ca_list_options,
+	  .run = cmd_ca_list, .help = "Certificates that were issued, newest first" },
+	{ .name = "rotate", .options = rotate_options, .run = cmd_ca_rotate,
+	  .help = "Another issuer, or another root, without losing anybody" },
+	{ .name = "revoke", .words = "SERIAL|SPIFFE-ID", .min_words = 1, .max_words = 1,
+	  .options = revoke_options, .run = cmd_ca_revoke,
+	  .help = "Trust it no more, and cut what it has open" },
+	{ .name = "issue", .words = "NAME|SPIFFE-ID", .min_words = 1, .max_words = 1,
+	  .options = issue_options, .run = cmd_ca_issue,
+	  .help = "A certificate for a program that is no workload here" },
+	{ .name = "init", .options = init_options, .run = cmd_ca_init,
+	  .help = "An issuer below a root whose key is kept elsewhere" },
 	{ NULL },
 };
 
