@@ -47,6 +47,8 @@ int explain_open(struct ctl *c, struct explain *ret);
 void explain_done(struct explain *x);
 /* "NAME.NS" of a peer. */
 struct str explain_peer_name(struct arena *a, const struct snap_peer *p);
+/* Is the Workload "NAME.NS" a gateway's? */
+bool explain_is_gateway(const struct explain *x, struct str name);
 /* Sets KEY to a resource's "NAME.NS" and KEY_file to where it is written, when it is known. */
 void explain_put_resource(const struct explain *x, struct doc *d, const char *key, const char *kind,
 			  struct str name);

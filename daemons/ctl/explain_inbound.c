@@ -162,13 +162,30 @@ static void ask_policies(const struct arrival *r, const struct head *req, struct
 		refuse(ret, x->request.http ? 403 : 0, "", "a policy of the workload refuses it");
 }
 
+/* Another proxy decides what comes next: that is a question of its own. */
+static bool goes_on(const struct arrival *r, struct doc *d)
+{
+	struct arena *a = r->x->a;
+	const struct snap_peer *p = r->e->peer >= 0 ? &r->x->own.snap->peers.v[r->e->peer] : NULL;
+
+	if (r->in || !p || !explain_is_gateway(r->x, explain_peer_name(a, p)))
+		return false;
+	doc_set_str(a, d, "verdict", STR("GOES ON"));
+	doc_set_str(a, d, "why",
+		    arena_printf(a, "the gateway leads it on: explain request %.*s …",
+				 STR_ARG(p->name)));
+	return true;
+}
+
 static void not_asked(const struct arrival *r, struct doc *d, struct outcome *ret)
 {
+	*ret = (struct outcome){ .good = true };
+	if (goes_on(r, d))
+		return;
 	doc_set_str(r->x->a, d, "verdict", STR("NOT ASKED"));
 	doc_set_str(r->x->a, d, "why",
 		    r->in ? STR("it goes straight to the application, past its proxy")
 			  : STR("no proxy of this node stands before it"));
-	*ret = (struct outcome){ .good = true };
 }
 
 void explain_inbound(const struct explain *x, const struct snap_cluster *cluster,

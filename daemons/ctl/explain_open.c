@@ -41,24 +41,33 @@ void explain_put_outcome(struct arena *a, struct doc *d, const struct outcome *o
 
 /* ---- which proxy ----------------------------------------------------------------------------- */
 
-/* A gateway's instance has the name of its Workload. */
+static bool is_true(const struct doc *d)
+{
+	return d && (d->kind == DOC_BOOL ? d->b : d->kind == DOC_STR && str_eq(d->s, STR("true")));
+}
+
+/* A gateway's instance has the name of its Workload, whatever the namespace. */
 static bool is_gateway(const struct explain *x, struct str word)
 {
 	ptrdiff_t dot = str_find(word, '.');
 	struct str name = dot > 0 ? str_take(word, (size_t)dot) : word;
 
 	for (size_t i = 0; i < x->resources->n; i++) {
-		const struct doc *r = x->resources->v[i], *spec = doc_get(r, STR("spec"));
-		const struct doc *flag = doc_get(spec, STR("gateway"));
+		const struct doc *r = x->resources->v[i];
 
 		if (str_eq(doc_get_str(r, "kind", STR("")), STR("Workload")) &&
-		    str_eq(doc_get_str(r, "name", STR("")), name) && flag &&
-		    (flag->kind == DOC_BOOL
-			     ? flag->b
-			     : flag->kind == DOC_STR && str_eq(flag->s, STR("true"))))
+		    str_eq(doc_get_str(r, "name", STR("")), name) &&
+		    is_true(doc_get(doc_get(r, STR("spec")), STR("gateway"))))
 			return true;
 	}
 	return false;
+}
+
+bool explain_is_gateway(const struct explain *x, struct str name)
+{
+	const struct doc *r = resources_find(x->resources, "Workload", name);
+
+	return is_true(doc_get(doc_get(r, STR("spec")), STR("gateway")));
 }
 
 static int open_snapshots(struct explain *x, struct str source)

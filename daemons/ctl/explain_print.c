@@ -133,9 +133,9 @@ static enum print_style verdict_style(const struct doc *row)
 {
 	struct str v = doc_get_str(row, "verdict", STR(""));
 
-	return str_eq(v, STR("ALLOWED"))     ? PRINT_GOOD
-	       : str_eq(v, STR("NOT ASKED")) ? PRINT_WARN
-					     : PRINT_BAD;
+	return str_eq(v, STR("ALLOWED"))                                  ? PRINT_GOOD
+	       : str_eq(v, STR("NOT ASKED")) || str_eq(v, STR("GOES ON")) ? PRINT_WARN
+									  : PRINT_BAD;
 }
 
 static const struct print_column policy_columns[] = {

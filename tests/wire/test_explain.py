@@ -436,6 +436,18 @@ spec: { host: app, trafficPolicy: { outlierDetection: { consecutive5xxErrors: 1,
         good.stop()
 
 
+def test_a_way_through_an_egress_gateway(draft):
+    """The walk of docs/gateway.md: the caller's proxy leads to the gateway, the gateway to the outside."""
+    text = (kvmesh.TOP / "docs" / "gateway.md").read_text()
+    for name in ("egress", "egress-origination"):
+        (draft.etc / "mesh.d" / f"{name}.yaml").write_text(re.search(rf"<!-- example: {name} -->\n```yaml\n(.*?)```", text, re.S)[1])
+    row, = draft.json("explain", "request", "web", "http://api.pay.example/x")["destinations"][0]["policies"]
+    assert (row["workload"], row["transport"], row["verdict"]) == ("egressgateway.default", "mTLS", "GOES ON")
+    assert "explain request egressgateway" in row["why"]
+    out = draft.json("explain", "request", "egressgateway", "https://api.pay.example:8080/x")
+    assert out["destinations"][0]["cluster"].startswith("outbound|443||api.pay.example") and out["destinations"][0]["tls"] == "SIMPLE"
+
+
 GATEWAY = """
 Workload = {{ name = "edge"; gateway = true; labels = {{ istio = "edge"; }}; }};
 Gateway = {{ name = "edge"; selector = {{ istio = "edge"; }};

@@ -2,6 +2,7 @@
 """kvmeshctl install and profile: presets become files, nothing of an operator's is lost, nothing is done twice."""
 
 import json
+import re
 import subprocess
 
 import pytest
@@ -76,6 +77,19 @@ def test_every_profile_loads_and_asks_for_its_gateways(node, profile):
     assert not [m for m in json.loads(node("analyze", "-o", "json").stdout) if m["level"] in ("Error", "Warning")]
 
 
+def test_the_egress_gateway_of_a_profile_is_the_one_of_the_manual(node):
+    """docs/gateway.md: what it begins with is what demo and strict write."""
+    text = (kvmesh.TOP / "docs" / "gateway.md").read_text()
+    node.install("demo")
+    got = json.loads(node("get", "all", "-o", "json").stdout)
+    for f in (node.etc / "services.d", node.etc / "workloads.d"):
+        for p in f.glob("*egressgateway.conf"):
+            p.unlink()
+    (node.etc / "mesh.d").mkdir(exist_ok=True)
+    (node.etc / "mesh.d" / "egress.yaml").write_text(re.search(r"<!-- example: egress -->\n```yaml\n(.*?)```", text, re.S)[1])
+    assert sorted(map(json.dumps, json.loads(node("get", "all", "-o", "json").stdout))) == sorted(map(json.dumps, got))
+
+
 def test_strict_is_strict(node):
     node.install("strict")
     dump = {r["key"]: r["value"] for r in json.loads(node("config", "dump", "-o", "json").stdout)}
@@ -90,7 +104,7 @@ def test_a_second_time_nothing_happens(node):
     again = node.rows("demo")
     assert {a for k, a in first.items() if k in before} == {"written"} and {a for k, a in again.items() if k in before} == {"unchanged"}
     assert node.files() == before and {p: p.stat().st_mtime_ns for p in node.etc.rglob("*.conf")} == stat
-    assert node("install", "--set", "profile=demo", "--profiles", PROFILES).stdout.count("unchanged") == 3, "as istioctl writes it"
+    assert node("install", "--set", "profile=demo", "--profiles", PROFILES).stdout.count("unchanged") == 4, "as istioctl writes it"
     assert node("install", "--set", "mesh.trustDomain=x", "--profiles", PROFILES, check=64)
 
 
