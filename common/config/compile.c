@@ -83,6 +83,24 @@ static void put_settings(const struct model *m, struct snap_settings *to)
 	};
 }
 
+/* What stands before the mesh's gateways (2.13.1, 2.13.5). */
+static void put_topology(const struct model *m, struct snap_settings *to)
+{
+	static const int forms[] = {    /* by Istio's list, whose first word is "the default" */
+		SNAP_CLIENT_CERT_SANITIZE_SET,   SNAP_CLIENT_CERT_SANITIZE,
+		SNAP_CLIENT_CERT_FORWARD_ONLY,   SNAP_CLIENT_CERT_APPEND_FORWARD,
+		SNAP_CLIENT_CERT_SANITIZE_SET,   SNAP_CLIENT_CERT_ALWAYS_FORWARD_ONLY,
+	};
+	const struct model_gateway_topology *t = m->mesh.mesh.defaultConfig.gatewayTopology;
+	if (!t)
+		return;
+	to->trusted_proxies = t->numTrustedProxies;
+	if (!to->edge)
+		return;
+	to->proxy_protocol = t->proxyProtocol != NULL;
+	to->client_cert = forms[t->forwardClientCertDetails];
+}
+
 /* ---- listeners ------------------------------------------------------------------------------ */
 static void add_listener(struct compile *c, enum snap_listener_kind kind, struct str address,
 			 int64_t port)
@@ -271,9 +289,11 @@ int snap_compile(const struct model *m, struct str proxy, const struct compile_e
 	if (gateway) {
 		c.s->settings.edge = true;
 		c.s->settings.idle_timeout_us = m->mesh.limits.gatewayIdleTimeout;
+		put_topology(m, &c.s->settings);
 		add_gateway_workload(&c, gateway);
 		compile_gateways(&c, gateway);
 	} else {
+		put_topology(m, &c.s->settings);
 		add_node_workloads(&c);
 		add_listeners(&c);
 		compile_sidecar_doors(&c);

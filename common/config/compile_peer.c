@@ -73,7 +73,8 @@ int64_t compile_workload_peer(struct compile *c, const struct model_workload *w)
 	if (i >= 0)
 		return i;
 	struct snap_peer p = {
-		.name = w->r.name, .ns = w->r.ns, .sa = w->serviceAccount, .labels = w->r.labels
+		.name = w->r.name, .ns = w->r.ns, .sa = w->serviceAccount, .labels = w->r.labels,
+		.gateway = w->gateway
 	};
 	if (w->inject)
 		p.principal = compile_principal(c, p.ns, p.sa);

@@ -270,6 +270,7 @@ struct snap_peer {
 	struct str canonical_name, canonical_revision;
 	struct str cluster;             /* mesh.clusterName */
 	struct labels labels;
+	bool gateway;                   /* what it says of its clients is believed */
 };
 
 /* New endpoints, and those that come back, get their share bit by bit (Istio 2.8.13). */
@@ -409,6 +410,13 @@ struct snap_listener {
 };
 
 /* ---- the whole --------------------------------------------------------------------------------------- */
+/* What a gateway does with X-Forwarded-Client-Cert; "proved": when the client has shown a certificate. */
+enum snap_client_cert {
+	SNAP_CLIENT_CERT_SANITIZE_SET,  /* the client's word goes, what is proved stands instead */
+	SNAP_CLIENT_CERT_SANITIZE, SNAP_CLIENT_CERT_FORWARD_ONLY, SNAP_CLIENT_CERT_APPEND_FORWARD,
+	SNAP_CLIENT_CERT_ALWAYS_FORWARD_ONLY, SNAP_CLIENT_CERT__N
+};
+
 struct snap_settings {
 	struct str trust_domain;        /* "cluster.local" */
 	struct str domain_suffix;       /* "cluster.local" */
@@ -429,6 +437,9 @@ struct snap_settings {
 	/* of the whole process; 0: what the machine has, see proxy/overload.h */
 	int64_t max_memory_bytes, max_total_connections, max_handshakes, max_handshakes_per_source;
 	bool edge;                      /* clients are outside the mesh: narrower windows (L8) */
+	int64_t trusted_proxies;        /* in front of gateways: whose X-Forwarded-For is believed */
+	bool proxy_protocol;            /* clients of gateways come with a PROXY header */
+	int client_cert;                /* enum snap_client_cert: X-Forwarded-Client-Cert at gateways */
 };
 
 struct snap {
@@ -458,7 +469,7 @@ extern const char *const snap_match_kind_names[], *const snap_derive_port_names[
 	*const snap_action_names[], *const snap_outbound_names[], *const snap_protocol_names[],
 	*const snap_lb_names[], *const snap_http2_names[], *const snap_tls_mode_names[], *const snap_cluster_kind_names[],
 	*const snap_hash_source_names[], *const snap_mtls_names[], *const snap_listener_kind_names[],
-	*const snap_normalize_names[];
+	*const snap_normalize_names[], *const snap_client_cert_names[];
 
 /* An empty snap with one reference; fill it from its own arena. */
 struct snap *snap_new(void);

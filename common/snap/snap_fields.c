@@ -40,6 +40,8 @@ const char *const snap_hash_source_names[] = { "HEADER", "COOKIE", "SOURCE_IP", 
 const char *const snap_mtls_names[] = { "PERMISSIVE", "STRICT", "DISABLE", NULL };
 const char *const snap_listener_kind_names[] = { "HTTP_PROXY", "OUTBOUND", "INBOUND", "MESH", "TCP",
 						 "PORT", "READY", "GATEWAY", NULL };
+const char *const snap_client_cert_names[] = { "SANITIZE_SET", "SANITIZE", "FORWARD_ONLY",
+					       "APPEND_FORWARD", "ALWAYS_FORWARD_ONLY", NULL };
 const char *const snap_normalize_names[] = { "NONE", "BASE", "MERGE_SLASHES",
 					     "DECODE_AND_MERGE_SLASHES", NULL };
 
@@ -314,6 +316,7 @@ static const struct field peer_fields[] = {
 	{ F_STR(struct snap_peer, canonical_revision) },
 	{ F_STR(struct snap_peer, cluster) },
 	{ F_LABELS(struct snap_peer, labels) },
+	{ F_BOOL(struct snap_peer, gateway) },
 	F_END
 };
 TABLE(peer_table, struct snap_peer, "Peer", peer_fields);
@@ -468,6 +471,9 @@ static const struct field settings_fields[] = {
 	{ F_INT(struct snap_settings, max_handshakes, 0, 1000000) },
 	{ F_INT(struct snap_settings, max_handshakes_per_source, 0, 1000000) },
 	{ F_BOOL(struct snap_settings, edge) },
+	{ F_INT(struct snap_settings, trusted_proxies, 0, 255) },
+	{ F_BOOL(struct snap_settings, proxy_protocol) },
+	{ F_ENUM(struct snap_settings, client_cert, snap_client_cert_names) },
 	F_END
 };
 TABLE(settings_table, struct snap_settings, "Settings", settings_fields);

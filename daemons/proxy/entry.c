@@ -25,6 +25,7 @@ void entry_free(struct entry *e)
 	listener_unref(e->listener);
 	free((void *)(uintptr_t)e->sni.p);
 	free(e->original_dst);
+	free(e->direct);
 	server_state_unref(e->proved);
 	free(e);
 }

@@ -21,6 +21,7 @@ struct listener;
 struct entry {
 	struct listener *listener;
 	struct sock_addr *original_dst;         /* NULL: not redirected; owned */
+	struct sock_addr *direct;               /* who sent a PROXY header, NULL: the client itself; owned */
 	struct sock_owner owner;                /* of the caller's socket, when it is local */
 	bool owner_known;
 	bool in_handshake;                      /* counted in worker->n_handshakes */

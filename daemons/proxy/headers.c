@@ -38,23 +38,23 @@ static bool is_ours_or_envoys(struct str name)
  * A peer's proxy speaks for its workload: its Envoy headers and the certificates it has seen are
  * kept.
  */
-static bool goes_no_further(const struct head_field *f, bool from_peer)
+static bool goes_no_further(const struct head_field *f, bool from_peer, bool edge)
 {
-	if (f->id == HEAD_ID_X_FORWARDED_CLIENT_CERT)
-		return !from_peer;
+	if (f->id == HEAD_ID_X_FORWARDED_CLIENT_CERT)   /* gateways: settle_client_cert */
+		return !from_peer && !edge;
 	if (!is_ours_or_envoys(f->name))
 		return false;
 	return !from_peer || str_has_prefix(f->name, STR("x-kvmesh-")) ||
 	       f->id == HEAD_ID_X_ENVOY_PEER_METADATA || f->id == HEAD_ID_X_ENVOY_PEER_METADATA_ID;
 }
 
-static void strip(struct stream *s, bool from_peer)
+static void strip(struct stream *s, bool from_peer, bool edge)
 {
 	struct head *h = &s->req;
 	size_t kept = 0;
 
 	for (size_t i = 0; i < h->n; i++) {
-		if (!goes_no_further(&h->fields[i], from_peer))
+		if (!goes_no_further(&h->fields[i], from_peer, edge))
 			h->fields[kept++] = h->fields[i];
 		else if (h->fields[i].id == HEAD_ID_OTHER)
 			asked_note(s, &h->fields[i]);
@@ -148,13 +148,14 @@ static struct str add_names(struct arena *a, struct str to, struct str word,
 	return to;
 }
 
-/* The certificate that a client outside has shown; its own word about it is gone by now. */
-static void set_client_cert(struct stream *s, const struct tls_facts *f)
+/* The certificate that a client outside has shown, behind what it has told of others. */
+static void set_client_cert(struct stream *s, const struct tls_facts *f, struct str before)
 {
 	struct arena *a = &s->arena;
-	const struct str parts[] = { STR("Hash="), str_c(f->peer_cert_sha256), STR(";Subject="),
+	const struct str parts[] = { before, before.n > 0 ? STR(",") : STR(""), STR("Hash="),
+				     str_c(f->peer_cert_sha256), STR(";Subject="),
 				     quoted(a, str_c(f->peer_subject)) };
-	struct str v = concat(a, parts, 4);
+	struct str v = concat(a, parts, 6);
 
 	if (f->peer_spiffe.n > 0) {
 		const struct str uri[] = { v, STR(";URI="), f->peer_spiffe };
@@ -166,6 +167,76 @@ static void set_client_cert(struct stream *s, const struct tls_facts *f)
 	head_set_id(&s->req, HEAD_ID_X_FORWARDED_CLIENT_CERT, v);
 }
 
+bool headers_forwarded_for(const struct head *h, size_t from_right, struct sock_addr *ret)
+{
+	for (size_t i = h->n; i-- > 0;) {
+		struct str rest = h->fields[i].id == HEAD_ID_X_FORWARDED_FOR ? h->fields[i].value : STR_NULL;
+
+		while (rest.p) {
+			ptrdiff_t comma = str_rfind(rest, ',');
+			struct str last = str_trim(comma < 0 ? rest : str_skip(rest, (size_t)comma + 1));
+
+			if (from_right-- == 0)
+				return sock_addr_parse(last, 0, ret);
+			rest = comma < 0 ? STR_NULL : str_take(rest, (size_t)comma);
+		}
+	}
+	return false;
+}
+
+/*
+ * The connection's other end is appended. With trusted proxies in front the client is who stands as
+ * many places before it (2.13.1); fewer addresses than proxies: somebody came past them.
+ */
+static void set_forwarded_for(struct stream *s, size_t trusted)
+{
+	struct sock_addr peer = s->rec.down_remote, told;
+	struct str before = head_joined(&s->req, STR("x-forwarded-for"));
+	char ip[SOCK_ADDR_TEXT_MAX];
+	const struct str hops[] = { before, before.n > 0 ? STR(",") : STR(""),
+				    str_c(sock_addr_host(&peer, ip)) };
+
+	if (trusted > 0 && headers_forwarded_for(&s->req, trusted - 1, &told))
+		s->rec.down_remote = told;
+	head_set_id(&s->req, HEAD_ID_X_FORWARDED_FOR, concat(&s->arena, hops, 3));
+	head_set(&s->req, STR("x-envoy-external-address"),
+		 arena_str(&s->arena, str_c(sock_addr_host(&s->rec.down_remote, ip))));
+}
+
+/* The scheme between client and the first proxy that is trusted (2.13.2). */
+static bool is_https_told(const struct stream *s, size_t trusted)
+{
+	return trusted > 0 && str_eq(head_value(&s->req, HEAD_ID_X_FORWARDED_PROTO), STR("https"));
+}
+
+/* 2.13.5, gatewayTopology.forwardClientCertDetails. */
+static void settle_client_cert(struct stream *s, const struct tls_facts *f)
+{
+	bool proved = f && f->peer_cert_sha256;
+	struct str told = head_joined(&s->req, STR("x-forwarded-client-cert"));
+
+	switch ((enum snap_client_cert)stream_settings(s)->client_cert) {
+	case SNAP_CLIENT_CERT_ALWAYS_FORWARD_ONLY:
+		return;
+	case SNAP_CLIENT_CERT_FORWARD_ONLY:
+		if (proved)
+			return;
+		break;
+	case SNAP_CLIENT_CERT_APPEND_FORWARD:
+	case SNAP_CLIENT_CERT_SANITIZE_SET:
+		if (proved) {
+			set_client_cert(s, f, stream_settings(s)->client_cert == SNAP_CLIENT_CERT_APPEND_FORWARD ?
+							  told : STR_NULL);
+			return;
+		}
+		break;
+	case SNAP_CLIENT_CERT_SANITIZE:
+	case SNAP_CLIENT_CERT__N:
+		break;
+	}
+	head_remove(&s->req, STR("x-forwarded-client-cert"));
+}
+
 /*
  * Nothing that a client outside says of itself is believed: who it is, how it came, which request
  * this is (Istio 2.13.1 to 2.13.5).
@@ -173,20 +244,15 @@ static void set_client_cert(struct stream *s, const struct tls_facts *f)
 static void from_outside(struct stream *s)
 {
 	const struct tls_facts *f = down_tls(s);
-	struct sock_addr peer = conn_addr_full(&s->down.conn->remote);
-	struct str before = head_joined(&s->req, STR("x-forwarded-for"));
-	char ip[SOCK_ADDR_TEXT_MAX];
-	const struct str hops[] = { before, before.n > 0 ? STR(",") : STR(""),
-				    str_c(sock_addr_host(&peer, ip)) };
+	size_t trusted = (size_t)stream_settings(s)->trusted_proxies;
 
-	s->req.scheme = f ? STR("https") : STR("http");
-	head_set_id(&s->req, HEAD_ID_X_FORWARDED_FOR, concat(&s->arena, hops, 3));
+	s->req.scheme = f || is_https_told(s, trusted) ? STR("https") : STR("http");
+	set_forwarded_for(s, trusted);
 	head_set_id(&s->req, HEAD_ID_X_FORWARDED_PROTO, s->req.scheme);
 	/* Inside the mesh a request has its name already (2.13.3). */
 	if (!is_from_peer(s) || !head_find(&s->req, HEAD_ID_X_REQUEST_ID))
 		head_set_id(&s->req, HEAD_ID_X_REQUEST_ID, make_request_id(s));
-	if (f && f->peer_cert_sha256)
-		set_client_cert(s, f);
+	settle_client_cert(s, f);
 }
 
 void headers_from_client(struct stream *s)
@@ -202,7 +268,7 @@ void headers_from_client(struct stream *s)
 		s->rec.source = entry_source(c->owner_data, c, s->lease,
 					     named ? named->value : STR_NULL);
 	}
-	strip(s, from_peer);
+	strip(s, from_peer, edge);
 	if (edge)
 		from_outside(s);
 	if (!head_find(&s->req, HEAD_ID_X_REQUEST_ID))

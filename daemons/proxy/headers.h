@@ -21,3 +21,8 @@ void headers_to_client(struct stream *s);
 void headers_of_reply(struct stream *s, struct head *h);
 /* Route and destination operations in Envoy's order (Istio 2.4.4). */
 void headers_route_ops(struct stream *s, struct head *h, bool request);
+/*
+ * An address of X-Forwarded-For, counted from the right from 0 on. False: there are not so many, or it
+ * is no address.
+ */
+bool headers_forwarded_for(const struct head *h, size_t from_right, struct sock_addr *ret);

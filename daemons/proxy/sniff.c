@@ -11,6 +11,7 @@
 
 #include "base/arena.h"
 #include "base/log.h"
+#include "io/proxy_protocol.h"
 #include "core/match.h"
 #include "proxy/conn.h"
 #include "proxy/entry.h"
@@ -31,6 +32,7 @@ enum verdict {
 	VERDICT_MORE,                   /* not enough bytes yet */
 	VERDICT_HTTP, VERDICT_H2, VERDICT_TCP, VERDICT_MTLS,
 	VERDICT_EDGE,                   /* TLS to a gateway's server, by e->sni */
+	VERDICT_ANNOUNCED,              /* a gateway's client, told by a PROXY header that is read now */
 	VERDICT_PLAINTEXT,              /* plain where STRICT forbids it */
 	VERDICT_RESET,                  /* TLS of nobody's here */
 };
@@ -125,6 +127,28 @@ static enum verdict decide_gateway(struct conn *c, struct str in)
 	if (tls > 0)
 		keep_sni(c, hello.sni);
 	return tls < 0 ? VERDICT_MORE : tls > 0 ? VERDICT_EDGE : VERDICT_RESET;
+}
+
+/* From here on the connection is the client's: what is counted, logged and told names it. */
+static enum verdict decide_announced(struct conn *c, struct str in)
+{
+	struct entry *e = c->owner_data;
+	struct sock_addr from;
+	int n = proxy_protocol_get(in, &from);
+
+	if (n < 0)
+		return VERDICT_MORE;
+	if (n == 0) {
+		stats_add_reason(c->w->stats, "kvmesh_bad_input_total", "proxy_protocol", "bad_header");
+		return VERDICT_RESET;
+	}
+	buf_consume(&c->in, (size_t)n);
+	if (from.len > 0) {
+		e->direct = kv_malloc(sizeof(*e->direct));
+		*e->direct = conn_addr_full(&c->remote);
+		c->remote = conn_addr_pack(&from);
+	}
+	return VERDICT_ANNOUNCED;
 }
 
 static enum verdict decide_outbound(struct conn *c, struct str in)
@@ -227,6 +251,7 @@ static void refuse_edge(struct conn *c, const char *why)
 	conn_kill(c);
 }
 
+static void open_gateway(struct conn *c);
 static void settle(struct conn *c, enum verdict v);     /* it comes back here for TLS */
 
 static void start_edge(struct conn *c)
@@ -285,6 +310,9 @@ static void settle(struct conn *c, enum verdict v)
 		break;
 	case VERDICT_EDGE:
 		start_edge(c);
+		break;
+	case VERDICT_ANNOUNCED:
+		open_gateway(c);
 		break;
 	case VERDICT_PLAINTEXT:
 		refuse_plaintext(c);
@@ -387,7 +415,7 @@ void sniff_inbound(struct conn *c)
 		start(c, &tcp_if_silent, detection_us(c));
 }
 
-void sniff_gateway(struct conn *c)
+static void open_gateway(struct conn *c)
 {
 	static const struct look insist = { decide_gateway, VERDICT_RESET };
 	const struct attached_gateway *g = entry_gateway(c->owner_data, c->w->lease->at);
@@ -398,6 +426,16 @@ void sniff_gateway(struct conn *c)
 		start(c, &insist, LISTENER_HANDSHAKE_US);
 	else
 		settle(c, g->desc->opaque ? VERDICT_TCP : VERDICT_HTTP);
+}
+
+void sniff_gateway(struct conn *c)
+{
+	static const struct look announced = { decide_announced, VERDICT_RESET };
+
+	if (worker_settings(c->w)->proxy_protocol)
+		start(c, &announced, LISTENER_HANDSHAKE_US);
+	else
+		open_gateway(c);
 }
 
 /*

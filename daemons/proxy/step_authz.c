@@ -11,6 +11,7 @@
 #include "http/url.h"
 #include "proxy/conn.h"
 #include "proxy/ext_authz.h"
+#include "proxy/headers.h"
 #include "proxy/listener.h"
 #include "proxy/stream.h"
 
@@ -27,28 +28,27 @@ struct facts {
 	uint8_t source[16], remote[16], destination[16];
 };
 
-static struct str last_forwarded(const struct head *h)
+/*
+ * Behind a gateway it is the client as the gateway knows it: the last address of the list is whom the
+ * gateway saw, before it stand those that trusted proxies have told. Only a gateway that has proved to
+ * be one is believed: what another workload passes on, its application has written.
+ */
+static bool told_by_gateway(const struct stream *s, struct sock_addr *ret)
 {
-	struct str v = STR_NULL;
+	const struct snap_peer *p = s->rec.source;
 
-	for (size_t i = 0; i < h->n; i++)
-		if (h->fields[i].id == HEAD_ID_X_FORWARDED_FOR)
-			v = h->fields[i].value;
-	ptrdiff_t comma = str_rfind(v, ',');
-
-	return str_trim(comma < 0 ? v : str_skip(v, (size_t)comma + 1));
+	return s->http && s->entry.inbound && s->rec.mutual && p && p->gateway &&
+	       headers_forwarded_for(&s->req, (size_t)stream_settings(s)->trusted_proxies, ret);
 }
 
-/* Behind a gateway it is what the gateway saw; only who proves to be of the mesh is believed. */
 static const uint8_t *remote_ip(const struct stream *s, struct facts *x)
 {
-	struct str v = s->http && s->rec.mutual ? last_forwarded(&s->req) : STR_NULL;
-	struct sock_addr a;
+	struct sock_addr told;
 
 	/* What cannot be read is as good as not there: some address must be held against the rules. */
-	if (v.n > 0 && sock_addr_parse(v, 1, &a) && entry_addr_bytes(&a, x->remote))
+	if (told_by_gateway(s, &told) && entry_addr_bytes(&told, x->remote))
 		return x->remote;
-	return x->f.source;
+	return entry_addr_bytes(&s->rec.down_remote, x->remote) ? x->remote : x->f.source;
 }
 
 static void connection_facts(const struct stream *s, struct facts *x)
@@ -58,7 +58,10 @@ static void connection_facts(const struct stream *s, struct facts *x)
 
 	if (f && f->mutual)             /* clients outside the mesh have no SPIFFE ID */
 		x->f.principal = str_skip(f->peer_spiffe, scheme);
-	if (entry_addr_bytes(&s->rec.down_remote, x->source))
+	const struct entry *e = s->down.conn->owner_data;
+	struct sock_addr direct = e->direct ? *e->direct : conn_addr_full(&s->down.conn->remote);
+
+	if (entry_addr_bytes(&direct, x->source))
 		x->f.source = x->source;
 	if (entry_addr_bytes(&s->rec.down_local, x->destination))
 		x->f.destination = x->destination;

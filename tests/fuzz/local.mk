@@ -26,6 +26,8 @@ fuzz_programs += %D%/fuzz_url
 %C%_fuzz_url_LDADD = $(KV_FUZZ_DRIVER) $(KV_HTTP_LIBS)
 fuzz_programs += %D%/fuzz_spiffe
 %C%_fuzz_spiffe_LDADD = $(KV_FUZZ_DRIVER) $(KV_IO_LDADD)
+fuzz_programs += %D%/fuzz_proxy_protocol
+%C%_fuzz_proxy_protocol_LDADD = $(KV_FUZZ_DRIVER) $(KV_IO_LDADD)
 fuzz_programs += %D%/fuzz_sni
 %C%_fuzz_sni_LDADD = $(KV_FUZZ_DRIVER) $(KV_IO_LDADD)
 # The codec between fakes of this file: of the proxy's library nothing but codec_h2*.o is linked.

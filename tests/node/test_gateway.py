@@ -114,9 +114,9 @@ def test_units_verify_and_score(gateway):
 
 
 def test_without_its_socket_the_journal_says_what_to_do(gateway):
-    gateway.ok(f"systemctl stop {INSTANCE}.socket {INSTANCE} 2>&1")
+    gateway.ok(f"systemctl stop {INSTANCE}.socket {INSTANCE} 2>&1; systemctl reset-failed {INSTANCE} 2>&1 || true")
     gateway.sh(f"systemctl start --no-block {INSTANCE}")
     kvmesh.wait_for("the hint", lambda: "systemctl enable --now kvmesh-proxy@ingressgateway.socket binds it"
                     in gateway.ok(f"journalctl -u {INSTANCE} --no-pager -n 60"))
-    gateway.ok(f"systemctl stop {INSTANCE}; systemctl start {INSTANCE}.socket")
+    gateway.ok(f"systemctl stop {INSTANCE}; systemctl reset-failed {INSTANCE} {INSTANCE}.socket 2>&1; systemctl start {INSTANCE}.socket")
     kvmesh.wait_for("it serves again", lambda: http(gateway) == "web 127.0.0.1\n")
