@@ -174,6 +174,7 @@ static struct snap_outlier *outlier(struct compile *c, const struct model_outlie
 		.max_ejection_percent =
 			or_default(o->has_maxEjectionPercent, o->maxEjectionPercent, 10),
 		.min_health_percent = o->minHealthPercent,
+		.codes = o->outlierDetectionHttpErrorCodes,
 	};
 	return to;
 }

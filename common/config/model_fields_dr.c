@@ -328,8 +328,7 @@ static const struct field outlier_detection_fields[] = {
 	{ F_INT(T, minHealthPercent, 0, 100), P1, SINCE("1.8"),
 	  .help = "Below this share of healthy endpoints all are used (default 0)" },
 	{ F_INT_LIST(T, outlierDetectionHttpErrorCodes, 100, 599), P3, SINCE("dev"),
-	  NOT_YET("5xx count"),
-	  .help = "Status codes that count as errors (default 5xx)" },
+	  .help = "Status codes that count as 5xx, and no others do (default 5xx)" },
 	F_END
 };
 const struct bind_table model_outlier_detection_table =

@@ -69,8 +69,8 @@ static void clear(atomic_uint *n)
 		atomic_store_explicit(n, 0, memory_order_relaxed);
 }
 
-bool outlier_answered(const struct snap_outlier *o, const struct outlier_set *set, size_t host,
-		      unsigned status, uint64_t now_us, uint64_t *ret_us, enum outlier_kind *ret_why)
+static bool note(const struct snap_outlier *o, const struct outlier_set *set, size_t host,
+		 unsigned status, uint64_t now_us, uint64_t *ret_us, enum outlier_kind *ret_why)
 {
 	struct outlier_host *h = set->get(set->arg, host);
 	bool gateway = status >= 502 && status <= 504;
@@ -89,13 +89,28 @@ bool outlier_answered(const struct snap_outlier *o, const struct outlier_set *se
 	return is_full(&h->n_5xx, o->consecutive_5xx) && eject(o, set, h, now_us, ret_us);
 }
 
+/* Codes that a rule lists are told as 500, the others as 200: that is how Envoy's matcher does it. */
+static unsigned told_as(const struct snap_outlier *o, unsigned status)
+{
+	for (size_t i = 0; i < o->codes.n; i++)
+		if (o->codes.v[i] == status)
+			return 500;
+	return o->codes.n > 0 ? 200 : status;
+}
+
+bool outlier_answered(const struct snap_outlier *o, const struct outlier_set *set, size_t host,
+		      unsigned status, uint64_t now_us, uint64_t *ret_us, enum outlier_kind *ret_why)
+{
+	return note(o, set, host, told_as(o, status), now_us, ret_us, ret_why);
+}
+
 bool outlier_broke(const struct snap_outlier *o, const struct outlier_set *set, size_t host,
 		   uint64_t now_us, uint64_t *ret_us, enum outlier_kind *ret_why)
 {
 	struct outlier_host *h = set->get(set->arg, host);
 
 	if (!o->split_local)
-		return outlier_answered(o, set, host, 503, now_us, ret_us, ret_why);
+		return note(o, set, host, 503, now_us, ret_us, ret_why);
 	*ret_why = OUTLIER_LOCAL;
 	return is_full(&h->n_local, o->consecutive_local) && eject(o, set, h, now_us, ret_us);
 }

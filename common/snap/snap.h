@@ -260,6 +260,7 @@ struct snap_outlier {
 	bool split_local;               /* failed connects count apart */
 	int64_t interval_us, base_ejection_us;
 	int64_t max_ejection_percent, min_health_percent;
+	struct int_list codes;          /* answers that count as 5xx, and no others do; empty: 5xx */
 };
 
 /* Facts about a workload that metrics and logs name; shared by endpoints, callers and peers. */

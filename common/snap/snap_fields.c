@@ -293,6 +293,7 @@ static const struct field outlier_fields[] = {
 	{ F_US(struct snap_outlier, base_ejection_us) },
 	{ F_INT(struct snap_outlier, max_ejection_percent, 0, 100) },
 	{ F_INT(struct snap_outlier, min_health_percent, 0, 100) },
+	{ F_INT_LIST(struct snap_outlier, codes, 100, 599) },
 	F_END
 };
 TABLE(outlier_table, struct snap_outlier, "Outlier", outlier_fields);

@@ -106,3 +106,9 @@ def test_2_8_9_all_ejected(pool, percent, status):
     mesh = pool(f"consecutive5xxErrors: 1, baseEjectionTime: 300s, maxEjectionPercent: 100, minHealthPercent: {percent}", good=0, bad=2)
     statuses(mesh, 4)
     assert statuses(mesh, 3) == [status] * 3
+
+
+@pytest.mark.parametrize("codes,left_out", [("[ 429, 503 ]", True), ("[ 500, 503 ]", False)])
+def test_2_8_8_which_codes_count(pool, codes, left_out):
+    mesh = pool(f"consecutive5xxErrors: 2, baseEjectionTime: 300s, outlierDetectionHttpErrorCodes: {codes}", status=429)
+    assert statuses(mesh, 30).count(429) == (2 if left_out else 10)
