@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 if HAVE_CHECK
-core_tests = %D%/test_authz %D%/test_chash %D%/test_ewma %D%/test_jwt %D%/test_lb %D%/test_limit %D%/test_match %D%/test_priority %D%/test_regex %D%/test_retry %D%/test_rewrite
+core_tests = %D%/test_asked %D%/test_authz %D%/test_chash %D%/test_ewma %D%/test_jwt %D%/test_lb %D%/test_limit %D%/test_match %D%/test_priority %D%/test_regex %D%/test_retry %D%/test_rewrite
 check_PROGRAMS += $(core_tests)
 TESTS += $(core_tests)
 core_test_cppflags = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 core_test_libs = $(KV_CORE_LDADD) $(CHECK_LIBS)
+%C%_test_asked_CPPFLAGS = $(core_test_cppflags)
+%C%_test_asked_LDADD = $(core_test_libs)
 %C%_test_authz_CPPFLAGS = $(core_test_cppflags)
 %C%_test_authz_LDADD = $(core_test_libs)
 %C%_test_chash_CPPFLAGS = $(core_test_cppflags)

@@ -545,5 +545,24 @@ START_TEST(weights)
 }
 END_TEST
 
-UNIT_MAIN("match", host_precedence, hosts_as_the_oracle, routes_as_the_oracle, nested_prefixes_beyond_the_merge,
+START_TEST(servers_by_name)
+{
+	static struct str one[] = { { "shop.example", 12 }, { "*.shop.example", 14 } };
+	static struct str two[] = { { "*.example", 9 } }, any[] = { { "*", 1 } };
+	static struct snap_server v[] = { { .hosts = { two, 1 } }, { .hosts = { one, 2 } }, { .hosts = { any, 1 } } };
+	struct snap_listener l = { .servers = { v, 2 } };
+
+	ck_assert_int_eq(match_server(&l, STR("shop.example")), 1);
+	ck_assert_int_eq(match_server(&l, STR("SHOP.Example")), 1);
+	ck_assert_int_eq(match_server(&l, STR("a.b.shop.example")), 1);
+	ck_assert_int_eq(match_server(&l, STR("other.example")), 0);
+	ck_assert_int_eq(match_server(&l, STR("example")), -1);
+	ck_assert_int_eq(match_server(&l, STR("")), -1);
+	l.servers.n = 3;
+	ck_assert_int_eq(match_server(&l, STR("")), 2);
+	ck_assert_int_eq(match_server(&l, STR("other.example")), 0);
+}
+END_TEST
+
+UNIT_MAIN("match", servers_by_name, host_precedence, hosts_as_the_oracle, routes_as_the_oracle, nested_prefixes_beyond_the_merge,
 	  limits_are_counted_and_do_not_fit, l4_rows, weights)
