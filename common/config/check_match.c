@@ -93,11 +93,20 @@ static struct str text_of(const struct doc *d, const char *name)
 	return m != NULL && m->kind == DOC_STR ? m->s : STR_NULL;
 }
 
-/* A uri that every request has. */
-static bool is_any_uri(const struct doc *uri)
+/* The path of a match, taken out once: routes are compared with all before them. */
+struct path {
+	const struct doc *uri;
+	struct str exact, prefix;
+	bool any;                       /* every request has it */
+};
+
+static struct path path_of(const struct doc *match)
 {
-	return uri == NULL || str_eq(text_of(uri, "prefix"), STR("/")) ||
-	       str_eq(text_of(uri, "regex"), STR(".*"));
+	const struct doc *uri = match != NULL ? doc_get(match, STR("uri")) : NULL;
+	struct path p = { .uri = uri, .exact = text_of(uri, "exact"), .prefix = text_of(uri, "prefix") };
+
+	p.any = uri == NULL || str_eq(p.prefix, STR("/")) || str_eq(text_of(uri, "regex"), STR(".*"));
+	return p;
 }
 
 static bool is_true(const struct doc *map, const char *name)
@@ -107,19 +116,21 @@ static bool is_true(const struct doc *map, const char *name)
 	return d != NULL && d->kind == DOC_BOOL && d->b;
 }
 
-static bool covers_uri(const struct doc *first, const struct doc *later)
+static bool is_longer(struct str prefix, struct str s)
 {
-	const struct doc *f = doc_get(first, STR("uri")), *l = doc_get(later, STR("uri"));
-	struct str prefix = text_of(f, "prefix"), p = text_of(l, "prefix"), e = text_of(l, "exact");
+	return s.p != NULL && str_has_prefix(s, prefix);
+}
 
-	if (is_any_uri(f))
+/* By the paths alone, letter for letter. */
+static bool covers_path(const struct path *f, const struct path *l)
+{
+	if (f->any || l->uri == NULL)
+		return f->any;
+	if (f->prefix.p != NULL && (is_longer(f->prefix, l->prefix) || is_longer(f->prefix, l->exact)))
 		return true;
-	if (l == NULL || is_true(first, "ignoreUriCase") != is_true(later, "ignoreUriCase"))
+	if (f->exact.p != NULL && l->exact.p != NULL && !str_eq(f->exact, l->exact))
 		return false;
-	if (prefix.p != NULL && ((p.p != NULL && str_has_prefix(p, prefix)) ||
-				 (e.p != NULL && str_has_prefix(e, prefix))))
-		return true;
-	return doc_eq(f, l);
+	return doc_eq(f->uri, l->uri);
 }
 
 /* A condition besides the path. */
@@ -133,30 +144,36 @@ static bool is_condition(struct str name, const struct doc *d)
 	return !((d->kind == DOC_LIST || d->kind == DOC_MAP) && d->n == 0);
 }
 
+struct seen {
+	const struct doc *match;        /* NULL: a route without match */
+	struct path path;
+	size_t route;
+};
+
 /*
- * Whatever later matches, first matches too (NULL: a route without match, which takes everything).
+ * Whatever later matches, first matches too (match NULL: a route without one, which takes
+ * everything).
  */
-static bool covers(const struct doc *first, const struct doc *later)
+static bool covers(const struct seen *first, const struct seen *later)
 {
 	static const struct doc none = { .kind = DOC_MAP };
+	const struct doc *match = later->match != NULL ? later->match : &none;
 
-	if (first == NULL)
+	if (first->match == NULL)
 		return true;
-	if (later == NULL)
-		later = &none;
-	for (size_t i = 0; i < first->n; i++) {
-		const struct doc *f = first->v[i], *l = doc_get(later, f->key);
+	if (!covers_path(&first->path, &later->path))
+		return false;
+	if (!first->path.any && is_true(first->match, "ignoreUriCase") != is_true(match, "ignoreUriCase"))
+		return false;
+	for (size_t i = 0; i < first->match->n; i++) {
+		const struct doc *f = first->match->v[i], *l = doc_get(match, f->key);
 
 		if (is_condition(f->key, f) && (l == NULL || !doc_eq(f, l)))
 			return false;
 	}
-	return covers_uri(first, later);
+	return true;
 }
 
-struct seen {
-	const struct doc *match;        /* NULL: a route without match */
-	size_t route;
-};
 struct sight {
 	struct check *c;
 	const char *list;
@@ -167,8 +184,10 @@ struct sight {
 /* The earlier match that covers this one, or NULL. */
 static const struct seen *covered_by(const struct sight *s, const struct doc *match, size_t route)
 {
+	const struct seen later = { .match = match, .path = path_of(match), .route = route };
+
 	for (size_t i = 0; i < s->n && s->v[i].route < route; i++)
-		if (covers(s->v[i].match, match))
+		if (covers(&s->v[i], &later))
 			return &s->v[i];
 	return NULL;
 }
@@ -176,7 +195,8 @@ static const struct seen *covered_by(const struct sight *s, const struct doc *ma
 static void note(struct sight *s, const struct doc *match, size_t route)
 {
 	if (s->n < COMPARED_MAX)
-		*vec_push_arena(&s->c->arena, s->v, s->n, s->cap) = (struct seen){ match, route };
+		*vec_push_arena(&s->c->arena, s->v, s->n, s->cap) =
+			(struct seen){ match, path_of(match), route };
 }
 
 /* All matches of a route are covered: it is never taken. Some: those are told. */

@@ -255,6 +255,22 @@ static void compile_done(struct compile *c)
 	arena_done(&c->work);
 }
 
+/* No message has room for it: who has most of it is told. */
+static void too_large(struct compile *c, size_t bytes)
+{
+	const struct model_virtual_service *most = NULL;
+	model_for_each(c->m, MODEL_KIND_VIRTUAL_SERVICE, r) {
+		if (!most || model_as_vs(r)->http.n > most->http.n)
+			most = model_as_vs(r);
+	}
+	compile_error(c, most ? most->r.at : (struct origin){ 0 },
+		      "what proxy %.*s would get is %zu bytes, more than %u: fewer routes, or "
+		      "Sidecars that let workloads see less (%zu VirtualServices; the largest has "
+		      "%zu routes)",
+		      STR_ARG(c->s->proxy), bytes, SNAP_BYTES_MAX,
+		      c->m->of[MODEL_KIND_VIRTUAL_SERVICE].n, most ? most->http.n : 0);
+}
+
 /*
  * What was put together becomes a snapshot of its own, checked once more: a proxy would refuse it
  * otherwise.
@@ -267,7 +283,12 @@ static int hand_out(struct compile *c, struct snap **ret)
 	int r = snap_copy(c->s, ret, &e);
 	if (r < 0)
 		err_list_push(c->errs, &e);
-	return r;
+	if (r < 0 || (*ret)->bytes <= SNAP_BYTES_MAX)
+		return r;
+	too_large(c, (*ret)->bytes);
+	snap_unref(*ret);
+	*ret = NULL;
+	return KV_ERR_LIMIT;
 }
 
 int snap_compile(const struct model *m, struct str proxy, const struct compile_env *env,
@@ -300,6 +321,7 @@ int snap_compile(const struct model *m, struct str proxy, const struct compile_e
 		compile_inbounds(&c);
 	}
 	compile_authz(&c);
+	compile_jwt(&c);
 	compile_views(&c);
 	int r = hand_out(&c, ret);
 	compile_done(&c);

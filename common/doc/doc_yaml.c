@@ -15,6 +15,8 @@
 
 #define RESTARTS_MAX 100
 
+#define GIVE_UP 1 /* this document, and go on with the next */
+
 struct reader {
 	yaml_parser_t parser;
 	struct doc_builder b;
@@ -26,6 +28,7 @@ struct reader {
 	size_t mark_char; /* libyaml counts characters: this one … */
 	size_t mark_byte; /* … is at this byte of the text */
 	bool skip;        /* the rest of this document cannot be made a tree of */
+	unsigned skipped; /* levels that are open in what is skipped */
 	bool bad;         /* this document holds what is refused */
 };
 
@@ -200,6 +203,30 @@ static void on_document_start(struct reader *r)
 {
 	doc_builder_reset(&r->b);
 	r->skip = r->bad = false;
+	r->skipped = 0;
+}
+
+static bool is_open_event(const yaml_event_t *e)
+{
+	return e->type == YAML_MAPPING_START_EVENT || e->type == YAML_SEQUENCE_START_EVENT;
+}
+
+static bool is_close_event(const yaml_event_t *e)
+{
+	return e->type == YAML_MAPPING_END_EVENT || e->type == YAML_SEQUENCE_END_EVENT;
+}
+
+/*
+ * What is skipped is still looked at for its syntax, but not at any depth: libyaml's time grows with
+ * the square of it.
+ */
+static int skip_event(struct reader *r, const yaml_event_t *e)
+{
+	if (is_open_event(e) && ++r->skipped > DOC_DEPTH_MAX)
+		return GIVE_UP;
+	if (is_close_event(e) && r->skipped > 0)
+		r->skipped--;
+	return 0;
 }
 
 /* Empty documents ("---" at the end, comments alone, a null) are nothing. */
@@ -219,14 +246,14 @@ static int on_event(struct reader *r, const yaml_event_t *e)
 	if (e->type == YAML_DOCUMENT_END_EVENT)
 		on_document_end(r);
 	if (r->skip)
-		return 0;
+		return skip_event(r, e);
 	if (e->type == YAML_SCALAR_EVENT)
 		return on_scalar(r, e);
 	if (e->type == YAML_ALIAS_EVENT)
 		return on_alias(r, e);
-	if (e->type == YAML_MAPPING_START_EVENT || e->type == YAML_SEQUENCE_START_EVENT)
+	if (is_open_event(e))
 		return on_open(r, e);
-	if (e->type == YAML_MAPPING_END_EVENT || e->type == YAML_SEQUENCE_END_EVENT)
+	if (is_close_event(e))
 		doc_builder_close(&r->b);
 	return 0;
 }
@@ -302,7 +329,10 @@ static size_t parse_from(struct reader *r, size_t from)
 			next = next_document(r->file->text, report(r));
 			break;
 		}
-		done = on_event(r, &e) < 0 || e.type == YAML_STREAM_END_EVENT;
+		int rc = on_event(r, &e);
+		if (rc == GIVE_UP)
+			next = next_document(r->file->text, byte_of(r, e.start_mark.index));
+		done = rc != 0 || e.type == YAML_STREAM_END_EVENT;
 		yaml_event_delete(&e);
 	}
 	yaml_parser_delete(&r->parser);

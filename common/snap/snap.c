@@ -55,11 +55,24 @@ int snap_read(const struct doc *d, struct snap **ret, struct err *err)
 	return 0;
 }
 
+static uint64_t hash_content(const struct snap *s, size_t *ret_bytes)
+{
+	struct arena scratch;
+	arena_init(&scratch, 0);
+	struct snap same = *s;
+	same.version = 0;
+	struct str json = snap_dump(&same, &scratch, false);
+	uint64_t h = hash_str(json);
+	*ret_bytes = json.n;
+	arena_done(&scratch);
+	return h;
+}
+
 static int read_and_hash(const struct doc *d, struct snap **ret, struct err *err)
 {
 	int r = snap_read(d, ret, err);
 	if (r == 0)
-		(*ret)->hash = snap_content_hash(*ret);
+		(*ret)->hash = hash_content(*ret, &(*ret)->bytes);
 	return r;
 }
 
@@ -91,11 +104,6 @@ struct str snap_dump(const struct snap *s, struct arena *a, bool pretty)
 
 uint64_t snap_content_hash(const struct snap *s)
 {
-	struct arena scratch;
-	arena_init(&scratch, 0);
-	struct snap same = *s;
-	same.version = 0;
-	uint64_t h = hash_str(snap_dump(&same, &scratch, false));
-	arena_done(&scratch);
-	return h;
+	size_t bytes;
+	return hash_content(s, &bytes);
 }

@@ -19,7 +19,11 @@
 #include "base/label.h"
 #include "doc/bind.h"
 #include "doc/doc.h"
+#include "snap/snap_jwt.h"
 #include "snap/snap_policy.h"
+
+/* What a proxy takes; a control message has room for it (ipc.h: IPC_REPLY_MAX). */
+#define SNAP_BYTES_MAX (15u << 20)
 
 /* { type *v; size_t n; }, the layout of struct bind_list. Enum members are int for FIELD_ENUM. */
 #define SNAP_LIST(type) struct { type *v; size_t n; }
@@ -366,6 +370,7 @@ struct snap_workload {
 	int64_t view;                   /* index into snap.views */
 	struct str unit, user;          /* how the kernel proves it: cgroup of the unit, else uid */
 	struct int_list policies;       /* indexes into snap.policies that are for this workload */
+	struct int_list jwt_rules;      /* and into snap.jwt_rules */
 	bool ambiguous_paths;           /* allowed although path rules are in force */
 	int64_t authorizer;             /* for CUSTOM: index into snap.authorizers + 1; 0: nobody */
 };
@@ -457,11 +462,13 @@ struct snap {
 	SNAP_LIST(struct snap_inbound) inbounds;
 	SNAP_LIST(struct snap_sni) snis;
 	SNAP_LIST(struct snap_policy) policies;
+	SNAP_LIST(struct snap_jwt_rule) jwt_rules;
 	SNAP_LIST(struct snap_authorizer) authorizers;
 	/* not in the message */
 	struct arena arena;
 	unsigned refs;                  /* atomic */
 	uint64_t hash;                  /* of everything but version */
+	size_t bytes;                   /* of that as a message */
 };
 
 extern const struct bind_table snap_table;
