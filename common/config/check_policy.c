@@ -4,6 +4,7 @@
  * Telemetry (semantics 2.11, 2.12, 2.18). Layer config.
  */
 #include "config/check_parts.h"
+#include "snap/snap_jwt.h"
 
 static void check_selector(struct check *c, const struct model_match_labels *s)
 {
@@ -37,16 +38,32 @@ static void check_nonempty(struct check *c, struct origin at, const char *code, 
 			check_add(c, code, at, "%s: an entry is empty", what);
 }
 
-/* A JWK set: an object with a list of keys, none of them private. */
+/* Public keys for signatures; a symmetric one would let every reader of it make tokens. */
+static void check_jwk(struct check *c, const struct model_jwt_rule *j, size_t i,
+		      const struct doc *key)
+{
+	struct str kty = doc_get_str(key, "kty", STR(""));
+
+	if (key->kind != DOC_MAP)
+		check_add(c, "KVM0391", j->at, "jwks: key %zu is no object", i);
+	else if (!str_eq(kty, STR("RSA")) && !str_eq(kty, STR("EC")) && !str_eq(kty, STR("OKP")))
+		check_add(c, "KVM0391", j->at, "jwks: key %zu: kty '%.*s' is none of RSA, EC, OKP", i,
+			  STR_ARG(kty));
+	else if (doc_get(key, STR("d")) != NULL)
+		check_add(c, "KVM0133", j->at,
+			  "jwks: key %zu is a private key; only the public part belongs here", i);
+}
+
+/* A JWK set: an object with a list of keys. */
 static void check_jwks(struct check *c, const struct model_jwt_rule *j)
 {
 	const struct doc *keys;
 	struct doc *set;
 	struct err e;
 
-	if (j->jwks.n == 0)
+	if (j->keys.n == 0)
 		return;
-	if (doc_read_json(j->jwks, &c->arena, &set, &e) < 0) {
+	if (doc_read_json(j->keys, &c->arena, &set, &e) < 0) {
 		check_add(c, "KVM0391", j->at, "jwks is no JSON: %s", e.text);
 		return;
 	}
@@ -55,12 +72,10 @@ static void check_jwks(struct check *c, const struct model_jwt_rule *j)
 		check_add(c, "KVM0391", j->at, "jwks has no list 'keys'");
 		return;
 	}
+	if (keys->n > SNAP_JWKS_MAX)
+		check_add(c, "KVM0391", j->at, "jwks: more than %d keys", SNAP_JWKS_MAX);
 	for (size_t i = 0; i < keys->n; i++)
-		if (doc_get(keys->v[i], STR("d")) != NULL)
-			check_add(
-				c, "KVM0133", j->at,
-				"jwks: key %zu is a private key; only the public part belongs here",
-				i);
+		check_jwk(c, j, i, keys->v[i]);
 }
 
 static void check_jwt_rule(struct check *c, const struct model_jwt_rule *j)
@@ -73,6 +88,12 @@ static void check_jwt_rule(struct check *c, const struct model_jwt_rule *j)
 		check_add(c, "KVM0391", j->at,
 			  "jwksUri must begin with https://, http:// or file:///, is '%.*s'",
 			  STR_ARG(j->jwksUri));
+	if (j->keys_problem.n > 0)
+		check_add(c, "KVM0391", j->at, "jwksUri: %.*s", STR_ARG(j->keys_problem));
+	else if (j->keys.n == 0)
+		check_add(c, "KVM0900", j->at,
+			  "keys are not fetched yet: every token of this issuer is refused; save them as a "
+			  "file and say jwksUri = \"file:///etc/kvmesh/jwks/NAME.json\"");
 	check_jwks(c, j);
 	check_nonempty(c, j->at, "KVM0391", "audiences", &j->audiences);
 	check_nonempty(c, j->at, "KVM0391", "fromParams", &j->fromParams);

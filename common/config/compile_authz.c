@@ -219,12 +219,11 @@ static int64_t policy(struct policies *p, const struct model_authorization_polic
 	return (int64_t)c->s->policies.n - 1;
 }
 
-/* Of the root namespace or of its own, with a selector that it fits (2.11.1). */
-static bool is_for(const struct compile *c, const struct model_authorization_policy *ap,
-		   const struct model_workload *w)
+bool compile_selects(const struct compile *c, struct str ns,
+		     const struct model_match_labels *selector, const struct model_workload *w)
 {
-	return (str_eq(ap->r.ns, w->r.ns) || str_eq(ap->r.ns, c->m->mesh.mesh.rootNamespace)) &&
-	       (!ap->selector || labels_is_subset(&ap->selector->matchLabels, &w->r.labels));
+	return (str_eq(ns, w->r.ns) || str_eq(ns, c->m->mesh.mesh.rootNamespace)) &&
+	       (!selector || labels_is_subset(&selector->matchLabels, &w->r.labels));
 }
 
 static int by_name(const void *x, const void *y)
@@ -265,7 +264,7 @@ void compile_authz(struct compile *c)
 			continue;
 		to->ambiguous_paths = c->locals[i]->pathAmbiguity == MODEL_PATH_ALLOW;
 		for (size_t k = 0; k < n; k++)
-			if (is_for(c, v[k], c->locals[i]))
+			if (compile_selects(c, v[k]->r.ns, v[k]->selector, c->locals[i]))
 				*vec_push_arena(c->a, to->policies.v, to->policies.n, cap) =
 					policy(&p, v[k]);
 	}

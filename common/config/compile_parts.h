@@ -241,6 +241,11 @@ void compile_locality(const struct compile *c, const struct model_load_balancer 
 
 /* compile_authz.c, compile_authorizer.c: policies for them, and whom CUSTOM ones ask */
 void compile_authz(struct compile *c);
+/* compile_jwt.c */
+void compile_jwt(struct compile *c);
+/* Is a policy of ns with that selector for w: of its own namespace or the root one (2.11.1). */
+bool compile_selects(const struct compile *c, struct str ns,
+		     const struct model_match_labels *selector, const struct model_workload *w);
 void compile_authorizers(struct compile *c);
 
 /* A finding of the compiler; nothing is handed out then. */

@@ -284,9 +284,11 @@ int load_fill(struct load *l, struct model_resource *r)
 		return fill_service(l, SELF(model_service));
 	case MODEL_KIND_WORKLOAD:
 		return fill_workload(l, SELF(model_workload));
+	case MODEL_KIND_REQUEST_AUTHENTICATION:
+		load_jwks(l, SELF(model_request_authentication));
+		break;
 	case MODEL_KIND_GATEWAY:
 	case MODEL_KIND_SIDECAR:
-	case MODEL_KIND_REQUEST_AUTHENTICATION:
 	case MODEL_KIND_AUTHORIZATION_POLICY:
 	case MODEL_KIND_TELEMETRY:
 	case MODEL_KIND__N:

@@ -41,6 +41,8 @@ int load_mesh_bind(struct load *l);
 /* ---- load_fill.c: what tables cannot say --------------------------------------------------- */
 /* Members marked "filled by load", defaults from other fields, annotations. */
 int load_fill(struct load *l, struct model_resource *r);
+/* load_jwks.c: keys that stand in files. */
+void load_jwks(struct load *l, struct model_request_authentication *ra);
 /*
  * Hosts of VirtualServices, DestinationRules and destinations as FQDNs, once every Service is
  * known.

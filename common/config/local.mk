@@ -24,6 +24,7 @@ libkvconfig_a_SOURCES = \
 	%D%/compile_action.c \
 	%D%/compile_authorizer.c \
 	%D%/compile_authz.c \
+	%D%/compile_jwt.c \
 	%D%/compile_cluster.c \
 	%D%/compile_gateway.c \
 	%D%/compile_gateway_l4.c \
@@ -47,6 +48,7 @@ libkvconfig_a_SOURCES = \
 	%D%/load_canon.c \
 	%D%/load_files.c \
 	%D%/load_fill.c \
+	%D%/load_jwks.c \
 	%D%/load_mesh.c \
 	%D%/load_parts.h \
 	%D%/load_resolve.c \

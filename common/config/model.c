@@ -67,8 +67,6 @@ static const struct model_kind_info kinds[MODEL_KIND__N] = {
 						.group = "security.istio.io",
 						.versions = "v1 v1beta1",
 						.table = &model_request_authentication_table,
-						.status = FIELD_NOT_YET,
-						.note = "tokens are not checked yet",
 						.help = "Which end-user tokens (JWT) are "
 							"accepted" },
 	[MODEL_KIND_AUTHORIZATION_POLICY] = { KIND(MODEL_KIND_AUTHORIZATION_POLICY,

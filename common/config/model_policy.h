@@ -54,6 +54,8 @@ struct model_jwt_rule {
 	int64_t timeout;
 	bool has_timeout;
 	struct str_list spaceDelimitedClaims;
+	/* Filled by load: jwks, or what the file of jwksUri holds; why it could not be read. */
+	struct str keys, keys_problem;
 };
 struct model_request_authentication {
 	struct model_resource r;

@@ -106,6 +106,32 @@ bool url_query_get(struct str query, struct str name, struct str *ret_value)
 	return false;
 }
 
+struct str url_query_remove(struct str target, struct str name, struct arena *a)
+{
+	struct str path, query, piece;
+	bool any = false;
+
+	url_split_query(target, &path, &query);
+	if (!query.p || str_find_str(query, name) < 0)
+		return target;
+	char *out = arena_alloc(a, target.n);
+	size_t n = path.n;
+
+	memcpy(out, path.p, n);
+	while (str_split(&query, '&', &piece)) {
+		ptrdiff_t eq = str_find(piece, '=');
+
+		if (str_eq(eq < 0 ? piece : str_take(piece, (size_t)eq), name))
+			continue;
+		out[n++] = any ? '&' : '?';
+		any = true;
+		if (piece.n > 0)
+			memcpy(out + n, piece.p, piece.n);
+		n += piece.n;
+	}
+	return str_from(out, n);
+}
+
 /* ---- paths --------------------------------------------------------------- */
 
 static int hex_digit(char c)

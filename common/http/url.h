@@ -15,6 +15,9 @@ void url_split_query(struct str target, struct str *ret_path, struct str *ret_qu
 /* First value of name in a query string; false when absent. Not decoded (Istio 2.3.9). */
 bool url_query_get(struct str query, struct str name, struct str *ret_value);
 
+/* A target without any parameter of that name; itself when it has none. Made in the arena. */
+struct str url_query_remove(struct str target, struct str name, struct arena *a);
+
 enum url_normalize {
 	URL_NORMALIZE_NONE,
 	URL_NORMALIZE_BASE,             /* RFC 3986 dot segments, unreserved %XX decoded, \ → / */

@@ -5,6 +5,7 @@ libkvsnap_a_SOURCES = \
 	%D%/snap.c %D%/snap.h \
 	%D%/snap_check.c \
 	%D%/snap_fields.c \
+	%D%/snap_jwt.c %D%/snap_jwt.h \
 	%D%/snap_policy.c %D%/snap_policy.h \
 	%D%/snap_retry.c
 KV_SNAP_LDADD = libkvsnap.a $(KV_DOC_LDADD)

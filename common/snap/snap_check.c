@@ -205,6 +205,8 @@ static int check_workload(struct check *c, const struct at *at, const struct sna
 	TRY(check_index(c, at, "identity", w->identity, 0, c->s->identities.n));
 	for (size_t i = 0; i < w->policies.n; i++)
 		TRY(check_index(c, at, "policies", w->policies.v[i], 0, c->s->policies.n));
+	for (size_t i = 0; i < w->jwt_rules.n; i++)
+		TRY(check_index(c, at, "jwt_rules", w->jwt_rules.v[i], 0, c->s->jwt_rules.n));
 	TRY(check_index(c, at, "authorizer", w->authorizer - 1, -1, c->s->authorizers.n));
 	return check_index(c, at, "view", w->view, 0, c->s->views.n);
 }

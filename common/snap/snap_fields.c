@@ -411,6 +411,7 @@ static const struct field workload_fields[] = {
 	{ F_STR(struct snap_workload, unit) },
 	{ F_STR(struct snap_workload, user) },
 	{ F_INT_LIST(struct snap_workload, policies, 0, INDEX_MAX) },
+	{ F_INT_LIST(struct snap_workload, jwt_rules, 0, INDEX_MAX) },
 	{ F_BOOL(struct snap_workload, ambiguous_paths) },
 	{ F_INT(struct snap_workload, authorizer, 0, INDEX_MAX) },
 	F_END
@@ -492,6 +493,7 @@ static const struct field snap_fields[] = {
 	{ F_LIST(struct snap, inbounds, inbound_table) },
 	{ F_LIST(struct snap, snis, sni_table) },
 	{ F_LIST(struct snap, policies, snap_policy_table) },
+	{ F_LIST(struct snap, jwt_rules, snap_jwt_rule_table) },
 	{ F_LIST(struct snap, authorizers, snap_authorizer_table) },
 	F_END
 };

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "proxy/attach_state.h"
 #include "proxy/cgroup.h"
+#include "proxy/tokens.h"
 
 /* Match tables over one snap, and the snap's life with them. */
 struct attached_share {
@@ -18,6 +19,7 @@ struct attached_share {
 	struct snap *snap;
 	struct match *match;
 	struct authz *authz;
+	struct tokens *tokens;
 	struct chash **hashes;          /* parallel to snap->clusters; NULL where none */
 };
 
@@ -59,6 +61,7 @@ static int share_new(struct snap *snap, struct attached_share **ret, struct err 
 	s->snap = snap_ref(snap);
 	s->match = m;
 	s->authz = z;
+	s->tokens = tokens_new(snap);
 	s->hashes = make_hashes(snap);
 	*ret = s;
 	return 0;
@@ -70,6 +73,7 @@ static void share_unref(struct attached_share *s)
 		return;
 	match_free(s->match);
 	authz_free(s->authz);
+	tokens_free(s->tokens);
 	for (size_t i = 0; i < s->snap->clusters.n; i++)
 		chash_free(s->hashes[i]);
 	free(s->hashes);
@@ -415,6 +419,7 @@ int attach_new(struct attach_state *st, struct snap *snap, const struct map *ide
 	at->snap = snap;                /* kept by the share */
 	at->match = share->match;
 	at->authz = share->authz;
+	at->tokens = share->tokens;
 	map_init(&at->snis);
 	map_init(&at->peers_by_name);
 	map_init(&at->peers_by_principal);

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "core/rewrite.h"
+#include "http/url.h"
 #include "proxy/asked.h"
 #include "proxy/conn.h"
 #include "proxy/cross_origin.h"
@@ -98,12 +99,21 @@ static struct str make_request_id(struct stream *s)
 	return str_from(p, 36);
 }
 
+struct str headers_path_to_tell(struct stream *s)
+{
+	struct str path = s->req.path;
+
+	if (s->token_param.n > 0)
+		path = url_query_remove(path, s->token_param, &s->arena);
+	return url_query_remove(path, STR("access_token"), &s->arena);
+}
+
 static void note_request(struct stream *s)
 {
 	struct record *r = &s->rec;
 
 	r->method = s->req.method;
-	r->path = s->req.path;
+	r->path = headers_path_to_tell(s);
 	r->authority = s->req.authority;
 	r->version = s->req.version;
 	r->user_agent = head_value(&s->req, HEAD_ID_USER_AGENT);

@@ -13,6 +13,8 @@
  * there.
  */
 void headers_from_client(struct stream *s);
+/* The request's path for logs: without tokens, also where nobody asks for them (promise P19). */
+struct str headers_path_to_tell(struct stream *s);
 /* Before each try. */
 void headers_to_service(struct stream *s);
 /* The final response: route operations, timing, server. */

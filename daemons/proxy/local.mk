@@ -42,9 +42,10 @@ libkvproxy_a_SOURCES = \
 	%D%/stats_rows.c %D%/stats_rows.h %D%/stats_table.h \
 	%D%/step_authz.c %D%/step_connect.c %D%/step_fault.c %D%/step_head.c \
 	%D%/step_match.c \
-	%D%/step_pick.c %D%/step_record.c \
+	%D%/step_pick.c %D%/step_record.c %D%/step_token.c \
 	%D%/stream.c %D%/stream.h %D%/stream_fail.c \
 	%D%/text.c %D%/text.h \
+	%D%/tokens.c %D%/tokens.h \
 	%D%/tube.c %D%/tube.h \
 	%D%/tunnel.c %D%/tunnel.h \
 	%D%/upstream.c %D%/upstream.h \

@@ -77,6 +77,7 @@ static const struct reason_family {
 	  "Connections in plain text closed on a port that wants mutual TLS.", "workload" },
 	{ "kvmesh_ext_authz_total", "What external authorizers said: allowed, denied, error, fail_open, "
 	  "too_large.", "result" },
+	{ "kvmesh_jwt_denied_total", "Requests refused for their token.", "reason" },
 	{ "kvmesh_authz_denied_total", "Requests and connections denied by a policy.", "policy" },
 	{ "kvmesh_authz_dry_run_denied_total",
 	  "Requests and connections that a dry-run policy would have denied.", "policy" },

@@ -80,6 +80,7 @@ static void request_facts(const struct stream *s, struct facts *x)
 	x->f.method = s->req.method;
 	x->f.host = s->req.authority;
 	x->f.head = &s->req;
+	x->f.token = s->token;
 	url_split_query(s->req.path, &x->f.path, &query);
 }
 

@@ -135,7 +135,7 @@ static enum next forward(struct stream *s)
 		return n;
 	rewrite_request(&s->hit, &s->req, s->w->regex);
 	headers_route_ops(s, &s->req, true);
-	s->rec.path = s->req.path;
+	s->rec.path = headers_path_to_tell(s);
 	s->rec.original_path = head_value(&s->req, HEAD_ID_X_ENVOY_ORIGINAL_PATH);
 	return NEXT_STEP;
 }

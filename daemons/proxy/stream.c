@@ -170,6 +170,7 @@ void stream_request_complete(struct stream *s)
 
 static enum next (*const steps[])(struct stream *s) = {
 	[STEP_HEAD] = step_head,
+	[STEP_TOKEN] = step_token,
 	[STEP_AUTHZ] = step_authz,
 	[STEP_MATCH] = step_match,
 	[STEP_FAULT] = step_fault,

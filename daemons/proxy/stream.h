@@ -3,6 +3,7 @@
  * stream: one exchange from its first byte to its record, the same for every protocol. It walks
  * named steps, one file each:
  *     HEAD     step_head.c     facts, limits, normal form, edge headers
+ *     TOKEN    step_token.c    whose token it carries, if any
  *     AUTHZ    step_authz.c    may this caller
  *     MATCH    step_match.c    virtual host, route; redirect, direct answer, rewrite, headers
  *     FAULT    step_fault.c    delays, aborts; copies for mirrors begin
@@ -21,6 +22,7 @@
 
 #include "base/arena.h"
 #include "base/list.h"
+#include "core/authz.h"
 #include "core/lb.h"
 #include "core/match.h"
 #include "http/head.h"
@@ -35,7 +37,7 @@
 #include "proxy/worker.h"
 
 enum step {
-	STEP_HEAD, STEP_AUTHZ, STEP_MATCH, STEP_FAULT, STEP_PICK, STEP_CONNECT, STEP_FORWARD, STEP_RECORD,
+	STEP_HEAD, STEP_TOKEN, STEP_AUTHZ, STEP_MATCH, STEP_FAULT, STEP_PICK, STEP_CONNECT, STEP_FORWARD, STEP_RECORD,
 	STEP_DONE,
 };
 
@@ -60,6 +62,10 @@ struct stream {
 	struct leg down, up;
 	struct head req, res, req_trailers, res_trailers;
 	struct entry_view entry;        /* where it came in, in this lease */
+
+	/* TOKEN */
+	const struct authz_token *token;        /* proven; NULL: none */
+	struct str token_param;         /* of the query, never to be written down; empty: none */
 
 	/* MATCH */
 	struct str host;                /* of the authority, without port */
@@ -160,6 +166,7 @@ void stream_end_try(struct stream *s, enum fail why);
 
 /* ---- steps ---- */
 enum next step_head(struct stream *s);
+enum next step_token(struct stream *s);
 enum next step_authz(struct stream *s);
 enum next step_match(struct stream *s);
 enum next step_fault(struct stream *s);

@@ -189,6 +189,25 @@ START_TEST(normal_forms_are_stable)
 }
 END_TEST
 
+START_TEST(parameters_are_taken_away)
+{
+	static const char *const rows[][2] = {
+		{ "/a", "/a" }, { "/a?", "/a?" }, { "/a?b=1", "/a?b=1" }, { "/a?t=x", "/a" }, { "/a?t=x&b=1", "/a?b=1" },
+		{ "/a?b=1&t=x", "/a?b=1" }, { "/a?t=x&b=1&t=y", "/a?b=1" }, { "/a?t", "/a" }, { "/a?tt=1&t=2", "/a?tt=1" },
+		{ "/t?b=t", "/t?b=t" }, { "/a?t=1&&b", "/a?&b" },
+	};
+	struct arena a;
+
+	arena_init(&a, 0);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct str got = url_query_remove(str_c(rows[i][0]), STR("t"), &a);
+
+		ck_assert_msg(str_eq(got, str_c(rows[i][1])), "%s: %.*s", rows[i][0], STR_ARG(got));
+	}
+	arena_done(&a);
+}
+END_TEST
+
 /* Each row: a path, then what readers 0 to 7 make of it; NULL: above the root. */
 START_TEST(a_path_as_its_readers_understand_it)
 {
@@ -217,4 +236,5 @@ START_TEST(a_path_as_its_readers_understand_it)
 END_TEST
 
 UNIT_MAIN("url", authorities, queries, normal_forms, normal_forms_are_stable,
+	  parameters_are_taken_away,
 	  a_path_as_its_readers_understand_it)

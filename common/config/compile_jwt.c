@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * compile_jwt: the tokens that a local workload accepts, from the RequestAuthentications that are
+ * for it (semantics 2.12). Layer config.
+ */
+#include "config/compile_parts.h"
+
+struct rules {
+	struct compile *c;
+	size_t cap;
+	struct map known;               /* model id → index of its first rule + 1 */
+};
+
+/* ---- keys ----------------------------------------------------------------------------------- */
+
+/* Keys for encryption sign nothing. */
+static bool is_for_signing(const struct doc *key)
+{
+	return str_eq(doc_get_str(key, "use", STR("sig")), STR("sig"));
+}
+
+/* The set was checked (KVM0391): an object with a list of keys. */
+static void put_keys(struct compile *c, struct str text, struct snap_jwt_rule *to)
+{
+	static const char *const names[] = { "kid", "alg", "kty", "crv", "n", "e", "x", "y" };
+	struct doc *set;
+
+	if (text.n == 0 || doc_read_json(text, c->a, &set, NULL) < 0)
+		return;
+	const struct doc *keys = doc_get(set, STR("keys"));
+	size_t n = keys && keys->kind == DOC_LIST ? keys->n : 0;
+
+	n = n < SNAP_JWKS_MAX ? n : SNAP_JWKS_MAX;
+	to->keys.v = arena_new_n(c->a, struct snap_jwk, n);
+	for (size_t i = 0; i < n; i++) {
+		struct snap_jwk *k = &to->keys.v[to->keys.n];
+		struct str *members[] = { &k->kid, &k->alg, &k->kty, &k->crv, &k->n, &k->e, &k->x, &k->y };
+
+		if (!is_for_signing(keys->v[i]))
+			continue;
+		for (size_t m = 0; m < sizeof(names) / sizeof(names[0]); m++)
+			*members[m] = doc_get_str(keys->v[i], names[m], STR(""));
+		to->keys.n += k->kty.n > 0;
+	}
+}
+
+/* ---- where a token is ------------------------------------------------------------------------ */
+
+/* Without a place of its own: Authorization and access_token (2.12.3). */
+static void put_places(struct compile *c, const struct model_jwt_rule *j, struct snap_jwt_rule *to)
+{
+	static struct str dflt_param = STR("access_token");
+	bool dflt = j->fromHeaders.n + j->fromParams.n + j->fromCookies.n == 0;
+	size_t n = dflt ? 1 : j->fromHeaders.n;
+
+	to->headers.v = arena_new_n(c->a, struct snap_jwt_header, n);
+	to->headers.n = n;
+	if (dflt)
+		to->headers.v[0] = (struct snap_jwt_header){ STR("authorization"), STR("Bearer ") };
+	for (size_t i = 0; i < j->fromHeaders.n; i++)
+		to->headers.v[i] = (struct snap_jwt_header){
+			compile_lower(c, j->fromHeaders.v[i].name), j->fromHeaders.v[i].prefix
+		};
+	to->params = dflt ? (struct str_list){ .v = &dflt_param, .n = 1 } : j->fromParams;
+	to->cookies = j->fromCookies;
+}
+
+static void put_outputs(struct compile *c, const struct model_jwt_rule *j, struct snap_jwt_rule *to)
+{
+	static struct str dflt_spaced[] = { STR("scope"), STR("permission") };
+
+	to->payload_header = compile_lower(c, j->outputPayloadToHeader);
+	to->forward = j->forwardOriginalToken;
+	to->claims.v = arena_new_n(c->a, struct snap_jwt_claim, j->outputClaimToHeaders.n);
+	for (; to->claims.n < j->outputClaimToHeaders.n; to->claims.n++) {
+		const struct model_claim_to_header *h = &j->outputClaimToHeaders.v[to->claims.n];
+
+		to->claims.v[to->claims.n] =
+			(struct snap_jwt_claim){ compile_lower(c, h->header), h->claim };
+	}
+	to->spaced = j->spaceDelimitedClaims.n > 0 ? j->spaceDelimitedClaims :
+						     (struct str_list){ .v = dflt_spaced, .n = 2 };
+}
+
+/* ---- rules ----------------------------------------------------------------------------------- */
+
+static int64_t first_rule(struct rules *r, const struct model_request_authentication *ra)
+{
+	struct compile *c = r->c;
+	uintptr_t known = (uintptr_t)map_get(&r->known, ra->r.id);
+	size_t first = c->s->jwt_rules.n;
+
+	if (known > 0)
+		return (int64_t)known - 1;
+	for (size_t i = 0; i < ra->jwtRules.n; i++) {
+		const struct model_jwt_rule *j = &ra->jwtRules.v[i];
+		struct snap_jwt_rule *to = compile_push(c, c->s->jwt_rules, r->cap);
+
+		*to = (struct snap_jwt_rule){ .issuer = j->issuer,
+					      .audiences = j->audiences,
+					      .file = str_c(j->at.file),
+					      .line = j->at.line };
+		put_keys(c, j->keys, to);
+		put_places(c, j, to);
+		put_outputs(c, j, to);
+	}
+	map_put(&r->known, ra->r.id, (void *)(uintptr_t)(first + 1));
+	return (int64_t)first;
+}
+
+static int by_name(const void *x, const void *y)
+{
+	const struct model_request_authentication *const *a = x, *const *b = y;
+	int r = str_cmp((*a)->r.ns, (*b)->r.ns);
+
+	return r != 0 ? r : str_cmp((*a)->r.name, (*b)->r.name);
+}
+
+static const struct model_request_authentication **sorted(struct compile *c, size_t *ret_n)
+{
+	size_t n = 0, max = c->m->of[MODEL_KIND_REQUEST_AUTHENTICATION].n;
+	const struct model_request_authentication **v =
+		arena_new_n(c->a, const struct model_request_authentication *, max);
+
+	model_for_each(c->m, MODEL_KIND_REQUEST_AUTHENTICATION, r)
+		v[n++] = model_as_ra(r);
+	if (n > 1)
+		qsort(v, n, sizeof(*v), by_name);
+	*ret_n = n;
+	return v;
+}
+
+void compile_jwt(struct compile *c)
+{
+	struct rules r = { .c = c };
+	size_t n;
+	const struct model_request_authentication **v = sorted(c, &n);
+
+	map_init(&r.known);
+	for (size_t i = 0; i < c->s->workloads.n; i++) {
+		struct snap_workload *to = &c->s->workloads.v[i];
+		size_t cap = 0;
+
+		for (size_t k = 0; c->locals[i] && k < n; k++) {
+			if (!compile_selects(c, v[k]->r.ns, v[k]->selector, c->locals[i]))
+				continue;
+			int64_t first = first_rule(&r, v[k]);
+
+			for (size_t m = 0; m < v[k]->jwtRules.n; m++)
+				*vec_push_arena(c->a, to->jwt_rules.v, to->jwt_rules.n, cap) =
+					first + (int64_t)m;
+		}
+	}
+	map_done(&r.known);
+}
