@@ -142,7 +142,9 @@ static void add_gateway(struct listeners *l, const struct model_workload *w)
 			struct str address = s->bind.n > 0 ? s->bind : STR("0.0.0.0");
 
 			if (s->port && names_is_servable(s, &why))
-				add(l, (struct listener){ address, s->port->number, who, true },
+				add(l, (struct listener){ address,
+							  names_gateway_port(l->c->m, w, s->port->number),
+							  who, true },
 				    s->at);
 		}
 	}

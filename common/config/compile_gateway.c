@@ -257,15 +257,18 @@ static struct snap_listener *listener_of(struct doors *d, const struct model_ser
 {
 	struct compile *c = d->c;
 	struct str address = s->bind.n > 0 ? s->bind : STR("0.0.0.0");
+	int64_t port = names_gateway_port(c->m, d->w, s->port->number);
 	for (size_t i = 0; i < c->s->listeners.n; i++) {
 		struct snap_listener *l = &c->s->listeners.v[i];
-		if (l->port == s->port->number && str_eq(l->address, address))
+		if (l->port == port && str_eq(l->address, address))
 			return l;
 	}
 	struct snap_listener *l = compile_push(c, c->s->listeners, c->cap_listeners);
 	*l = (struct snap_listener){ .kind = SNAP_LISTENER_GATEWAY,
 				     .address = address,
-				     .port = s->port->number };
+				     .port = port };
+	if (port != s->port->number)
+		l->service_port = s->port->number;
 	l->view = new_view(c, d->w, s->port->number);
 	return l;
 }
@@ -278,7 +281,8 @@ static void open_server(struct doors *d, const struct model_gateway *g,
 	struct snap_listener *l = listener_of(d, s);
 	const struct compile_gateway *first = c->clients[l->view].gateway;
 	bool is_new = first->n == 0;
-	if (!is_new && (names_server_family(first->v[0].server) != family || l->opaque))
+	if (!is_new && (names_server_family(first->v[0].server) != family || l->opaque ||
+			first->port != s->port->number))
 		return;                 /* the oldest decides what the port speaks (2.14.1) */
 	if (family != NAMES_FAMILY_TLS) {
 		l->opaque = family == NAMES_FAMILY_TCP;

@@ -47,6 +47,11 @@ enum names_family {
 };
 enum names_family names_server_family(const struct model_server *s);
 const char *names_family_name(enum names_family f);
+/*
+ * Where a gateway listens for the port of a server: a Service that selects it says which of its ports
+ * that is, as in Istio; without one it is that port itself.
+ */
+int64_t names_gateway_port(const struct model *m, const struct model_workload *w, int64_t number);
 /* Bytes, led by tls or tcp routes; else HTTP. */
 bool names_server_is_opaque(const struct model_server *s);
 /* TLS is passed on without being ended here. */

@@ -151,6 +151,29 @@ bool names_server_is_opaque(const struct model_server *s)
 	       str_ieq(s->port->protocol, STR("TLS"));
 }
 
+static int64_t target_of(const struct model_workload *w, const struct model_service_port *p)
+{
+	for (size_t i = 0; p->targetName.n > 0 && i < w->ports.n; i++)
+		if (str_eq(w->ports.v[i].name, p->targetName))
+			return w->ports.v[i].number;
+	return p->targetNumber;
+}
+
+int64_t names_gateway_port(const struct model *m, const struct model_workload *w, int64_t number)
+{
+	model_for_each(m, MODEL_KIND_SERVICE, r) {
+		const struct model_service *s = model_as_service(r);
+
+		if (!str_eq(r->ns, w->r.ns) || s->selector.n == 0 ||
+		    !labels_is_subset(&s->selector, &w->r.labels))
+			continue;
+		for (size_t i = 0; i < s->ports.n; i++)
+			if (s->ports.v[i].port == number && target_of(w, &s->ports.v[i]) > 0)
+				return target_of(w, &s->ports.v[i]);
+	}
+	return number;
+}
+
 /* ---- hosts --------------------------------------------------------------------------------- */
 
 bool names_server_host(const struct model *m, const struct model_gateway *g, struct str served,

@@ -409,7 +409,7 @@ struct snap_listener {
 	struct str address;
 	int64_t port;                   /* 0: let the kernel choose (tests) */
 	struct str service;             /* SNAP_LISTENER_TCP: FQDN and port of the service */
-	int64_t service_port;
+	int64_t service_port;           /* gateways: by which number clients and routes know it; 0: port */
 	int64_t view;                   /* gateways: their own view; else -1 */
 	bool opaque;                    /* gateways without servers: bytes, led by the view's l4; else HTTP */
 	SNAP_LIST(struct snap_server) servers;  /* gateways: n > 0: the port speaks TLS */

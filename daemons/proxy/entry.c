@@ -63,6 +63,13 @@ bool entry_is_edge(const struct entry *e)
 	return e->listener->kind == SNAP_LISTENER_GATEWAY;
 }
 
+int64_t entry_gateway_port(const struct entry *e)
+{
+	const struct listener *l = e->listener;
+
+	return l->service_port > 0 ? l->service_port : sock_addr_port(&l->addr);
+}
+
 const struct attached_gateway *entry_gateway(const struct entry *e, const struct attached *at)
 {
 	char text[SOCK_ADDR_TEXT_MAX];

@@ -70,6 +70,8 @@ const struct snap_peer *entry_source(struct entry *e, const struct conn *c,
 struct str entry_sni(const struct conn *c);
 /* Through a gateway, from outside. */
 bool entry_is_edge(const struct entry *e);
+/* By which number clients of a gateway's door, and its routes, know it. */
+int64_t entry_gateway_port(const struct entry *e);
 /* The gateway's port in this attachment, NULL: not there any more. */
 const struct attached_gateway *entry_gateway(const struct entry *e, const struct attached *at);
 /*

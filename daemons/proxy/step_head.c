@@ -75,7 +75,7 @@ static int64_t port_of(const struct stream *s, uint16_t in_authority)
 	if (e->original_dst)
 		return sock_addr_port(e->original_dst);
 	if (e->listener->kind == SNAP_LISTENER_GATEWAY || e->listener->kind == SNAP_LISTENER_PORT)
-		return sock_addr_port(&e->listener->addr);
+		return entry_gateway_port(e);
 	return in_authority > 0 ? in_authority : 80;
 }
 

@@ -185,7 +185,7 @@ static enum next match_opaque(struct stream *s)
 		f.port = e->listener->service_port;
 	} else if (entry_is_edge(e)) {
 		f.has_addr = entry_addr_bytes(&s->rec.down_local, f.addr);
-		f.port = sock_addr_port(&e->listener->addr);
+		f.port = entry_gateway_port(e);
 	} else if (!e->original_dst) {
 		return fail(s, FAIL_NO_ROUTE);  /* the door has become another meanwhile */
 	} else {

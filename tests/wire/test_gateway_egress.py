@@ -173,7 +173,7 @@ def test_the_walk_with_tls_of_the_application_inside_mtls(walk):
         start = text.index("  - match: [ { gateways: [ egress-tls ]")
         return text[:start] + """\
   tcp:
-  - match: [ { gateways: [ egress-tls ], port: 8443 } ]
+  - match: [ { gateways: [ egress-tls ], port: 443 } ]
     route: [ { destination: { host: login.bank.example, port: { number: 443 } } } ]
 ---
 apiVersion: networking.istio.io/v1

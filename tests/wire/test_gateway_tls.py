@@ -289,6 +289,30 @@ def test_2_14_1_the_oldest_decides_what_a_port_speaks(edge):
     assert re.search(rf"port {port} is plain HTTP by Gateway gw.default at line \d+: this server of TLS is not opened \[KVM0211\]", text), text
 
 
+def test_2_14_1_the_port_of_a_service_is_its_target_port(edge):
+    """As in Istio a Gateway speaks of the ports of the Service in front of the gateway; matches of routes too."""
+    listen, plain = kvmesh.free_port(), kvmesh.free_port()
+    web = edge.own(kvmesh.Nginx(edge.dir, "web"))
+    edge.mesh.workload("web", web.port)
+    edge.mesh.service("web", 80, "http")
+    edge.mesh.write("mesh.d/front.conf", f"""
+Service = ( {{ name = "front"; selector = {{ istio = "ingressgateway"; }};
+  ports = ( {{ name = "http"; port = 80; targetPort = {listen}; protocol = "HTTP"; }} ); }},
+  {{ name = "other"; namespace = "elsewhere"; selector = {{ istio = "ingressgateway"; }};
+  ports = ( {{ name = "http"; port = {plain}; targetPort = {kvmesh.free_port()}; protocol = "HTTP"; }} ); }} );""")
+    edge.servers(server(80, "http", "HTTP", ["web.example"]), server(plain, "plain", "HTTP", ["web.example"]))
+    edge.route("web", ["web.example"], f"""http = (
+      {{ match = ( {{ port = 80; }} ); route = ( {to('web')} ); }},
+      {{ match = ( {{ port = {plain}; }} ); directResponse = {{ status = 203; }}; }},
+      {{ directResponse = {{ status = 204; }}; }} );""")
+    edge.start()
+
+    def status(port):
+        return subprocess.run(["curl", "-sS", "-m", "30", "-o", "/dev/null", "-w", "%{http_code}", "-H", "Host: web.example",
+                               f"http://127.0.0.1:{port}/"], capture_output=True, text=True).stdout
+    assert (status(listen), status(plain)) == ("200", "203")
+
+
 # ---- the mesh's own certificates ---------------------------------------------------------------------
 
 ISTIO = 'mode = "ISTIO_MUTUAL";'
