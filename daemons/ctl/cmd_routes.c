@@ -92,11 +92,9 @@ static void add_row(struct describe *d, struct doc *rows, const struct doc *rout
 
 	copy_members(d->a, row, route);
 	if (k)
-		service = k->subset.n > 0
-				  ? arena_printf(d->a, "%.*s.%.*s/%.*s", STR_ARG(k->service_name),
-						 STR_ARG(k->service_ns), STR_ARG(k->subset))
-				  : arena_printf(d->a, "%.*s.%.*s", STR_ARG(k->service_name),
-						 STR_ARG(k->service_ns));
+		service = describe_short_name(d, k);
+	if (k && k->subset.n > 0)
+		service = arena_printf(d->a, "%.*s/%.*s", STR_ARG(service), STR_ARG(k->subset));
 	doc_set_str(d->a, row, "service", service);
 	doc_set_str(d->a, row, "cluster", name);
 	doc_set_real(d->a, row, "weight",

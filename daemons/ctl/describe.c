@@ -271,16 +271,40 @@ static void put_workloads(const struct describe *d, struct doc *to, struct str f
 }
 
 /* "my-app.default" of "my-app.default.svc.cluster.local"; hosts of ServiceEntries stay. */
+struct str describe_short_name(const struct describe *d, const struct snap_cluster *k)
+{
+	struct str name =
+		arena_printf(d->a, "%.*s.%.*s", STR_ARG(k->service_name), STR_ARG(k->service_ns));
+	struct str rest = str_skip(k->service, name.n);
+
+	return str_has_prefix(k->service, name) && str_has_prefix(rest, STR(".svc.")) ? name
+										      : k->service;
+}
+
 static struct str short_name(const struct describe *d, struct str fqdn)
 {
-	for (size_t i = 0; i < d->of.snap->clusters.n; i++) {
-		const struct snap_cluster *k = &d->of.snap->clusters.v[i];
-
-		if (str_eq(k->service, fqdn))
-			return arena_printf(d->a, "%.*s.%.*s", STR_ARG(k->service_name),
-					    STR_ARG(k->service_ns));
-	}
+	for (size_t i = 0; i < d->of.snap->clusters.n; i++)
+		if (str_eq(d->of.snap->clusters.v[i].service, fqdn))
+			return describe_short_name(d, &d->of.snap->clusters.v[i]);
 	return fqdn;
+}
+
+/* The ServiceEntry that has the host: "NAME.NS", empty when it is a Service's. */
+static struct str entry_of(const struct describe *d, struct str host)
+{
+	for (size_t i = 0; i < d->resources->n; i++) {
+		const struct doc *r = d->resources->v[i];
+		const struct doc *hosts = doc_get(doc_get(r, STR("spec")), STR("hosts"));
+
+		if (!str_eq(doc_get_str(r, "kind", STR("")), STR("ServiceEntry")))
+			continue;
+		for (size_t k = 0; hosts && hosts->kind == DOC_LIST && k < hosts->n; k++)
+			if (hosts->v[k]->kind == DOC_STR && str_ieq(hosts->v[k]->s, host))
+				return arena_printf(d->a, "%.*s.%.*s",
+						    STR_ARG(doc_get_str(r, "name", STR(""))),
+						    STR_ARG(doc_get_str(r, "namespace", STR(""))));
+	}
+	return STR("");
 }
 
 static void put_service_findings(const struct describe *d, struct doc *to, struct str name)
@@ -288,10 +312,11 @@ static void put_service_findings(const struct describe *d, struct doc *to, struc
 	const struct doc *routes = doc_get(to, STR("routes")),
 			 *subsets = doc_get(to, STR("subsets"));
 	const struct doc *workloads = doc_get(to, STR("workloads"));
-	size_t n = 1, max = 1 + routes->n + subsets->n + 2 * workloads->n;
+	size_t n = 2, max = 2 + routes->n + subsets->n + 2 * workloads->n;
 	struct subject *v = arena_new_n(d->a, struct subject, max);
 
 	v[0] = (struct subject){ "Service", name };
+	v[1] = (struct subject){ "ServiceEntry", name };
 	for (size_t i = 0; i < routes->n; i++)
 		v[n++] = (struct subject){ "VirtualService",
 					   doc_get_str(routes->v[i], "virtual_service", STR("")) };
@@ -312,10 +337,11 @@ static void put_service_findings(const struct describe *d, struct doc *to, struc
 struct doc *describe_service(struct describe *d, struct str fqdn)
 {
 	struct doc *to = doc_new_map(d->a);
-	struct str name = short_name(d, fqdn);
+	struct str entry = entry_of(d, fqdn), name = entry.n > 0 ? entry : short_name(d, fqdn);
+	const char *kind = entry.n > 0 ? "ServiceEntry" : "Service";
 
-	doc_set_str(d->a, to, "kind", STR("Service"));
-	describe_put_resource(d, to, "name", "Service", name);
+	doc_set_str(d->a, to, "kind", str_c(kind));
+	describe_put_resource(d, to, "name", kind, name);
 	doc_set_str(d->a, to, "host", fqdn);
 	put_subsets(d, to, fqdn);
 	doc_set(d->a, to, "routes", describe_routes(d, fqdn));

@@ -23,6 +23,8 @@ void describe_done(struct describe *d);
 
 /* FQDN of a service as people name it; empty (with the reason printed) when there is none. */
 struct str describe_find_service(struct describe *d, const char *word);
+/* "my-app.default"; the host of a ServiceEntry. */
+struct str describe_short_name(const struct describe *d, const struct snap_cluster *k);
 /* {kind, name, host, subsets, routes, endpoints, workloads, policies, warnings} */
 struct doc *describe_service(struct describe *d, struct str fqdn);
 /* The same for an index into the snapshot's workloads. */

@@ -441,6 +441,9 @@ def test_a_way_through_an_egress_gateway(draft):
     text = (kvmesh.TOP / "docs" / "gateway.md").read_text()
     for name in ("egress", "egress-origination"):
         (draft.etc / "mesh.d" / f"{name}.yaml").write_text(re.search(rf"<!-- example: {name} -->\n```yaml\n(.*?)```", text, re.S)[1])
+    service = draft.json("describe", "service", "api.pay.example")
+    assert (service["kind"], service["name"]) == ("ServiceEntry", "pay.default") and service["name_file"].endswith("egress-origination.yaml:1")
+    assert [r["service"] for r in draft.json("routes", "api.pay.example")][0] == "egressgateway.default/pay"
     row, = draft.json("explain", "request", "web", "http://api.pay.example/x")["destinations"][0]["policies"]
     assert (row["workload"], row["transport"], row["verdict"]) == ("egressgateway.default", "mTLS", "GOES ON")
     assert "explain request egressgateway" in row["why"]
@@ -485,3 +488,21 @@ def test_a_gateway_does_what_is_foretold(workdir):
     finally:
         mesh.stop()
         shop.stop()
+
+
+def test_a_probe_that_fails_is_told(workdir):
+    mesh, dead = kvmesh.Mesh(workdir / "mesh"), kvmesh.free_port()
+    mesh.write("workloads.d/app.conf", f"""
+Workload = {{ name = "app"; ports = ( {{ name = "http"; number = {dead}; protocol = "HTTP"; }} ); labels = {{ app = "app"; }};
+  probe = {{ tcpSocket = {{ port = {dead}; }}; periodSeconds = 1; failureThreshold = 1; }}; }};
+""")
+    mesh.service("app", 80, "http")
+    with mesh.start():
+        def told():
+            out = json.loads(mesh.ctl("explain", "request", "-", "http://app/", "-o", "json").stdout)
+            return out["verdict"] == "REFUSED" and out
+        out = wait_for("the probe", told)
+        assert (out["status"], out["flags"]) == (503, "UH") and mesh.get("app").status == 503
+        row, = out["destinations"][0]["endpoints"]
+        assert row["in"] is False and row["why"].startswith("unhealthy: "), row
+        assert mesh.ctl_json("describe", "workload", "app")["state"].startswith("unhealthy: ")
