@@ -128,6 +128,10 @@ static void check_weights(struct check *c, struct origin at, size_t n, int64_t s
 		check_add(c, "KVM0210", at,
 			  "weights make %lld, not 100: they count as shares of the sum",
 			  (long long)sum);
+	else if (n == 1 && sum > 0 && sum != 100)
+		check_add(c, "KVM0210", at,
+			  "the only destination gets everything, whatever its weight (%lld)",
+			  (long long)sum);
 }
 
 static void check_http_destinations(struct check *c, const struct model_http_route *h)
