@@ -259,14 +259,25 @@ static void request_begins(struct stream *s)
 		pass_end(&s->down, &s->up);
 }
 
+/* The destination's rule says; 0s is never, where there is a destination that may have a rule. */
+static void set_idle(struct stream *s)
+{
+	int64_t us = s->cluster ? s->cluster->limits.idle_timeout_us : 0;
+
+	if (us == 0 && !s->endpoint)
+		return;
+	s->idle_us = (uint64_t)us;
+	if (us == 0)
+		loop_deadline_set(&s->idle, 0);
+}
+
 /* Opaque bytes have no head: both sides may speak at once. */
 static void opaque_begins(struct stream *s)
 {
 	s->opaque = true;
 	s->replay = false;
 	ejection_connected(s);
-	if (s->cluster && s->cluster->limits.idle_timeout_us > 0)
-		s->idle_us = (uint64_t)s->cluster->limits.idle_timeout_us;
+	set_idle(s);
 	stream_touch(s);
 	s->up.head_in = s->up.head_out = s->down.head_out = true;
 	record_emit(s->w, &s->rec, RECORD_TCP_OPEN);

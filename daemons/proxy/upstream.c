@@ -334,14 +334,18 @@ static bool serve_waiting(struct conn *c)
 	return served;
 }
 
-/* One that has named its client serves nobody else. */
+/* 0: for ever, when its rule says so. One that has named its client serves nobody else. */
 static uint64_t idle_us(const struct conn *c)
 {
 	const struct pool *p = c->owner_data;
-	uint64_t us = or_default(p->limits.idle_timeout_us, IDLE_TIMEOUT_US), rest = rest_us(c);
+	uint64_t us = (uint64_t)p->limits.idle_timeout_us, rest = rest_us(c);
 
+	if (us == 0)
+		us = p->t.cluster ? UINT64_MAX : IDLE_TIMEOUT_US;
 	us = us < rest ? us : rest;
-	return p->t.preface.n > 0 && us > PREFACE_IDLE_US ? PREFACE_IDLE_US : us;
+	if (p->t.preface.n > 0 && us > PREFACE_IDLE_US)
+		us = PREFACE_IDLE_US;
+	return us == UINT64_MAX ? 0 : us;
 }
 
 static void become_ready(struct conn *c)
