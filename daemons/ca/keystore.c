@@ -36,7 +36,7 @@ struct set {
 struct keystore {
 	struct set in_use;
 	STACK_OF(X509) *others;         /* trusted as well: those before and those to come */
-	char *bundle;
+	char *bundle, *chain_pem;
 	char issuer_id[KEYSTORE_ISSUER_ID_MAX];
 	bool root_key_on_node, plugged_in, outdated;
 };
@@ -240,6 +240,27 @@ static int make_bundle(struct keystore *k, struct err *err)
 	long n = BIO_get_mem_data(b, &p);
 
 	k->bundle = kv_asprintf("%.*s", (int)n, p);
+	return 0;
+}
+
+/* Without the root, which a verifier has. */
+static int write_chain(struct keystore *k, struct err *err)
+{
+	_cleanup_bio_ BIO *b = BIO_new(BIO_s_mem());
+	bool ok = b && PEM_write_bio_X509(b, k->in_use.issuer) == 1;
+	char *p;
+
+	for (int i = 0; ok && i < sk_X509_num(k->in_use.chain); i++) {
+		X509 *x = sk_X509_value(k->in_use.chain, i);
+
+		if (X509_cmp(x, k->in_use.root) != 0 && X509_cmp(x, k->in_use.issuer) != 0)
+			ok = PEM_write_bio_X509(b, x) == 1;
+	}
+	if (!ok)
+		return ossl_fail(err, "write the issuer's chain");
+	long n = BIO_get_mem_data(b, &p);
+
+	k->chain_pem = kv_asprintf("%.*s", (int)n, p);
 	return 0;
 }
 
@@ -465,6 +486,8 @@ static int fill(const struct keystore_opts *o, const struct files *etc, const st
 		r = follow_record(state, k, o->prev, err);
 	if (r == 0)
 		r = make_bundle(k, err);
+	if (r == 0)
+		r = write_chain(k, err);
 	return r < 0 ? r : name_issuer(k, err);
 }
 
@@ -499,6 +522,7 @@ void keystore_free(struct keystore *k)
 	set_done(&k->in_use);
 	sk_X509_pop_free(k->others, X509_free);
 	free(k->bundle);
+	free(k->chain_pem);
 	free(k);
 }
 
@@ -517,6 +541,11 @@ struct evp_pkey_st *keystore_issuer_key(const struct keystore *k)
 struct str keystore_bundle(const struct keystore *k)
 {
 	return str_c(k->bundle);
+}
+
+struct str keystore_chain_pem(const struct keystore *k)
+{
+	return str_c(k->chain_pem);
 }
 
 uint64_t keystore_generation(const struct keystore *k)

@@ -41,6 +41,7 @@ struct evp_pkey_st *keystore_issuer_key(const struct keystore *k);
 const char *keystore_issuer_id(const struct keystore *k);       /* its certificate's SHA-256, hex */
 /* Roots and issuing intermediates, PEM, as the mesh trusts them. */
 struct str keystore_bundle(const struct keystore *k);
+struct str keystore_chain_pem(const struct keystore *k);        /* the issuer, and up to the root */
 uint64_t keystore_generation(const struct keystore *k); /* changes with the bundle's content */
 bool keystore_root_key_on_node(const struct keystore *k);
 bool keystore_is_plugged_in(const struct keystore *k);  /* from ETC/ca */

@@ -18,9 +18,11 @@ libkvca_a_SOURCES = \
 	%D%/revoked.c %D%/revoked.h \
 	%D%/rotation.c %D%/rotation.h \
 	%D%/server.c %D%/server.h \
-	%D%/sign.c %D%/sign.h
-libkvca_a_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(OPENSSL_CFLAGS)
-KV_CA_LDADD = libkvca.a $(KV_IPC_LDADD) $(OPENSSL_LIBS) $(SQLITE_LIBS)
+	%D%/sign.c %D%/sign.h \
+	%D%/svid.c %D%/svid.h \
+	%D%/workload_api.c %D%/workload_api.h
+libkvca_a_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(OPENSSL_CFLAGS) $(NGHTTP2_CFLAGS)
+KV_CA_LDADD = libkvca.a $(KV_IPC_LDADD) $(OPENSSL_LIBS) $(SQLITE_LIBS) $(NGHTTP2_LIBS)
 
 sbin_PROGRAMS += kvmesh-ca
 kvmesh_ca_SOURCES = %D%/main.c

@@ -104,3 +104,25 @@ int policy_decide(const struct policy_rules *rules, const struct registry *r,
 		       "user %u in unit %s is no workload with the identity %.*s", (unsigned)c->uid,
 		       c->unit[0] ? c->unit : "-", STR_ARG(str_take(spiffe, 256)));
 }
+
+static bool was_before(const struct registry *r, size_t i, const struct policy_rules *rules,
+		       const struct policy_caller *c)
+{
+	for (size_t k = 0; k < i; k++)
+		if (str_eq(r->identities.v[k].spiffe, r->identities.v[i].spiffe) &&
+		    is_workload(rules, c, &r->identities.v[k]))
+			return true;
+	return false;
+}
+
+void policy_each_own(const struct policy_rules *rules, const struct registry *r,
+		     const struct policy_caller *c,
+		     void (*fn)(void *arg, const struct registry_identity *id), void *arg)
+{
+	/* A proxy has no identity of its own: what it serves it asks for by Sign. */
+	if (instance_of(rules, c).p)
+		return;
+	for (size_t i = 0; i < r->identities.n; i++)
+		if (is_workload(rules, c, &r->identities.v[i]) && !was_before(r, i, rules, c))
+			fn(arg, &r->identities.v[i]);
+}

@@ -37,3 +37,7 @@ int policy_decide(const struct policy_rules *rules, const struct registry *r,
 /* Is the caller one of the proxies? *ret: its instance, borrowed from the caller's facts. */
 int policy_is_proxy(const struct policy_rules *rules, const struct policy_caller *c, struct str *ret,
 		    struct err *err);
+/* Each identity that is the caller's own as a workload, once. */
+void policy_each_own(const struct policy_rules *rules, const struct registry *r,
+		     const struct policy_caller *c,
+		     void (*fn)(void *arg, const struct registry_identity *id), void *arg);

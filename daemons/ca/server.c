@@ -16,6 +16,7 @@
 #include "ca/ceremony.h"
 #include "ca/people.h"
 #include "ca/server.h"
+#include "ca/workload_api.h"
 #include "io/sd.h"
 #include "ipc/ipc.h"
 
@@ -31,6 +32,7 @@ struct server {
 	bool standalone;
 	struct ipc_server *ipc;
 	struct ipc_client *router;
+	struct workload_api *workloads;         /* NULL: its socket could not be made */
 	struct loop_timer tick;
 	bool fresh;                     /* the registry is the router's present word */
 	struct list watchers;           /* struct watcher: calls of Roots */
@@ -237,6 +239,8 @@ static void tell_watchers(struct server *s)
 {
 	list_for_each(it, &s->watchers)
 		send_roots(list_entry(it, struct watcher, node));
+	if (s->workloads)
+		workload_api_tell(s->workloads);
 }
 
 static void advance(struct server *s)
@@ -616,6 +620,8 @@ static void on_identities(void *arg, const char *error_name_, const struct doc *
 	if (changed)
 		tell_watchers(s);
 	advance(s);                     /* a proxy that is no more is not waited for */
+	if (s->workloads)
+		workload_api_tell(s->workloads);
 	say_status(s);
 }
 
@@ -658,6 +664,25 @@ static void on_tick(void *arg)
 	loop_timer_set(&s->tick, (uint64_t)(after_us < TICK_MAX_US ? after_us : TICK_MAX_US));
 }
 
+/*
+ * RUN/ca/workload-api.sock, and its well-known name beside the directories of the daemons; under systemd
+ * that directory is not ours and tmpfiles.d makes the link.
+ */
+static struct workload_api *serve_workloads(struct server *s, const struct daemon_options *o)
+{
+	_cleanup_free_ char *link = kv_asprintf("%s/workload-api.sock", o->run_dir);
+	struct err err = { 0 };
+	int fd = daemon_listen(o, "ca", "workload-api.sock", &err);
+
+	if (fd < 0) {
+		log_err("no Workload API: %s", err.text);
+		return NULL;
+	}
+	if (symlink("ca/workload-api.sock", link) != 0 && errno != EEXIST)
+		log_debug("no link %s: %s", link, strerror(errno));
+	return workload_api_new(s->loop, fd, s->authority, s->standalone);
+}
+
 struct server *server_new(struct loop *l, const struct daemon_options *o, struct authority *a,
 			  int listen_fd)
 {
@@ -672,6 +697,7 @@ struct server *server_new(struct loop *l, const struct daemon_options *o, struct
 	s->ipc = ipc_server_new(l, listen_fd, methods, s);
 	s->router = ipc_client_new(l, router);
 	ipc_client_on_connect(s->router, on_router, s);
+	s->workloads = serve_workloads(s, o);
 	loop_timer_init(&s->tick, l, on_tick, s);
 	loop_timer_set(&s->tick, TICK_MIN_US);
 	say_status(s);
@@ -680,6 +706,7 @@ struct server *server_new(struct loop *l, const struct daemon_options *o, struct
 
 void server_free(struct server *s)
 {
+	workload_api_free(s->workloads);
 	ipc_server_free(s->ipc);
 	ipc_client_free(s->router);
 	loop_timer_done(&s->tick);

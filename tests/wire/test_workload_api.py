@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The SPIFFE Workload API (X.509) as a client from outside sees it: python3-grpcio with messages decoded by hand."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+
+import pytest
+
+import kvmesh
+from ca import DEFAULT, Ca, identity, registry, spiffe, text_of
+from control import is_root, openssl
+from kvmesh import wait_for
+
+pytestmark = pytest.mark.skipif(not is_root(), reason="needs to become another user")
+NOBODY = 65534
+
+# Runs as another user: prints each message (base64) and at last the status, a line each.
+CLIENT = r"""
+import base64, json, sys
+import grpc
+path, method, n, marked = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4] == "1"
+with grpc.insecure_channel("unix://" + path) as channel:
+    call = channel.unary_stream("/SpiffeWorkloadAPI/" + method, lambda b: b, lambda b: b)(
+        b"", metadata=[("workload.spiffe.io", "true")] if marked else [], timeout=120)
+    try:
+        for message in call:
+            print(json.dumps({"message": base64.b64encode(message).decode()}), flush=True)
+            n -= 1
+            if n == 0:
+                break
+    except grpc.RpcError as e:
+        print(json.dumps({"code": e.code().name, "text": e.details()}), flush=True)
+"""
+
+
+class Call:
+    """One call in a process of its own."""
+
+    def __init__(self, path, method="FetchX509SVID", n=0, marked=True, uid=NOBODY):
+        self.popen = subprocess.Popen(["/usr/bin/python3", "-c", CLIENT, str(path), method, str(n), "1" if marked else "0"],
+                                      stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, user=uid, group=uid,
+                                      extra_groups=[], cwd="/", env={"PATH": "/usr/bin", "GRPC_VERBOSITY": "NONE"})
+
+    def next(self):
+        line = self.popen.stdout.readline()
+        assert line, "the client ended"
+        return json.loads(line)
+
+    def message(self):
+        import base64
+        got = self.next()
+        assert "message" in got, got
+        return base64.b64decode(got["message"])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.popen.kill()
+        self.popen.wait()
+        self.popen.stdout.close()
+
+
+def fields(data):
+    """[(number, bytes)] of a message that has length-delimited fields alone."""
+    out, at = [], 0
+
+    def varint():
+        nonlocal at
+        v = shift = 0
+        while True:
+            b = data[at]
+            at += 1
+            v |= (b & 0x7F) << shift
+            shift += 7
+            if b < 0x80:
+                return v
+    while at < len(data):
+        tag = varint()
+        assert tag & 7 == 2, tag
+        n = varint()
+        out.append((tag >> 3, data[at:at + n]))
+        assert at + n <= len(data)
+        at += n
+    return out
+
+
+def certificates(der):
+    """Concatenated DER as PEM, one each."""
+    out = []
+    while der:
+        assert der[0] == 0x30 and der[1] == 0x82
+        n = 4 + int.from_bytes(der[2:4], "big")
+        out.append(subprocess.run(["openssl", "x509", "-inform", "der"], input=der[:n], capture_output=True, check=True).stdout.decode())
+        der = der[n:]
+    return out
+
+
+class Svid:
+    def __init__(self, field):
+        parts = fields(field)
+        assert [n for n, _ in parts] == [1, 2, 3, 4]
+        self.spiffe = parts[0][1].decode()
+        self.chain, self.bundle = certificates(parts[1][1]), certificates(parts[3][1])
+        self.key = parts[2][1]
+
+
+def svids(message):
+    got = fields(message)
+    assert got and all(n == 1 for n, _ in got)
+    return [Svid(v) for _, v in got]
+
+
+@pytest.fixture
+def ca():
+    with Ca() as c:
+        c.start().ready()
+        c.api = c.run / "workload-api.sock"
+        c.dir.chmod(0o755)
+        yield c
+
+
+def test_a_workload_gets_its_identity_and_nothing_else(ca, tmp_path):
+    assert ca.api.is_symlink() and ca.api.is_socket()
+    with Call(ca.api) as call:
+        [svid] = svids(call.message())
+    assert svid.spiffe == spiffe("own")
+    leaf, issuer = svid.chain
+    assert "URI:" + spiffe("own") in text_of(leaf) and "CA:TRUE" in text_of(issuer)
+    (tmp_path / "leaf.pem").write_text(leaf)
+    (tmp_path / "chain.pem").write_text("".join(svid.chain))
+    (tmp_path / "key.der").write_bytes(svid.key)
+    # With the root alone, and with the bundle that was handed over.
+    openssl("verify", "-x509_strict", "-CAfile", ca.state / "ca/root-cert.pem", "-untrusted", tmp_path / "chain.pem", tmp_path / "leaf.pem")
+    (tmp_path / "bundle.pem").write_text("".join(svid.bundle))
+    openssl("verify", "-x509_strict", "-partial_chain", "-trusted", tmp_path / "bundle.pem", tmp_path / "leaf.pem")
+    pub = openssl("pkey", "-inform", "der", "-in", tmp_path / "key.der", "-pubout").stdout
+    assert pub == openssl("x509", "-noout", "-pubkey", "-in", tmp_path / "leaf.pem").stdout
+    text = openssl("asn1parse", "-inform", "der", "-in", tmp_path / "key.der").stdout
+    assert "id-ecPublicKey" in text, "PKCS#8"
+    [entry] = ca.call("List", {"spiffe": spiffe("own")})["certificates"]
+    assert entry["uid"] == NOBODY and entry["proxy"] == ""
+
+
+def test_bundles(ca):
+    with Call(ca.api, "FetchX509Bundles") as call:
+        [(number, entry)] = fields(call.message())
+    assert number == 2
+    (_, name), (_, der) = fields(entry)
+    assert name == b"spiffe://cluster.local" and certificates(der) == [c for c in ca.bundle()]
+    assert ca.call("List")["certificates"] == []
+
+
+@pytest.mark.parametrize("method, marked, uid, code", [
+    ("FetchX509SVID", False, NOBODY, "INVALID_ARGUMENT"),
+    ("FetchX509Bundles", False, NOBODY, "INVALID_ARGUMENT"),
+    ("FetchX509SVID", True, 4711, "PERMISSION_DENIED"),
+    ("FetchX509Bundles", True, 4711, "PERMISSION_DENIED"),
+    ("FetchX509SVID", True, 0, "PERMISSION_DENIED"),
+    ("FetchJWTSVID", True, NOBODY, "UNIMPLEMENTED"),
+])
+def test_who_gets_nothing(ca, method, marked, uid, code):
+    with Call(ca.api, method, marked=marked, uid=uid) as call:
+        got = call.next()
+    assert got["code"] == code, got
+    assert ca.call("List")["certificates"] == []
+
+
+def test_as_a_service_the_process_is_looked_at():
+    """Without --standalone: pinned by a pidfd, its user and unit read."""
+    with Ca() as ca:
+        ca.start(standalone=False).ready()
+        ca.dir.chmod(0o755)
+        with Call(ca.run / "ca/workload-api.sock") as call:
+            assert [s.spiffe for s in svids(call.message())] == [spiffe("own")]
+        with Call(ca.run / "ca/workload-api.sock", uid=4711) as call:
+            assert call.next()["code"] == "PERMISSION_DENIED"
+
+
+def test_unavailable_before_there_is_a_ca():
+    with Ca(identities=None) as ca:
+        ca.start()
+        ca.dir.chmod(0o755)
+        with Call(ca.run / "workload-api.sock") as call:
+            assert call.next()["code"] == "UNAVAILABLE"
+
+
+def test_a_stream_is_told_of_renewal(ca):
+    ca.router.set({**DEFAULT, "leafLifetimeUs": 4_000_000})
+    wait_for("the list", lambda: ca.call("Status")["registry"]["generation"] == 1)
+    with Call(ca.api) as call:
+        seen = [svids(call.message())[0] for _ in range(3)]
+    assert len({s.chain[0] for s in seen}) == 3 and len({s.key for s in seen}) == 3
+
+
+def test_a_stream_is_told_of_a_rotation(ca):
+    with Call(ca.api) as call, Call(ca.api, "FetchX509Bundles") as bundles:
+        [before] = svids(call.message())
+        bundles.message()
+        ca.call("Rotate", {"root": True})
+        [both] = svids(call.message())
+        assert len(both.bundle) == 4 and both.chain[1] == before.chain[1]
+        assert len(certificates(dict(fields(dict(fields(bundles.message()))[2]))[2])) == 4
+        ca.acks()
+        [after] = svids(call.message())
+        assert after.chain[1] != before.chain[1] and set(after.bundle) == set(both.bundle)
+
+
+def test_a_stream_ends_when_the_identity_does(ca):
+    with Call(ca.api) as call:
+        svids(call.message())
+        ca.call("Revoke", {"spiffe": spiffe("own")})
+        assert call.next()["code"] == "PERMISSION_DENIED"
+    with Call(ca.api) as call:
+        assert call.next()["code"] == "PERMISSION_DENIED"
+    ca.call("Revoke", {"spiffe": spiffe("own"), "lift": True})
+    with Call(ca.api) as call:
+        svids(call.message())
+        ca.router.set(registry(identity("my-app")))
+        assert call.next()["code"] == "PERMISSION_DENIED"
+
+
+def test_several_identities_of_one_user(ca):
+    ca.router.set(registry(identity("one", user="nobody"), identity("two", user="nobody"), identity("one", user="nobody"),
+                           identity("other"), signBurst=1000))
+    wait_for("the list", lambda: ca.call("Status")["registry"]["generation"] == 1)
+    with Call(ca.api) as call:
+        assert [s.spiffe for s in svids(call.message())] == [spiffe("one"), spiffe("two")]
+
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+
+def test_bytes_that_are_no_grpc(ca):
+    for data in (b"GET / HTTP/1.1\r\n\r\n", b"\0" * 100000, PREFACE + os.urandom(5000),
+                 PREFACE + b"\0\0\0\4\0\0\0\0\0" + b"\0\x40\0\0\0\0\0\0\1" + bytes(16384) + b"\xff" * 9):
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(kvmesh.DEADLINE)
+            s.connect(str(ca.api.resolve()))
+            with contextlib.suppress(OSError):
+                s.sendall(data)
+                while s.recv(4096):
+                    pass
+    assert ca.process.alive()
+    with Call(ca.api) as call:
+        svids(call.message())
+
+
+def test_many_connections_of_one_user_do_not_shut_out_others(ca):
+    with contextlib.ExitStack() as stack:
+        for _ in range(100):
+            s = stack.enter_context(socket.socket(socket.AF_UNIX))
+            s.connect(str(ca.api.resolve()))
+        with Call(ca.api) as call:
+            svids(call.message())
+    assert ca.stop(signal.SIGTERM) == 0
