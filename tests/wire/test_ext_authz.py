@@ -3,6 +3,7 @@
 (semantics 2.11.2, 2.11.3, 2.11.14, 2.11.15)."""
 
 import concurrent.futures
+import http.client
 import json
 import os
 import socket
@@ -347,6 +348,43 @@ def test_2_11_15_told_beforehand(world):
     assert [r for r in rows if r["action"] == "CUSTOM by ext"]
     can = json.loads(world.mesh.ctl("authz", "can", "my-app", "my-app", "GET", "/x", "-o", "json").stdout)
     assert '"asks": "ext"' in json.dumps(can)
+
+
+def test_a_gateway_asks_too(world):
+    port = kvmesh.free_port()
+    world.mesh.write("workloads.d/edge.conf", 'Workload = { name = "edge"; gateway = true; labels = { istio = "edge"; }; };')
+    world.mesh.write("mesh.d/20-edge.yaml", f"""\
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{ name: edge }}
+spec: {{ selector: {{ istio: edge }}, servers: [ {{ port: {{ number: {port}, name: http, protocol: HTTP }}, hosts: [ "*" ] }} ] }}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{ name: edge }}
+spec: {{ hosts: [ "*" ], gateways: [ edge ], http: [ {{ route: [ {{ destination: {{ host: my-app }} }} ] }} ] }}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {{ name: edge, namespace: default }}
+spec: {{ selector: {{ matchLabels: {{ istio: edge }} }}, {CUSTOM} }}
+""")
+    try:
+        world.set("", "rules: [ {} ]")
+        world.authorizer.answers["/no"] = answer(401, body=b"edge says no")
+
+        def get(path):
+            c = http.client.HTTPConnection("127.0.0.1", port, timeout=kvmesh.DEADLINE)
+            c.request("GET", path)
+            r = c.getresponse()
+            return r.status, r.read()
+        wait_for("the gateway", lambda: get("/yes")[0] == 200)
+        assert get("/no") == (401, b"edge says no")
+        assert [a[1] for a in world.authorizer.asked][-2:] == ["/yes", "/no"]
+    finally:
+        (world.mesh.etc / "workloads.d/edge.conf").unlink()
+        (world.mesh.etc / "mesh.d/20-edge.yaml").unlink()
+        world.set()
 
 
 @pytest.mark.parametrize("more, words", [

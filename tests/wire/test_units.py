@@ -160,3 +160,19 @@ def test_a_signal_of_somebody_else_changes_nothing(world, bus):
     assert r.returncode == 0, r.stderr
     bus.set("a.service", "active")          # what comes behind it was heard
     assert state(world, "a") == "active" and answers(world, 2) == {"a"}
+
+
+def test_the_initial_delay_counts_from_the_start_of_the_unit(world, bus):
+    bus.start()
+    a = Web("a")
+    world.own.append(a)
+    workload(world, "a", a.port, http_probe(a.port, times="periodSeconds = 1; initialDelaySeconds = 3;"), more='unit = "a.service";')
+    bus.set("a.service", "inactive")
+    world.start()
+    wait_state(world, "a", "inactive")
+    assert not a.seen, "what does not run is not probed"
+    bus.set("a.service", "active")
+    wait_state(world, "a", "starting")
+    assert not a.seen and world.get("web").status == 503
+    wait_state(world, "a", "healthy")
+    assert a.seen and answers(world, 2) == {"a"}
