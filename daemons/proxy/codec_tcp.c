@@ -140,10 +140,13 @@ static void tcp_data(struct leg *l, struct buf *b, bool end)
 
 static void tcp_window(struct leg *l, size_t room)
 {
-	if (room == 0)
+	if (room == 0) {
 		conn_pause(l->conn);
-	else
+		conn_watch(l->conn);
+	} else {
+		conn_timer(l->conn, 0, NULL);
 		conn_resume(l->conn);
+	}
 }
 
 /*

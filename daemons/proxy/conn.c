@@ -639,13 +639,19 @@ static void look_after(struct conn *c)
 		return;
 	}
 	c->error = KV_ERR_CLOSED;
+	c->eof = true;
 	deliver(c);
+}
+
+void conn_watch(struct conn *c)
+{
+	conn_timer(c, CONN_WATCH_US, look_after);
 }
 
 void conn_watch_half_closed(struct conn *c)
 {
 	conn_keepalive(c, CONN_WATCH_US, CONN_WATCH_US, 3);
-	conn_timer(c, CONN_WATCH_US, look_after);
+	conn_watch(c);
 }
 
 /* ---- facts ----------------------------------------------------------------------------------- */

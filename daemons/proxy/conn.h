@@ -37,7 +37,7 @@ struct conn;
  */
 #define CONN_LINGER_US (2u * 1000 * 1000)
 #define CONN_LINGER_BYTES (4u << 20)
-/* How often a half-closed peer is looked after: it may have gone altogether. */
+/* How often a half-closed or paused peer is looked after: it may have gone altogether. */
 #define CONN_WATCH_US (10u * 1000 * 1000)
 /* A closing connection whose peer takes nothing of what is queued is cut. */
 #define CONN_FLUSH_US (30u * 1000 * 1000)
@@ -151,6 +151,8 @@ void conn_keepalive(struct conn *c, int64_t time_us, int64_t interval_us, int64_
  * connection's timer.
  */
 void conn_watch_half_closed(struct conn *c);
+/* No event tells of a peer that resets while nothing is read: look now and then. Uses the timer. */
+void conn_watch(struct conn *c);
 /* One deadline at a time; after_us 0 clears. */
 void conn_timer(struct conn *c, uint64_t after_us, void (*fn)(struct conn *c));
 /*

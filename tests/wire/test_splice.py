@@ -98,7 +98,7 @@ kind: DestinationRule
 metadata: {{ name: {name} }}
 spec:
   host: {name}
-  trafficPolicy: {{ {tls} connectionPool: {{ tcp: {{ idleTimeout: 4s }} }} }}
+  trafficPolicy: {{ {tls} connectionPool: {{ tcp: {{ idleTimeout: {idle} }} }} }}
 """
 
 
@@ -108,11 +108,13 @@ class World:
         self.mesh = m = kvmesh.Mesh(top / "mesh", conf=f'accessLogFile = "{self.log}"; accessLogEncoding = "JSON";')
         m.write("conf.d/one.conf", "mesh = { defaultConfig = { concurrency = 1; }; };\n")
         self.port = {}
-        for i, (name, tls) in enumerate((("copied", ""), ("spliced", "tls: { mode: DISABLE },"))):
+        disable = "tls: { mode: DISABLE },"
+        for i, (name, tls, idle) in enumerate((("copied", "", "300s"), ("spliced", disable, "300s"),
+                                               ("copied-4s", "", "4s"), ("spliced-4s", disable, "4s"))):
             self.port[name] = kvmesh.free_port()
             m.workload(name, self.peer.port, protocol="TCP")
             m.service(name, 9000 + i, "tcp", protocol="TCP", listen=f"127.0.0.1:{self.port[name]}")
-            m.write(f"mesh.d/{name}.yaml", RULE.format(name=name, tls=tls))
+            m.write(f"mesh.d/{name}.yaml", RULE.format(name=name, tls=tls, idle=idle))
 
     def own(self, name):
         families = self.mesh.call("proxy/node.sock", "Stats")["parameters"]["families"]
@@ -132,7 +134,7 @@ class World:
     def lines(self, service, client=""):
         """Of the access log, at the caller's side."""
         return [x for x in map(json.loads, self.log.read_text().splitlines())
-                if x["upstream_cluster"] and "outbound" in x["upstream_cluster"] and service in x["upstream_cluster"]
+                if x["upstream_cluster"] and "outbound" in x["upstream_cluster"] and f"|{service}." in x["upstream_cluster"]
                 and client in x["downstream_remote_address"]]
 
 
@@ -216,8 +218,22 @@ def test_a_service_that_does_not_read_holds_the_client_back(world, way):
 
 
 @both
+def test_a_client_that_resets_while_nobody_reads_is_noticed(world, way):
+    """Its connection is not read, so no event tells: it is looked after. The service ends with it."""
+    before = world.own("kvmesh_streams")
+    with begin(world, way, b"u") as s:
+        me = "%s:%d" % s.getsockname()
+        push(s)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)
+    line = wait_for("its end", lambda: world.lines(way, me))[0]
+    assert line["response_flags"] == "DC"
+    wait_for("no stream to be left", lambda: world.own("kvmesh_streams") <= before)
+
+
+@both
 def test_a_slow_reader_is_not_idle_and_a_silent_one_is(world, way):
     """4 s without a byte end it; so long a reader of some bytes now and then keeps it."""
+    way += "-4s"
     with begin(world, way, b"d", receive=1 << 18) as s:
         me = "%s:%d" % s.getsockname()
         s.recv(4 << 20, socket.MSG_WAITALL)
