@@ -39,7 +39,7 @@ static void field(const struct model_string_match *m, struct snap_field_match *r
 	}
 }
 
-/* Istio ignores these keys in headers; claims are a gateway's business (2.3.16). */
+/* Istio ignores these keys in headers. */
 static bool is_no_header(struct str key)
 {
 	static const char *const words[] = { "uri", "scheme", "method", "authority" };
@@ -47,7 +47,26 @@ static bool is_no_header(struct str key)
 		if (str_eq(key, str_c(words[i])))
 			return true;
 	}
-	return str_has_prefix(key, STR("@request.auth.claims"));
+	return false;
+}
+
+/* "@request.auth.claims.a.b" and "@request.auth.claims[a][b]" are "@a][b". */
+static struct str name_of(struct compile *c, struct str key)
+{
+	static const struct str prefix = STR("@request.auth.claims");
+
+	if (!str_has_prefix(key, prefix))
+		return compile_lower(c, key);
+	struct str rest = str_skip(key, prefix.n + 1), piece;
+
+	if (str_has_suffix(key, STR("]")))
+		return arena_printf(c->a, "%c%.*s", SNAP_CLAIM, (int)rest.n - 1, rest.p);
+	struct str name = STR("@");
+
+	for (bool first = true; str_split(&rest, '.', &piece); first = false)
+		name = arena_printf(c->a, "%.*s%s%.*s", STR_ARG(name), first ? "" : "][",
+				    STR_ARG(piece));
+	return name;
 }
 
 static void headers(struct compile *c, const struct model_named_match *v, size_t n, bool invert,
@@ -57,7 +76,7 @@ static void headers(struct compile *c, const struct model_named_match *v, size_t
 		if (is_no_header(v[i].key))
 			continue;
 		struct snap_field_match *f = compile_push(c, ret->headers, *cap);
-		*f = (struct snap_field_match){ .name = compile_lower(c, v[i].key),
+		*f = (struct snap_field_match){ .name = name_of(c, v[i].key),
 						.invert = invert };
 		field(&v[i].match, f);
 	}

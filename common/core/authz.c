@@ -4,6 +4,7 @@
  * its predicates. What is written about the order of actions stands in authz_judge alone.
  */
 #include "core/authz.h"
+#include "core/jwt.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -376,16 +377,8 @@ static bool list_fits(const struct predicate *p, const struct str_list *l)
 /* A claim is text, or a list in which one does (2.11.13). */
 static bool claim_fits(const struct predicate *p, const struct doc *claims)
 {
-	struct str rest = p->row->name;
-	const struct doc *d = claims;
+	const struct doc *d = jwt_claim_at(claims, p->row->name);
 
-	while (d && rest.n > 0) {
-		ptrdiff_t end = str_find_str(rest, STR("]["));
-		struct str key = end < 0 ? rest : str_take(rest, (size_t)end);
-
-		d = doc_get(d, key);
-		rest = end < 0 ? STR_NULL : str_skip(rest, (size_t)end + 2);
-	}
 	if (!d)
 		return false;
 	if (d->kind == DOC_STR)

@@ -196,3 +196,16 @@ const struct doc *jwt_claim(const struct jwt *t, struct str path)
 		d = doc_get(d, key);
 	return d;
 }
+
+const struct doc *jwt_claim_at(const struct doc *claims, struct str keys)
+{
+	const struct doc *d = claims;
+
+	while (d && keys.n > 0) {
+		ptrdiff_t end = str_find_str(keys, STR("]["));
+
+		d = doc_get(d, end < 0 ? keys : str_take(keys, (size_t)end));
+		keys = end < 0 ? STR_NULL : str_skip(keys, (size_t)end + 2);
+	}
+	return d;
+}

@@ -42,6 +42,7 @@ struct match_facts {
 	struct str path;                /* normalised, without query */
 	struct str query;               /* behind the '?'; p == NULL: none */
 	const struct head *head;        /* the request's fields */
+	const struct doc *claims;       /* of a proven token; NULL: none */
 	struct regex_scratch *scratch;  /* the thread's own; NULL: made per regex */
 };
 struct match_hit {

@@ -8,6 +8,7 @@
 
 #include "base/vec.h"
 #include "core/cors.h"
+#include "core/jwt.h"
 #include "core/route_index.h"
 #include "http/url.h"
 
@@ -267,6 +268,21 @@ static bool field_fits(struct judge *j, const struct field_pred *p, struct str v
 	return j->limits == limits && fits != p->f->invert;
 }
 
+/* A claim of the caller's token (2.3.16): text, or a list in which one fits. */
+static bool claim_fits(struct judge *j, const struct field_pred *p)
+{
+	const struct doc *d = jwt_claim_at(j->f->claims, str_skip(p->f->name, 1));
+
+	if (!d)
+		return field_fits(j, p, STR_NULL);
+	if (d->kind != DOC_LIST)
+		return field_fits(j, p, d->kind == DOC_STR ? d->s : STR(""));
+	for (size_t i = 0; i < d->n; i++)
+		if (d->v[i]->kind == DOC_STR && field_fits(j, p, d->v[i]->s) != p->f->invert)
+			return !p->f->invert;
+	return p->f->invert;
+}
+
 static bool query_fits(struct judge *j, const struct field_pred *p)
 {
 	struct str value;
@@ -307,7 +323,10 @@ static bool rule_fits(struct judge *j, const struct rule *r)
 	    !text_fits(j, &r->authority, j->f->authority))
 		return false;
 	for (size_t i = 0; i < r->block->headers.n; i++) {
-		if (!field_fits(j, &r->headers[i], header_value(j, &r->headers[i])))
+		const struct field_pred *p = &r->headers[i];
+
+		if (p->f->name.p[0] == SNAP_CLAIM ? !claim_fits(j, p) :
+						    !field_fits(j, p, header_value(j, p)))
 			return false;
 	}
 	for (size_t i = 0; i < r->block->query.n; i++) {

@@ -39,8 +39,9 @@ struct snap_string {
 	bool icase;                     /* exact and prefix only */
 };
 
-struct snap_field_match {               /* header or query parameter */
-	struct str name;                /* lower case for headers */
+#define SNAP_CLAIM '@'                  /* no header begins with it */
+struct snap_field_match {               /* header, query parameter, or claim of a token */
+	struct str name;                /* lower case for headers; "@a][b" for claims */
 	int kind;                       /* enum snap_match_kind */
 	struct str value;
 	bool invert;                    /* withoutHeaders */

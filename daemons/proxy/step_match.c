@@ -90,6 +90,7 @@ static bool find_route(struct stream *s, const struct match_vhost *vh)
 		.scheme = s->req.scheme,
 		.authority = s->req.authority,
 		.head = &s->req,
+		.claims = s->token ? s->token->claims : NULL,
 		.scratch = s->w->regex,
 	};
 	unsigned limits = 0;

@@ -65,6 +65,29 @@ class Key:
         return raw
 
 
+GATEWAY = """\
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: { name: edge, namespace: default }
+spec: { selector: { istio: edge }, servers: [ { port: { number: %d, name: http, protocol: HTTP }, hosts: [ "*" ] } ] }
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: { name: by-claim, namespace: default }
+spec:
+  hosts: [ "*" ]
+  gateways: [ edge ]
+  http:
+  - match: [ { headers: { "@request.auth.claims.realm.roles": { exact: admin } } } ]
+    directResponse: { status: 200, body: { string: admin } }
+  - match: [ { headers: { "@request.auth.claims[tenant]": { prefix: eu- } } } ]
+    directResponse: { status: 200, body: { string: eu } }
+  - match: [ { headers: { "@request.auth.claims[sub]": {} }, withoutHeaders: { "@request.auth.claims[tenant]": { exact: us } } } ]
+    directResponse: { status: 200, body: { string: somebody } }
+  - directResponse: { status: 200, body: { string: nobody } }
+"""
+
+
 class Guarded:
     def __init__(self, directory):
         self.dir = directory
@@ -75,6 +98,8 @@ class Guarded:
         self.mesh = m = kvmesh.Mesh(directory / "mesh", conf=f'accessLogFile = "{self.log}";')
         m.workload("app", self.program.port)
         m.service("app", 80, "http")
+        self.door = kvmesh.free_port()
+        m.write("workloads.d/edge.conf", 'Workload = { name = "edge"; gateway = true; labels = { istio = "edge"; }; };')
         self.keys = [self.rsa.jwk(), self.ec.jwk(alg="ES256"), self.ed.jwk(use="sig")]
         m.start()
 
@@ -100,6 +125,11 @@ spec: {json.dumps(spec)}
         if token is not None:
             headers["authorization"] = f"Bearer {token}"
         return self.mesh.get("app", path, method, headers={k.replace("_", "-"): v for k, v in headers.items()})
+
+    def outside(self, token=None):
+        """Who answers a request that comes in by the gateway."""
+        argv = ["curl", "-s", f"http://127.0.0.1:{self.door}/"] + (["-H", f"Authorization: Bearer {token}"] if token else [])
+        return subprocess.run(argv, capture_output=True, text=True).stdout
 
     def refused(self, **kw):
         """(status, body) of a request with that token."""
@@ -310,3 +340,16 @@ def test_2_12_7_preflights_need_no_token(guarded):
     preflight = dict(origin="https://a.example", access_control_request_method="GET")
     assert guarded.get(method="OPTIONS", token="junk", **preflight).status == 200
     assert guarded.refused(method="OPTIONS", token="junk")[0] == 401
+
+
+def test_2_3_16_claims_choose_the_route_at_gateways(guarded):
+    g = guarded
+    g.rules()
+    g.mesh.write("mesh.d/60-gateway.yaml", GATEWAY % g.door)
+    g.mesh.ctl("config", "reload", "--wait", check=0)
+    wait_for("the gateway", lambda: g.outside() == "nobody")
+    assert g.outside(g.token(realm={"roles": ["user", "admin"]})) == "admin"
+    assert g.outside(g.token(realm={"roles": "admin"})) == "admin"
+    assert g.outside(g.token(tenant="eu-west")) == "eu" and g.outside(g.token(tenant="us")) == "nobody"
+    assert g.outside(g.token(realm={"roles": []})) == "somebody" and g.outside(g.token(realm=7, tenant=7)) == "somebody"
+    assert g.outside("junk").startswith("Jwt is not in the form")
