@@ -113,8 +113,8 @@ static struct str bind_of(const struct model_server *s)
 
 static bool share_port(const struct model_server *s, const struct model_server *o)
 {
-	return s->port != NULL && o->port != NULL && s->port->number > 0 &&
-	       s->port->number == o->port->number && str_eq(bind_of(s), bind_of(o));
+	return s->port != NULL && o->port != NULL && s->port->number == o->port->number &&
+	       str_eq(bind_of(s), bind_of(o));
 }
 
 /* The oldest server of the port: it decides what is spoken there (2.14.1). NULL: s is it. */

@@ -225,9 +225,7 @@ static const char *why_no_tls(const struct model_server_tls *t)
 bool names_is_servable(const struct model_server *s, const char **ret_why)
 {
 	*ret_why = NULL;
-	if (s->port->number == 0)
-		*ret_why = "Unix sockets are not listened on";
-	else if (names_server_family(s) == NAMES_FAMILY_TLS && s->tls)
+	if (names_server_family(s) == NAMES_FAMILY_TLS && s->tls)
 		*ret_why = why_no_tls(s->tls);
 	return *ret_why == NULL;
 }

@@ -58,10 +58,11 @@ static void slots_of(struct gate *g, const struct conn *c, atomic_uint *ret[2])
 		ret[i] = &g->sources[i][(h >> (32 * i)) % GATE_SLOTS];
 }
 
+/* A client of a Unix socket has no address. */
 static bool is_on_host(const struct conn *c)
 {
-	return c->remote.len > 0 && c->remote.in.sin_family == c->local.in.sin_family &&
-	       str_eq(source_bytes(&c->remote), source_bytes(&c->local));
+	return c->remote.len == 0 || (c->remote.in.sin_family == c->local.in.sin_family &&
+				      str_eq(source_bytes(&c->remote), source_bytes(&c->local)));
 }
 
 /* ---- handshakes ------------------------------------------------------------------------------ */

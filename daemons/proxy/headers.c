@@ -208,7 +208,10 @@ static void set_forwarded_for(struct stream *s, size_t trusted)
 
 	if (trusted > 0 && headers_forwarded_for(&s->req, trusted - 1, &told))
 		s->rec.down_remote = told;
-	head_set_id(&s->req, HEAD_ID_X_FORWARDED_FOR, concat(&s->arena, hops, 3));
+	if (peer.len > 0)               /* else of a Unix socket */
+		head_set_id(&s->req, HEAD_ID_X_FORWARDED_FOR, concat(&s->arena, hops, 3));
+	if (s->rec.down_remote.len == 0)
+		return;
 	head_set(&s->req, STR("x-envoy-external-address"),
 		 arena_str(&s->arena, str_c(sock_addr_host(&s->rec.down_remote, ip))));
 }

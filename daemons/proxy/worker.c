@@ -254,6 +254,8 @@ static bool is_same_door(const struct snap_listener *a, const struct snap_listen
 {
 	if (!str_eq(a->address, b->address) || a->port != b->port)
 		return false;
+	if (str_has_prefix(a->address, STR("unix:")))
+		return true;
 	/* Ports that the kernel chooses are told apart by what they are for. */
 	return a->port != 0 || (a->kind == b->kind && str_eq(a->service, b->service) &&
 				a->service_port == b->service_port && a->view == b->view);
@@ -340,14 +342,22 @@ static int refused(int code, const struct snap *s, struct err *err)
 		       why.text, STR_ARG(s->proxy));
 }
 
-/* One of all workers' own: its connections are spread by the kernel, or who comes first has them. */
-static int make_socket(const struct door *d, const struct inherited *from, struct err *err)
-{
-	if (!from)
-		return sock_listen_tcp(&d->addr, SOCK_REUSEPORT, err);
-	int fd = fcntl(from->fd, F_DUPFD_CLOEXEC, 0);
+/* Whoever may open a port of this host may come to a path. */
+#define UNIX_MODE 0666
 
-	return fd >= 0 ? fd : err_set(err, -errno, "cannot use an inherited socket: %s", err_code_name(-errno));
+/*
+ * TCP sockets are each worker's own, and the kernel spreads connections; of others there is one, and
+ * who comes first has the connection. from: the one that is there already, -1 none.
+ */
+static int make_socket(const struct door *d, int from, struct err *err)
+{
+	if (from < 0 && d->addr.sa.sa_family == AF_UNIX)
+		return sock_listen_unix(d->addr.un.sun_path, UNIX_MODE, (gid_t)-1, err);
+	if (from < 0)
+		return sock_listen_tcp(&d->addr, SOCK_REUSEPORT, err);
+	int fd = fcntl(from, F_DUPFD_CLOEXEC, 0);
+
+	return fd >= 0 ? fd : err_set(err, -errno, "cannot share a socket: %s", err_code_name(-errno));
 }
 
 /* A socket for each worker that serves; the rest stays -1. */
@@ -356,9 +366,11 @@ static int door_open(struct worker_set *ws, struct door *d, const struct snap *s
 	const struct snap_listener *desc = &s->listeners.v[d->listener];
 
 	if (!sock_addr_parse(desc->address, (uint16_t)desc->port, &d->addr))
-		return err_set(err, KV_ERR_SCHEMA, "listener address '%.*s' is no IP address",
+		return err_set(err, KV_ERR_SCHEMA, "listener address '%.*s' is neither an IP address nor a path",
 			       STR_ARG(desc->address));
-	const struct inherited *from = inherited_for(ws, &d->addr);
+	const struct inherited *passed = inherited_for(ws, &d->addr);
+	bool shared = passed || d->addr.sa.sa_family == AF_UNIX;
+	int from = passed ? passed->fd : -1;
 
 	d->fds = kv_malloc(sizeof(*d->fds) * ws->n);
 	memset(d->fds, 0xff, sizeof(*d->fds) * ws->n);
@@ -370,8 +382,10 @@ static int door_open(struct worker_set *ws, struct door *d, const struct snap *s
 			door_close(d, ws->n);
 			return refused(r, s, err);
 		}
-		if (i == 0 && !from)    /* the others join the port that the kernel chose */
+		if (i == 0 && !shared)  /* the others join the port that the kernel chose */
 			(void)sock_local_addr(d->fds[0], &d->addr);
+		if (shared && from < 0)
+			from = d->fds[0];
 	}
 	return 0;
 }

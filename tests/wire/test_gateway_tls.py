@@ -313,6 +313,45 @@ Service = ( {{ name = "front"; selector = {{ istio = "ingressgateway"; }};
     assert (status(listen), status(plain)) == ("200", "203")
 
 
+def test_bind_to_a_path(edge):
+    """A Unix socket: HTTP, and TLS by its name; a reload keeps it, a restart takes the path again."""
+    web = edge.own(kvmesh.Nginx(edge.dir, "web"))
+    edge.mesh.workload("web", web.port)
+    edge.mesh.service("web", 80, "http")
+    edge.ca.credential(edge.mesh.etc, "edge", "DNS:web.example")
+    plain, secure = edge.mesh.run / "http", edge.mesh.run / "https"
+    edge.servers(server(0, "http", "HTTP", ["web.example"]).replace("127.0.0.1", f"unix:{plain}"),
+                 server(0, "https", "HTTPS", ["web.example"], 'mode = "SIMPLE"; credentialName = "edge";').replace("127.0.0.1", f"unix:{secure}"))
+    edge.route("web", ["web.example"], f"http = ( {{ route = ( {to('web')} ); }} );")
+    edge.start()
+
+    def get(path, url, *args):
+        r = subprocess.run(["curl", "-sS", "-m", "30", "--unix-socket", path, *map(str, args), url], capture_output=True, text=True, timeout=60)
+        return r.stdout if r.returncode == 0 else r
+    assert get(plain, "http://web.example/") == "web\n"
+    assert get(secure, "https://web.example/", "--cacert", edge.ca.crt) == "web\n"
+    assert "xff=1.2.3.4\n" in get(plain, "http://web.example/headers", "-H", "X-Forwarded-For: 1.2.3.4")
+    inode = plain.stat().st_ino
+    edge.route("web", ["web.example"], f"http = ( {{ match = ( {{ uri = {{ prefix = \"/x\"; }}; }} ); route = ( {to('web')} ); }} );")
+    wait_for("the new route", lambda: get(plain, "http://web.example/", "-o", "/dev/null", "-w", "%{http_code}") == "404")
+    assert plain.stat().st_ino == inode and get(plain, "http://web.example/x") == "web\n"
+    edge.mesh.stop()
+    edge.mesh.start()
+    wait_for("the path is served again", lambda: get(plain, "http://web.example/x") == "web\n")
+    edge.mesh.assert_sound()
+
+
+def test_2_14_7_tcp_has_no_faults_retries_rewrites_mirrors(edge):
+    """They are no fields of tcp and tls routes: an error, not a word that is passed over."""
+    port = kvmesh.free_port()
+    edge.servers(server(port, "tcp", "TCP", ["*"]))
+    for field in ('fault = { abort = { httpStatus = 503; }; };', 'retries = { attempts = 3; };', 'rewrite = { uri = "/"; };', 'timeout = "1s";',
+                  'mirror = { host = "x"; };'):
+        edge.route("tcp", ["*"], f"tcp = ( {{ route = ( {to('x')} ); {field} }} );")
+        out = edge.mesh.ctl("config", "test", check=78)
+        assert f"unknown field '{field.split()[0]}'" in out.stdout + out.stderr, out
+
+
 # ---- the mesh's own certificates ---------------------------------------------------------------------
 
 ISTIO = 'mode = "ISTIO_MUTUAL";'
