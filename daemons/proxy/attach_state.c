@@ -130,6 +130,7 @@ static bool uses_files(const struct snap_cluster *c)
 	return c->tls.mode == SNAP_TLS_SIMPLE || c->tls.mode == SNAP_TLS_MUTUAL;
 }
 
+/* The time of change as well: what was unreadable may have been given to us since. */
 static struct str describe_file(struct arena *a, struct str path)
 {
 	struct str name = arena_str(a, path);
@@ -137,10 +138,10 @@ static struct str describe_file(struct arena *a, struct str path)
 
 	if (path.n == 0 || stat(name.p, &st) != 0)
 		return name;
-	return arena_printf(a, "%s@%llu.%llu.%llu.%lld.%09ld", name.p,
+	return arena_printf(a, "%s@%llu.%llu.%llu.%lld.%09ld.%lld.%09ld", name.p,
 			    (unsigned long long)st.st_dev, (unsigned long long)st.st_ino,
 			    (unsigned long long)st.st_size, (long long)st.st_mtim.tv_sec,
-			    st.st_mtim.tv_nsec);
+			    st.st_mtim.tv_nsec, (long long)st.st_ctim.tv_sec, st.st_ctim.tv_nsec);
 }
 
 static char *describe_files(const struct snap_tls *t)

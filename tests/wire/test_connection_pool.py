@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """DestinationRule.connectionPool beyond the breakers: which protocol is spoken, streams of a connection, its age."""
 
+import re
+import shutil
 import socket
+import subprocess
 import threading
 
 import pytest
@@ -171,4 +174,20 @@ def test_an_opaque_connection_is_cut_at_its_age(workdir):
         wait_for("its record", lambda: any(" DT " in x for x in mesh.text().splitlines()))
     finally:
         mesh.stop()
+        server.stop()
+
+
+@pytest.mark.skipif(not shutil.which("ss"), reason="iproute2's ss is needed")
+def test_tcp_keepalive(world):
+    """The kernel's timer of the connection to the service, as ss tells it."""
+    server = Both()
+    world.write("mesh.d/alive.yaml", OUTSIDE.format(
+        name="alive", port=server.port, pool="tcp: { tcpKeepalive: { time: 7000s, interval: 10s, probes: 3 } }"))
+    world.ctl("config", "reload", "--wait", check=0)
+    try:
+        assert world.get("alive.example").status == 200
+        out = subprocess.run(["ss", "-tnoH", "state", "established", "dport", f"= :{server.port}"], capture_output=True, text=True,
+                             timeout=60, check=True).stdout
+        assert re.search(r"timer:\(keepalive,(116min|1(h|hour)?[0-9]*)", out), out
+    finally:
         server.stop()

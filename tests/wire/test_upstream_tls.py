@@ -241,6 +241,21 @@ def test_2_9_7_replaced_files_are_read_again(world):
     assert world.mesh.get("renewed.example").status == 200
 
 
+def test_2_9_7_whatever_changed_of_a_file(world):
+    """As when its owner or mode changes: neither its size nor the time of its content tells."""
+    path = world.dir / "pki" / "in-place.crt"
+    bad, good = (p.read_bytes().ljust(4096, b"\n") for p in (world.strangers.crt, world.ca.crt))
+    path.write_bytes(bad)
+    path.chmod(0o644)
+    world.rule("inplace", "good", f"mode: SIMPLE, caCertificates: {path}, {SNI}")
+    world.reload()
+    assert world.mesh.get("inplace.example").status == 503
+    before = path.stat()
+    path.write_bytes(good)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    wait_for("the authority that is right", lambda: world.mesh.get("inplace.example").status == 200)
+
+
 def test_revocation_lists_of_a_rule(world):
     crl = world.ca.crl(world.revoked[0])
     crl.chmod(0o644)
