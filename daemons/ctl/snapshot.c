@@ -12,6 +12,7 @@ static const char *const cluster_types[SNAP_CLUSTER_KIND__N] = {
 	[SNAP_CLUSTER_STATIC] = "STATIC",
 	[SNAP_CLUSTER_DNS] = "STRICT_DNS",
 	[SNAP_CLUSTER_ORIGINAL_DST] = "ORIGINAL_DST",
+	[SNAP_CLUSTER_BY_NAME] = "DYNAMIC_DNS",
 	[SNAP_CLUSTER_BLACKHOLE] = "STATIC",
 };
 
@@ -24,7 +25,7 @@ static struct doc *cluster_row(struct arena *a, const struct snap_cluster *k)
 	doc_set_int(a, d, "port", k->port);
 	doc_set_str(a, d, "subset", k->subset);
 	doc_set_str(a, d, "direction", STR("outbound"));
-	doc_set_str(a, d, "type", str_c(cluster_types[k->kind]));
+	doc_set_str(a, d, "type", k->one_address ? STR("LOGICAL_DNS") : str_c(cluster_types[k->kind]));
 	doc_set_str(a, d, "destination_rule", k->destination_rule);
 	doc_set_str(a, d, "protocol", str_c(snap_protocol_names[k->protocol]));
 	doc_set_str(a, d, "lb", str_c(snap_lb_names[k->lb]));
@@ -67,7 +68,8 @@ struct doc *snapshot_clusters(const struct snapshot *s)
 	struct doc *rows = doc_new_list(a);
 
 	for (size_t i = 0; i < s->snap->clusters.n; i++)
-		doc_add(a, rows, cluster_row(a, &s->snap->clusters.v[i]));
+		if (!str_has_prefix(s->snap->clusters.v[i].name, STR("inbound|")))
+			doc_add(a, rows, cluster_row(a, &s->snap->clusters.v[i]));
 	for (size_t i = 0; i < s->snap->inbounds.n; i++)
 		doc_add(a, rows, inbound_row(a, s->snap, &s->snap->inbounds.v[i]));
 	return rows;

@@ -161,13 +161,13 @@ static void on_named(struct named_wait *wait)
 }
 
 /* The host is a name: the address that it has now. */
-static enum next look_up(struct stream *s)
+static enum next look_up(struct stream *s, struct str host)
 {
 	struct upstream_target *t = &s->target;
 	const char *why;
 
 	s->named.fn = on_named;
-	switch (named_find(s->w->names, s->host, &s->named, &t->addr, &why)) {
+	switch (named_find(s->w->names, host, &s->named, &t->addr, &why)) {
 	case NAMED_READY:
 		return NEXT_STEP;
 	case NAMED_WAIT:
@@ -183,10 +183,11 @@ static enum next look_up(struct stream *s)
 static enum next named_address(struct stream *s, int64_t port)
 {
 	struct upstream_target *t = &s->target;
+	struct str host = s->http ? s->host : s->rec.sni;
 
-	if (sock_addr_parse(s->host, (uint16_t)port, &t->addr))
+	if (sock_addr_parse(host, (uint16_t)port, &t->addr))
 		return NEXT_STEP;
-	enum next n = look_up(s);
+	enum next n = look_up(s, host);
 
 	if (n == NEXT_STEP)
 		sock_addr_set_port(&t->addr, (uint16_t)port);

@@ -4,6 +4,7 @@ port, with a DNS server of the test's own. What a Sidecar says of them: test_sid
 
 import os
 import socket
+import subprocess
 
 import pytest
 
@@ -175,6 +176,8 @@ def test_2_15_1_dynamic_dns_resolves_the_host_of_each_request(make):
     assert (o.who("a.cdn.example"), o.who("b.cdn.example"), o.who("a.cdn.example")) == ("127.0.0.1", "127.0.0.2", "127.0.0.1")
     assert o.who("c.cdn.example") == 503
     assert "outbound|80||*.cdn.example" in o.log("/who")[1]
+    rows = o.mesh.ctl_json("proxy-config", "clusters")
+    assert next(r for r in rows if "*.cdn.example" in r["name"])["type"] == "DYNAMIC_DNS"
 
 
 def test_2_15_1_dynamic_dns_with_tls_of_a_destination_rule(make, workdir):
@@ -195,6 +198,36 @@ spec: {{ host: "*.cdn.example", trafficPolicy: {{ tls: {{ mode: SIMPLE, caCertif
         assert r.status == 200 and "sni=shop.cdn.example" in r.text
         assert o.mesh.get("evil.cdn.example", "/evil").status == 503, "the certificate is another name's"
         assert o.log("/evil")[0][:2] == ["503", "UF"]
+    finally:
+        tls.stop()
+
+
+def test_2_15_1_dynamic_dns_by_the_server_name_of_tls(make, workdir):
+    ca, door = Authority(workdir / "ca"), kvmesh.free_port()
+    tls = TlsNginx(workdir, "shop.cdn.example", ca)
+
+    def prepare(o):
+        o.mesh.write("mesh.d/cdn.yaml", f"""\
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{ name: cdn }}
+spec: {{ hosts: [ "*.cdn.example" ], location: MESH_EXTERNAL, resolution: DYNAMIC_DNS,
+        ports: [ {{ number: {door}, name: tls, protocol: TLS, targetPort: {tls.port} }} ] }}
+---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {{ name: default }}
+spec: {{ egress: [ {{ port: {{ number: {door}, protocol: TLS, name: tls }}, captureMode: NONE, hosts: [ ./*.cdn.example ] }} ] }}
+""")
+
+    def get(name):
+        r = subprocess.run(["curl", "-sS", "--cacert", ca.crt, "--connect-to", f"::127.0.0.1:{door}", f"https://{name}/"],
+                           capture_output=True, text=True, timeout=kvmesh.DEADLINE)
+        return r.stdout
+    try:
+        o = make({"shop.cdn.example": ["127.0.0.1"]}, prepare)
+        assert "sni=shop.cdn.example" in get("shop.cdn.example")
+        assert get("gone.cdn.example") == "" and "gone.cdn.example" in o.dns.asked
     finally:
         tls.stop()
 
