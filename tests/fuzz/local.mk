@@ -38,6 +38,8 @@ fuzz_programs += %D%/fuzz_regex
 %C%_fuzz_regex_LDADD = $(KV_FUZZ_DRIVER) $(KV_CORE_LDADD)
 fuzz_programs += %D%/fuzz_snap
 %C%_fuzz_snap_LDADD = $(KV_FUZZ_DRIVER) $(KV_CORE_LDADD)
+fuzz_programs += %D%/fuzz_jwt
+%C%_fuzz_jwt_LDADD = $(KV_FUZZ_DRIVER) $(KV_CORE_LDADD) $(KV_IO_LDADD)
 
 # ---- how they are built and run; nothing below changes for a new target -----------------------
 FUZZ_SECONDS = 60
