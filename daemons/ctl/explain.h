@@ -30,6 +30,7 @@ struct explain {
 	int64_t workload;     /* who calls, in own.snap->workloads; -1: refused */
 	int64_t view;         /* what it sees; -1 nothing */
 	int64_t port;         /* by which virtual hosts are found */
+	int64_t door; /* of a gateway: where it listens */
 	struct str principal; /* of the caller, "spiffe://…" */
 };
 

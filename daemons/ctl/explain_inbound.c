@@ -8,6 +8,7 @@
 #include "base/cidr.h"
 #include "ctl/explain.h"
 #include "ctl/verdict.h"
+#include "http/cookie.h"
 #include "http/url.h"
 
 struct arrival {
@@ -126,6 +127,43 @@ static const uint8_t *remote_of(const struct head *req, struct cidr *c, const ui
 	return v.n > 0 && cidr_parse(v, c) ? c->addr : source;
 }
 
+static bool is_token_in(const struct snap_jwt_rule *r, const struct head *req)
+{
+	struct str path, query, v;
+
+	for (size_t i = 0; i < r->headers.n; i++)
+		for (size_t k = 0; k < req->n; k++)
+			if (str_eq(req->fields[k].name, r->headers.v[i].name) &&
+			    str_has_iprefix(req->fields[k].value, r->headers.v[i].prefix))
+				return true;
+	url_split_query(req->path, &path, &query);
+	for (size_t i = 0; i < r->params.n; i++)
+		if (url_query_get(query, r->params.v[i], &v))
+			return true;
+	for (size_t i = 0; i < r->cookies.n; i++)
+		if (cookie_get(req, r->cookies.v[i], &v))
+			return true;
+	return false;
+}
+
+/* Who signed it is a matter of keys and of the hour: not foretold, but told. */
+static void note_token(const struct arrival *r, const struct head *req, struct doc *d)
+{
+	const struct int_list *l = &r->node->workloads.v[r->in->workload].jwt_rules;
+
+	for (size_t i = 0; i < l->n; i++) {
+		const struct snap_jwt_rule *rule = &r->node->jwt_rules.v[l->v[i]];
+
+		if (!is_token_in(rule, req))
+			continue;
+		doc_set_str(r->x->a, d, "token",
+			    arena_printf(r->x->a,
+					 "not judged here; %.*s:%lld says who may issue it",
+					 STR_ARG(rule->file), (long long)rule->line));
+		return;
+	}
+}
+
 static void ask_policies(const struct arrival *r, const struct head *req, struct doc *d,
 			 struct outcome *ret)
 {
@@ -147,6 +185,7 @@ static void ask_policies(const struct arrival *r, const struct head *req, struct
 		f.head = req;
 		url_split_query(req->path, &f.path, &query);
 		f.remote = remote_of(req, &remote, f.source);
+		note_token(r, req, d);
 	}
 	authz_decide(x->node_authz, (size_t)r->in->workload, &f, x->a, &v);
 	verdict_put(x->a, d, x->node_authz, (size_t)r->in->workload, &v);

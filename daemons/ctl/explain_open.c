@@ -106,7 +106,8 @@ static bool speaks_tls(const struct request *r)
 	return str_eq(r->scheme, STR("https")) || str_eq(r->scheme, STR("tls"));
 }
 
-/* A gateway's port: the URL's, else the scheme's. */
+/* A gateway's port, as itself or by the number its Service gives it: the URL's, else the scheme's.
+ */
 static const struct snap_listener *find_door(const struct explain *x)
 {
 	const struct request *r = &x->request;
@@ -115,7 +116,8 @@ static const struct snap_listener *find_door(const struct explain *x)
 	for (size_t i = 0; i < x->own.snap->listeners.n; i++) {
 		const struct snap_listener *l = &x->own.snap->listeners.v[i];
 
-		if (l->kind == SNAP_LISTENER_GATEWAY && l->port == port)
+		if (l->kind == SNAP_LISTENER_GATEWAY &&
+		    (l->port == port || l->service_port == port))
 			return l;
 	}
 	return NULL;
@@ -134,7 +136,8 @@ static int enter_gateway(struct explain *x)
 		return ctl_fail(CTL_EXIT_USAGE, "port %lld of the gateway speaks %s",
 				(long long)l->port,
 				l->servers.n > 0 ? "TLS: https://" : "plain HTTP: http://");
-	x->port = l->port;
+	x->port = l->service_port > 0 ? l->service_port : l->port;
+	x->door = l->port;
 	x->view = l->view;
 	x->opaque = l->opaque;
 	if (l->servers.n > 0) {

@@ -138,6 +138,16 @@ static enum print_style verdict_style(const struct doc *row)
 									  : PRINT_BAD;
 }
 
+static struct str why_cell(struct arena *a, const struct doc *row)
+{
+	struct str why = doc_get_str(row, "why", STR("-"));
+	const struct doc *token = doc_get(row, STR("token"));
+
+	return token ? arena_printf(a, "%.*s; the token is %.*s", STR_ARG(why),
+				    STR_ARG(print_value(a, token)))
+		     : why;
+}
+
 static const struct print_column policy_columns[] = {
 	{ .head = "WORKLOAD", .key = "workload" },
 	{ .head = "PORT", .key = "port", .right = true },
@@ -145,7 +155,7 @@ static const struct print_column policy_columns[] = {
 	{ .head = "ARRIVES BY", .key = "transport" },
 	{ .head = "PEER AUTHENTICATION", .key = "peer_authentication" },
 	{ .head = "VERDICT", .key = "verdict", .style = verdict_style },
-	{ .head = "WHY", .key = "why" },
+	{ .head = "WHY", .cell = why_cell },
 	{ .head = "POLICY", .key = "policy" },
 	{ .head = "RULE", .key = "rule", .right = true },
 	{ .head = "FILE", .key = "file" },

@@ -63,7 +63,7 @@ static bool gateway_allows(struct explain *x, const struct head *h, struct doc *
 			   struct outcome *ret)
 {
 	struct authz_facts f = {
-		.http = true, .port = x->port, .method = h->method, .host = h->authority, .head = h
+		.http = true, .port = x->door, .method = h->method, .host = h->authority, .head = h
 	};
 	struct authz_verdict v;
 	struct cidr from;

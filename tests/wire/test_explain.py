@@ -506,3 +506,17 @@ Workload = {{ name = "app"; ports = ( {{ name = "http"; number = {dead}; protoco
         row, = out["destinations"][0]["endpoints"]
         assert row["in"] is False and row["why"].startswith("unhealthy: "), row
         assert mesh.ctl_json("describe", "workload", "app")["state"].startswith("unhealthy: ")
+
+
+def test_a_token_is_told_not_judged(draft):
+    (draft.etc / "mesh.d" / "jwt.yaml").write_text("""\
+apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: { name: jwt }
+spec:
+  selector: { matchLabels: { app: app } }
+  jwtRules: [ { issuer: "https://id.example", jwks: '{"keys":[]}' } ]
+""")
+    plain, = draft.json("explain", "request", "web", "http://app/v1/x")["destinations"][0]["policies"]
+    row, = draft.json("explain", "request", "web", "http://app/v1/x", "-H", "Authorization: Bearer a.b.c")["destinations"][0]["policies"]
+    assert "token" not in plain and row["token"].startswith("not judged here; ") and "jwt.yaml:6" in row["token"]
