@@ -12,7 +12,7 @@
 #include <emmintrin.h>
 #endif
 
-static const struct str id_names[HEAD_ID__N] = {
+const struct str head_id_names[HEAD_ID__N] = {
 	[HEAD_ID_OTHER] = { "", 0 },
 #define ID(id, name) [HEAD_ID_##id] = { name, sizeof(name) - 1 }
 	ID(HOST, "host"),
@@ -113,15 +113,10 @@ enum head_id head_id_of(struct str lower_name)
 
 	/* Most candidates differ at the end. */
 	for (const uint8_t *id = ids_by_length[lower_name.n]; *id != HEAD_ID_OTHER; id++)
-		if (id_names[*id].p[last] == lower_name.p[last] &&
-		    memcmp(id_names[*id].p, lower_name.p, last) == 0)
+		if (head_id_names[*id].p[last] == lower_name.p[last] &&
+		    memcmp(head_id_names[*id].p, lower_name.p, last) == 0)
 			return (enum head_id)*id;
 	return HEAD_ID_OTHER;
-}
-
-struct str head_id_name(enum head_id id)
-{
-	return id < HEAD_ID__N ? id_names[id] : id_names[HEAD_ID_OTHER];
 }
 
 void head_init(struct head *h, struct arena *a)
@@ -205,7 +200,7 @@ struct str head_joined(const struct head *h, struct str lower_name)
 static void add(struct head *h, enum head_id id, struct str name, struct str value)
 {
 	*vec_push_arena(h->arena, h->fields, h->n, h->cap) =
-		(struct head_field){ .name = id == HEAD_ID_OTHER ? name : id_names[id],
+		(struct head_field){ .name = id == HEAD_ID_OTHER ? name : head_id_names[id],
 				     .value = value, .id = id };
 }
 
@@ -217,7 +212,7 @@ void head_add(struct head *h, struct str lower_name, struct str value)
 void head_add_id(struct head *h, enum head_id id, struct str value)
 {
 	kv_assert(id != HEAD_ID_OTHER && id < HEAD_ID__N);
-	add(h, id, id_names[id], value);
+	add(h, id, head_id_names[id], value);
 }
 
 static size_t remove_all(struct head *h, enum head_id id, struct str lower_name, size_t from)
@@ -254,7 +249,7 @@ void head_set(struct head *h, struct str lower_name, struct str value)
 void head_set_id(struct head *h, enum head_id id, struct str value)
 {
 	kv_assert(id != HEAD_ID_OTHER && id < HEAD_ID__N);
-	set(h, id, id_names[id], value);
+	set(h, id, head_id_names[id], value);
 }
 
 size_t head_remove(struct head *h, struct str lower_name)
@@ -265,7 +260,7 @@ size_t head_remove(struct head *h, struct str lower_name)
 size_t head_remove_id(struct head *h, enum head_id id)
 {
 	kv_assert(id != HEAD_ID_OTHER && id < HEAD_ID__N);
-	return remove_all(h, id, id_names[id], 0);
+	return remove_all(h, id, head_id_names[id], 0);
 }
 
 /* ---- what a string may hold ---------------------------------------------- */

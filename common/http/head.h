@@ -37,7 +37,11 @@ enum head_id {
 	HEAD_ID__N
 };
 enum head_id head_id_of(struct str lower_name);         /* HEAD_ID_OTHER when not listed */
-struct str head_id_name(enum head_id id);
+extern const struct str head_id_names[HEAD_ID__N];
+static inline struct str head_id_name(enum head_id id)
+{
+	return head_id_names[id < HEAD_ID__N ? id : HEAD_ID_OTHER];
+}
 
 struct head_field {
 	struct str name, value;         /* the name of a known id is constant: never freed, a token */

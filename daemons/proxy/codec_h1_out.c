@@ -161,8 +161,6 @@ void h1_head(struct leg *l, struct head *hd, bool end)
 		put_info(h, hd);
 	else
 		put_response(h, hd, end);
-	if (end)
-		conn_write_now(h->c);
 	l->room = conn_room(l->conn);
 	h1_exchange_check(h);
 }
@@ -222,8 +220,6 @@ void h1_data(struct leg *l, struct buf *b, bool end)
 		put_body(h, b);
 	if (end)
 		put_end(h);
-	if (end)
-		conn_write_now(h->c);
 	l->room = conn_room(h->c);
 	if (end)
 		h1_exchange_check(h);

@@ -249,15 +249,6 @@ static void flush(struct conn *c)
 	}
 }
 
-void conn_write_now(struct conn *c)
-{
-	if (c->tls || c->state != CONN_OPEN || c->full_socket)
-		return;
-	write_out(c);
-	if (c->out.n == 0 && !c->broken && !c->shut_wanted && !c->kicked && !c->full)
-		loop_later_done(&c->turn);
-}
-
 void conn_shut(struct conn *c)
 {
 	c->shut_wanted = true;

@@ -125,8 +125,6 @@ void conn_start_tls(struct conn *c, struct tls_session *session);
 void conn_set_codec(struct conn *c, const struct codec_ops *ops, bool server);
 
 /* Something was appended to c->out: it leaves at the end of this turn. */
-/* A whole message is queued: on a plain connection it need not wait for the end of the turn. */
-void conn_write_now(struct conn *c);
 void conn_flush_later(struct conn *c);
 /* Bytes that wait to leave, in whatever form. */
 size_t conn_queued(const struct conn *c);

@@ -108,6 +108,26 @@ struct str headers_path_to_tell(struct stream *s)
 	return url_query_remove(path, STR("access_token"), &s->arena);
 }
 
+static void note_field(struct record *r, const struct head_field *f)
+{
+	switch ((unsigned)f->id) {
+	case HEAD_ID_USER_AGENT:
+		r->user_agent = f->value;
+		break;
+	case HEAD_ID_X_FORWARDED_FOR:
+		r->forwarded_for = f->value;
+		break;
+	case HEAD_ID_X_REQUEST_ID:
+		r->request_id = f->value;
+		break;
+	case HEAD_ID_CONTENT_TYPE:
+		r->protocol = grpc_is_content_type(f->value) ? RECORD_GRPC : RECORD_HTTP;
+		break;
+	default:
+		break;
+	}
+}
+
 static void note_request(struct stream *s)
 {
 	struct record *r = &s->rec;
@@ -116,11 +136,9 @@ static void note_request(struct stream *s)
 	r->path = headers_path_to_tell(s);
 	r->authority = s->req.authority;
 	r->version = s->req.version;
-	r->user_agent = head_value(&s->req, HEAD_ID_USER_AGENT);
-	r->forwarded_for = head_value(&s->req, HEAD_ID_X_FORWARDED_FOR);
-	r->request_id = head_value(&s->req, HEAD_ID_X_REQUEST_ID);
-	if (grpc_is_content_type(head_value(&s->req, HEAD_ID_CONTENT_TYPE)))
-		r->protocol = RECORD_GRPC;
+	/* One walk; of a name that is there twice the first counts. */
+	for (size_t i = s->req.n; i-- > 0;)
+		note_field(r, &s->req.fields[i]);
 }
 
 /* What a list may hold bare (Istio 2.13.5). */

@@ -394,7 +394,7 @@ static bool memo_fits(const struct memo *m, const struct record *r, const struct
 static void memo_fill(struct memo *m, const struct record *r, const struct series_facts *f,
 		      struct series *row)
 {
-	struct str v[SERIES__N];
+	_scratch_ struct str v[SERIES__N];
 
 	series_values(&row->node, v);
 	*m = (struct memo){
@@ -410,7 +410,7 @@ static struct series *find_or_add(struct stats_own *o, const struct record *r,
 				  struct series_facts facts)
 {
 	struct stats *s = &o->pub;
-	struct str v[SERIES__N];
+	_scratch_ struct str v[SERIES__N];
 	uint64_t hash;
 
 	values_of(r, v);
