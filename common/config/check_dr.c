@@ -170,6 +170,9 @@ void check_pool(struct check *c, struct origin at, const struct model_connection
 		at = p->at;
 	if (p->tcp == NULL && p->http == NULL)
 		check_add(c, "KVM0343", at, "connectionPool needs tcp or http");
+	if (p->http != NULL && p->http->http2KeepAlive != NULL &&
+	    (p->http->http2KeepAlive->interval == 0 || p->http->http2KeepAlive->timeout == 0))
+		check_add(c, "KVM0343", p->http->at, "http2KeepAlive needs an interval and a timeout");
 	if (p->http != NULL && p->http->h2UpgradePolicy == MODEL_H2_UPGRADE_UPGRADE &&
 	    p->http->useClientProtocol)
 		check_add(c, "KVM0343", p->http->at,

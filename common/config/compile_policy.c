@@ -123,6 +123,10 @@ static void put_http(const struct model_http_settings *h, bool is_http, struct s
 	l->max_retries = h->maxRetries;
 	l->max_requests_per_connection = h->maxRequestsPerConnection;
 	l->max_streams = h->maxConcurrentStreams;
+	if (h->http2KeepAlive) {
+		l->ping_interval_us = h->http2KeepAlive->interval;
+		l->ping_timeout_us = h->http2KeepAlive->timeout;
+	}
 	if (is_http && h->has_idleTimeout)
 		l->idle_timeout_us = h->idleTimeout;
 }

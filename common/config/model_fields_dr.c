@@ -280,8 +280,7 @@ static const struct field http_settings_fields[] = {
 	{ F_INT(T, maxConcurrentStreams, 0, INT32_MAX), P2, SINCE("1.21"),
 	  .help = "Streams per HTTP/2 connection; the peer's own limit holds as well" },
 	{ F_PTR(T, http2KeepAlive, model_h2_keepalive_table), P3, SINCE("dev"),
-	  NOT_YET("not in a release of Istio yet"),
-	  .help = "HTTP/2 pings on idle connections" },
+	  .help = "HTTP/2 pings: a connection whose peer does not answer is closed" },
 	F_END
 };
 const struct bind_table model_http_settings_table = TABLE_AT("HTTPSettings", http_settings_fields);

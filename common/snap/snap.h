@@ -254,6 +254,7 @@ struct snap_limits {                    /* circuit breakers; 0: unlimited */
 	int64_t retry_budget_min;       /* that many always */
 	int64_t max_requests_per_connection;
 	int64_t max_streams;            /* exchanges at once on an HTTP/2 connection */
+	int64_t ping_interval_us, ping_timeout_us;      /* HTTP/2: is the peer there? */
 	int64_t max_age_us;             /* of a connection; it ends with the exchange under way, opaque bytes are cut */
 	int64_t connect_timeout_us;
 	int64_t idle_timeout_us;        /* of pooled connections and of opaque TCP */

@@ -274,6 +274,8 @@ static const struct field limits_fields[] = {
 	{ F_INT(struct snap_limits, retry_budget_min, 0, COUNT_MAX) },
 	{ F_INT(struct snap_limits, max_requests_per_connection, 0, COUNT_MAX) },
 	{ F_INT(struct snap_limits, max_streams, 0, COUNT_MAX) },
+	{ F_US(struct snap_limits, ping_interval_us) },
+	{ F_US(struct snap_limits, ping_timeout_us) },
 	{ F_US(struct snap_limits, max_age_us) },
 	{ F_US(struct snap_limits, connect_timeout_us) },
 	{ F_US(struct snap_limits, idle_timeout_us) },

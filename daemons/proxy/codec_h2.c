@@ -335,6 +335,7 @@ static void h2_open(struct conn *c, bool server)
 	list_init(&h->streams);
 	loop_later_init(&h->pack, on_pack, h);
 	loop_deadline_init(&h->final, c->w->loop, on_final, h);
+	h2_alive_init(h);
 	c->codec = h;
 	make_session(h);
 	introduce(h);
@@ -388,6 +389,7 @@ static void h2_close(struct conn *c)
 	c->codec = NULL;
 	loop_later_done(&h->pack);
 	loop_deadline_done(&h->final);
+	loop_deadline_done(&h->alive);
 	loop_defer_free(c->w->loop, free_h2, h);
 	list_for_each(it, &h->streams) {
 		struct h2_stream *hs = list_entry(it, struct h2_stream, node);

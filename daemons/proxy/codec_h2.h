@@ -95,6 +95,8 @@ struct h2 {
 	bool goaway;                    /* no further exchange */
 	unsigned n_waits;               /* streams with waits set */
 	struct loop_deadline final;     /* of the last call */
+	struct loop_deadline alive;     /* client: the next PING, or its answer */
+	bool asked;                     /* … has not come yet */
 	bool broken;                    /* a request could not be submitted: to be killed, not from within a call */
 	struct list streams;
 	bool watch;                     /* after packing some of them are to be looked at */
@@ -114,6 +116,10 @@ static inline struct h2 *h2_of(const struct conn *c)
 {
 	return c->codec;
 }
+
+/* codec_h2_alive.c */
+void h2_alive_init(struct h2 *h);
+void h2_alive_heard(struct h2 *h);      /* a PING was answered */
 
 /* codec_h2.c */
 struct h2_stream *h2_stream_new(struct h2 *h, struct leg *l, int32_t id);

@@ -385,6 +385,8 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 			h2_client_reset(h);
 		break;
 	case NGHTTP2_PING:
+		if ((frame->hd.flags & NGHTTP2_FLAG_ACK) != 0)
+			h2_alive_heard(h);
 		if (h->last_call && (frame->hd.flags & NGHTTP2_FLAG_ACK) != 0)
 			h2_final_goaway(h);
 		break;

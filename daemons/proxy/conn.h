@@ -95,6 +95,7 @@ struct conn {
 	bool raced;                             /* the owner's: the other address was tried as well */
 	struct conn *rival;                     /* the owner's: the attempt there, or NULL */
 	uint64_t since_us;                      /* the owner's: since then */
+	uint32_t ping_ms, ping_timeout_ms;      /* the owner's: HTTP/2 asks so often whether the peer is there; 0 never */
 	struct buf in, out;                     /* plaintext */
 	struct tube *tube_in, *tube_out;        /* what is read goes there, what it holds goes out here; NULL: copied */
 	size_t moved;                           /* into tube_in; the codec has not been told */

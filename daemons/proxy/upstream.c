@@ -402,6 +402,11 @@ static struct tls_session *make_session(const struct upstream_target *t)
 	return tls_client_new(t->identity, sni, alpn_of(t), t->want, t->n_want, str_c(key));
 }
 
+static uint32_t whole_ms(int64_t us)
+{
+	return us / 1000 < UINT32_MAX ? (uint32_t)((us + 999) / 1000) : UINT32_MAX;
+}
+
 static void on_connected(struct conn *c)
 {
 	struct pool *p = c->owner_data;
@@ -413,6 +418,8 @@ static void on_connected(struct conn *c)
 	c->peer_slots = p->peer_slots;
 	c->max_slots = p->limits.max_streams < UINT32_MAX ? (unsigned)p->limits.max_streams : 0;
 	c->since_us = loop_now_us(p->w->loop);
+	c->ping_ms = whole_ms(p->limits.ping_interval_us);
+	c->ping_timeout_ms = whole_ms(p->limits.ping_timeout_us);
 	conn_set_codec(c, codec_of(c), false);
 	p->shares = c->ops == &codec_h2;
 	become_ready(c);

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """DestinationRule.connectionPool beyond the breakers: which protocol is spoken, streams of a connection, its age."""
 
+import contextlib
 import re
 import shutil
 import socket
 import subprocess
 import threading
 
+import h2.events
 import pytest
 
 import kvmesh
@@ -190,4 +192,48 @@ def test_tcp_keepalive(world):
                              timeout=60, check=True).stdout
         assert re.search(r"timer:\(keepalive,(116min|1(h|hour)?[0-9]*)", out), out
     finally:
+        server.stop()
+
+
+class Pinged(Both):
+    """Counts PINGs; deaf: connections of now answer nothing any more."""
+
+    def __init__(self):
+        self.pings, self.deaf = 0, False
+        super().__init__()
+
+    def serve(self, c):
+        outer = self
+
+        class Connection(AppConnection):
+            def event(self, e):
+                if isinstance(e, h2.events.PingReceived):
+                    outer.pings += 1
+                super().event(e)
+
+            def flush(self):
+                if not outer.deaf:
+                    super().flush()
+        with c, contextlib.suppress(OSError):
+            self.spoken.append("h2")
+            Connection(self.h2, c).run()
+        self.deaf = False
+
+
+def test_http_2_keep_alive(workdir):
+    server = Pinged()
+    mesh = kvmesh.Mesh(workdir / "mesh", "defaultConfig = { concurrency = 1; };")
+    mesh.write("mesh.d/a.yaml", OUTSIDE.format(name="a", port=server.port, pool="http: { h2UpgradePolicy: UPGRADE, "
+                                               "http2KeepAlive: { interval: 100ms, timeout: 1s } }"))
+    try:
+        mesh.start()
+        assert mesh.get("a.example", "/x").status == 200
+        wait_for("some pings on an idle connection", lambda: server.pings >= 5)
+        assert mesh.get("a.example", "/x").status == 200
+        assert len(server.spoken) == 1, "answered: the connection stays"
+        server.deaf = True
+        wait_for("the end of the one that is deaf, and another one", lambda: (
+            mesh.get("a.example", "/x").status == 200 and len(server.spoken) >= 2))
+    finally:
+        mesh.stop()
         server.stop()
