@@ -17,7 +17,7 @@ libkvca_a_SOURCES = \
 	%D%/registry.c %D%/registry.h \
 	%D%/revoked.c %D%/revoked.h \
 	%D%/rotation.c %D%/rotation.h \
-	%D%/server.c %D%/server.h \
+	%D%/server.c %D%/server.h %D%/server_admin.c %D%/server_int.h \
 	%D%/sign.c %D%/sign.h \
 	%D%/svid.c %D%/svid.h \
 	%D%/workload_api.c %D%/workload_api.h

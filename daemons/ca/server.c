@@ -9,16 +9,12 @@
 
 #include "base/arena.h"
 #include "base/clock.h"
-#include "base/list.h"
 #include "base/log.h"
 #include "ca/advance.h"
 #include "ca/attest.h"
-#include "ca/ceremony.h"
 #include "ca/people.h"
-#include "ca/server.h"
-#include "ca/workload_api.h"
+#include "ca/server_int.h"
 #include "io/sd.h"
-#include "ipc/ipc.h"
 
 #define LIST_DEFAULT 100
 #define LIST_MAX 1000
@@ -26,33 +22,20 @@
 #define TICK_MIN_US 1000000ll
 #define TICK_MAX_US (3600 * TICK_MIN_US)
 
-struct server {
-	struct loop *loop;
-	struct authority *authority;
-	bool standalone;
-	struct ipc_server *ipc;
-	struct ipc_client *router;
-	struct workload_api *workloads;         /* NULL: its socket could not be made */
-	struct loop_timer tick;
-	bool fresh;                     /* the registry is the router's present word */
-	struct list watchers;           /* struct watcher: calls of Roots */
-	uint64_t started_us;
-};
-
 struct watcher {
 	struct list node;
 	struct server *server;
 	struct ipc_call *call;
 };
 
-static void set_time_s(struct arena *a, struct doc *d, const char *key, int64_t s)
+void server_set_time_s(struct arena *a, struct doc *d, const char *key, int64_t s)
 {
 	char text[CLOCK_RFC3339_MAX];
 
 	doc_set_str(a, d, key, str_c(clock_rfc3339(s * 1000000, text)));
 }
 
-static void say_status(const struct server *s)
+void server_say_status(const struct server *s)
 {
 	const struct registry *r = s->authority->registry;
 
@@ -66,7 +49,7 @@ static void say_status(const struct server *s)
 
 /* ---- Sign ---------------------------------------------------------------------------------- */
 
-static const char *error_name(int code)
+const char *server_error_name(int code)
 {
 	switch (code) {
 	case KV_ERR_REFUSED:
@@ -93,14 +76,14 @@ static void log_denied(const struct attest *who, const char *event, const struct
 		 who->executable[0] ? who->executable : "-", err->text);
 }
 
-static void reply_certificate(struct ipc_call *call, const struct authority_cert *cert)
+void server_reply_certificate(struct ipc_call *call, const struct authority_cert *cert)
 {
 	struct arena *a = ipc_call_arena(call);
 	struct doc *d = doc_new_map(a);
 
 	doc_set_str(a, d, "certificate", str_c(cert->pem));
-	set_time_s(a, d, "notBefore", cert->not_before_s);
-	set_time_s(a, d, "notAfter", cert->not_after_s);
+	server_set_time_s(a, d, "notBefore", cert->not_before_s);
+	server_set_time_s(a, d, "notAfter", cert->not_after_s);
 	doc_set_str(a, d, "serial", str_c(cert->serial.text));
 	doc_set_str(a, d, "issuer", str_c(cert->issuer));
 	ipc_reply(call, d);
@@ -151,13 +134,13 @@ static void on_sign(void *arg, struct ipc_call *call, const struct doc *p)
 	else if ((r = sign_for(s, &who, p, &cert, &err)) < 0)
 		log_denied(&who, r == KV_ERR_REFUSED ? "attest_denied" : "cert_refused", &err);
 	if (r < 0) {
-		ipc_reply_error(call, error_name(r), "%s", err.text);
+		ipc_reply_error(call, server_error_name(r), "%s", err.text);
 	} else {
 		log_info("cert_issued: serial %s identity %.*s uid %u pid %d unit %s until %lld",
 			 cert.serial.text, STR_ARG(spiffe), (unsigned)who.uid, (int)who.pid,
 			 who.unit[0] ? who.unit : "-", (long long)cert.not_after_s);
-		reply_certificate(call, &cert);
-		say_status(s);
+		server_reply_certificate(call, &cert);
+		server_say_status(s);
 	}
 	free(cert.pem);
 	attest_end(&who);
@@ -235,7 +218,7 @@ static void on_roots(void *arg, struct ipc_call *call, const struct doc *p)
 	send_roots(w);
 }
 
-static void tell_watchers(struct server *s)
+void server_tell_watchers(struct server *s)
 {
 	list_for_each(it, &s->watchers)
 		send_roots(list_entry(it, struct watcher, node));
@@ -243,7 +226,7 @@ static void tell_watchers(struct server *s)
 		workload_api_tell(s->workloads);
 }
 
-static void advance(struct server *s)
+void server_advance(struct server *s)
 {
 	struct err err = { 0 };
 	bool changed = false, pruned = false;
@@ -253,10 +236,10 @@ static void advance(struct server *s)
 	if (advance_run(s->authority, clock_real_us(), &changed, &err) < 0)
 		log_err("the rotation stays where it is: %s", err.text);
 	if (changed || pruned)
-		tell_watchers(s);
+		server_tell_watchers(s);
 }
 
-/* ---- Ack, Rotate --------------------------------------------------------------------------- */
+/* ---- Ack ----------------------------------------------------------------------------------- */
 
 static void on_ack(void *arg, struct ipc_call *call, const struct doc *p)
 {
@@ -280,183 +263,14 @@ static void on_ack(void *arg, struct ipc_call *call, const struct doc *p)
 	}
 	if (r < 0) {
 		log_denied(&who, "attest_denied", &err);
-		ipc_reply_error(call, error_name(r), "%s", err.text);
+		ipc_reply_error(call, server_error_name(r), "%s", err.text);
 	} else {
 		snprintf(word.issuer, sizeof(word.issuer), "%.*s", STR_ARG(str_take(issuer, 64)));
 		acks_take(&s->authority->acks, proxy, &word);
 		ipc_reply(call, NULL);
-		advance(s);
+		server_advance(s);
 	}
 	attest_end(&who);
-}
-
-static void reply_rotation(struct server *s, struct ipc_call *call)
-{
-	struct arena *a = ipc_call_arena(call);
-	struct doc *d = doc_new_map(a), *rotation = advance_status(s->authority, a);
-
-	if (rotation)
-		doc_set(a, d, "rotation", rotation);
-	ipc_reply(call, d);
-}
-
-static void on_rotate(void *arg, struct ipc_call *call, const struct doc *p)
-{
-	struct server *s = arg;
-	struct err err = { 0 };
-	bool changed = false;
-	enum advance_order order = ADVANCE_ISSUER;
-
-	if (doc_get_bool(p, "abort", false))
-		order = ADVANCE_ABORT;
-	else if (doc_get_bool(p, "force", false))
-		order = ADVANCE_FORCE;
-	else if (doc_get_bool(p, "root", false))
-		order = ADVANCE_ROOT;
-	int r = advance_order(s->authority, order, clock_real_us(), &changed, &err);
-
-	if (r < 0) {
-		ipc_reply_error(call, error_name(r), "%s", err.text);
-		return;
-	}
-	log_info("rotation: ordered by uid %u", (unsigned)ipc_call_peer(call)->uid);
-	if (changed)
-		tell_watchers(s);
-	advance(s);
-	reply_rotation(s, call);
-}
-
-/* ---- Issue, Revoke ------------------------------------------------------------------------- */
-
-static void on_issue(void *arg, struct ipc_call *call, const struct doc *p)
-{
-	struct server *s = arg;
-	const struct sock_peer *peer = ipc_call_peer(call);
-	struct authority_cert cert = { 0 };
-	struct err err = { 0 };
-	const struct authority_ask ask = {
-		.caller = { .uid = peer->uid, .unit = "", .executable = "" },
-		.csr = doc_get_str(p, "csr", STR("")),
-		.spiffe = doc_get_str(p, "spiffe", STR("")),
-		.now_us = clock_real_us(),
-		.mono_us = loop_now_us(s->loop),
-	};
-	int r = people_issue(s->authority, &ask, doc_get_int(p, "lifetimeUs", 0), &cert, &err);
-
-	if (r < 0) {
-		log_warn("cert_refused: by hand, uid %u: %s", (unsigned)peer->uid, err.text);
-		ipc_reply_error(call, error_name(r), "%s", err.text);
-		return;
-	}
-	log_info("cert_issued: serial %s identity %.*s by hand, uid %u until %lld", cert.serial.text,
-		 STR_ARG(ask.spiffe), (unsigned)peer->uid, (long long)cert.not_after_s);
-	reply_certificate(call, &cert);
-	free(cert.pem);
-	say_status(s);
-}
-
-static void on_revoke(void *arg, struct ipc_call *call, const struct doc *p)
-{
-	struct server *s = arg;
-	struct arena *a = ipc_call_arena(call);
-	struct err err = { 0 };
-	const struct people_revoke order = {
-		.serial = doc_get_str(p, "serial", STR("")),
-		.spiffe = doc_get_str(p, "spiffe", STR("")),
-		.reason = doc_get_str(p, "reason", STR("")),
-		.lift = doc_get_bool(p, "lift", false),
-		.uid = ipc_call_peer(call)->uid,
-		.now_us = clock_real_us(),
-	};
-	int r = people_revoke(s->authority, &order, &err);
-
-	if (r < 0) {
-		ipc_reply_error(call, error_name(r), "%s", err.text);
-		return;
-	}
-	log_warn("%s: %.*s%.*s by uid %u", order.lift ? "revocation_lifted" : "revoked",
-		 STR_ARG(order.serial), STR_ARG(order.spiffe), (unsigned)order.uid);
-	tell_watchers(s);
-	struct doc *d = doc_new_map(a);
-
-	doc_set_int(a, d, "revision", revoked_revision(s->authority->revoked));
-	ipc_reply(call, d);
-}
-
-struct revoked_rows {
-	struct arena *a;
-	struct doc *list;
-};
-
-static void add_revoked_row(void *arg, const struct revoked_entry *e)
-{
-	struct revoked_rows *l = arg;
-	struct doc *d = doc_add(l->a, l->list, doc_new_map(l->a));
-
-	doc_set_str(l->a, d, e->is_id ? "spiffe" : "serial", e->what);
-	set_time_s(l->a, d, "revokedAt", e->at_s);
-	set_time_s(l->a, d, "until", e->until_s);
-	doc_set_int(l->a, d, "uid", (int64_t)e->uid);
-	doc_set_str(l->a, d, "reason", e->reason);
-}
-
-static void on_revoked(void *arg, struct ipc_call *call, const struct doc *p)
-{
-	const struct server *s = arg;
-	struct arena *a = ipc_call_arena(call);
-	struct doc *d = doc_new_map(a);
-	struct revoked_rows l = { a, doc_new_list(a) };
-
-	(void)p;
-	revoked_each(s->authority->revoked, add_revoked_row, &l);
-	doc_set_int(a, d, "revision", revoked_revision(s->authority->revoked));
-	doc_set(a, d, "revoked", l.list);
-	ipc_reply(call, d);
-}
-
-/* ---- Request, Install ---------------------------------------------------------------------- */
-
-static void on_request(void *arg, struct ipc_call *call, const struct doc *p)
-{
-	struct server *s = arg;
-	struct arena *a = ipc_call_arena(call);
-	_cleanup_free_ char *pem = NULL;
-	struct err err = { 0 };
-	int r = ceremony_request(s->authority, &pem, &err);
-
-	(void)p;
-	if (r < 0) {
-		ipc_reply_error(call, error_name(r), "%s", err.text);
-		return;
-	}
-	struct doc *d = doc_new_map(a);
-
-	doc_set_str(a, d, "csr", str_c(pem));
-	ipc_reply(call, d);
-}
-
-static void on_install(void *arg, struct ipc_call *call, const struct doc *p)
-{
-	struct server *s = arg;
-	struct err err = { 0 };
-	const struct ceremony_answer answer = {
-		.certificate = doc_get_str(p, "certificate", STR("")),
-		.root = doc_get_str(p, "root", STR("")),
-	};
-	bool changed;
-	int r = ceremony_install(s->authority, &answer, clock_real_us(), &changed, &err);
-
-	if (r < 0) {
-		ipc_reply_error(call, r == -EBUSY || r == -EAGAIN ? IPC_E_BUSY : IPC_E_INVALID,
-				"%s", err.text);
-		return;
-	}
-	log_info("rotation: another issuer was brought by uid %u",
-		 (unsigned)ipc_call_peer(call)->uid);
-	if (changed)
-		tell_watchers(s);
-	advance(s);
-	reply_rotation(s, call);
 }
 
 /* ---- Status, List -------------------------------------------------------------------------- */
@@ -467,8 +281,8 @@ static struct doc *cert_doc(struct arena *a, const struct keystore_cert *c)
 
 	doc_set_str(a, d, "subject", str_c(c->subject));
 	doc_set_str(a, d, "serial", str_c(c->serial));
-	set_time_s(a, d, "notBefore", c->not_before_s);
-	set_time_s(a, d, "notAfter", c->not_after_s);
+	server_set_time_s(a, d, "notBefore", c->not_before_s);
+	server_set_time_s(a, d, "notAfter", c->not_after_s);
 	return d;
 }
 
@@ -508,7 +322,7 @@ static void on_status(void *arg, struct ipc_call *call, const struct doc *p)
 	doc_set_int(a, d, "issued", ledger_count(ca->ledger));
 	doc_set_int(a, d, "identities", ca->registry ? (int64_t)ca->registry->identities.n : 0);
 	if (last_us > 0)
-		set_time_s(a, d, "lastIssued", last_us / 1000000);
+		server_set_time_s(a, d, "lastIssued", last_us / 1000000);
 	struct doc *rotation = advance_status(ca, a);
 
 	if (rotation)
@@ -544,9 +358,9 @@ static void add_entry(void *arg, const struct ledger_entry *e)
 
 	doc_set_str(l->a, d, "spiffe", e->spiffe);
 	doc_set_str(l->a, d, "serial", e->serial);
-	set_time_s(l->a, d, "notBefore", e->not_before_s);
-	set_time_s(l->a, d, "notAfter", e->not_after_s);
-	set_time_s(l->a, d, "issuedAt", e->issued_at_us / 1000000);
+	server_set_time_s(l->a, d, "notBefore", e->not_before_s);
+	server_set_time_s(l->a, d, "notAfter", e->not_after_s);
+	server_set_time_s(l->a, d, "issuedAt", e->issued_at_us / 1000000);
 	doc_set_int(l->a, d, "uid", (int64_t)e->uid);
 	doc_set_str(l->a, d, "unit", e->unit);
 	doc_set_str(l->a, d, "proxy", e->proxy);
@@ -586,12 +400,12 @@ static const struct ipc_method methods[] = {
 	{ "Sign", IPC_ALLOW_ANY, on_sign, "a certificate for an identity that the caller proves" },
 	{ "Roots", IPC_ALLOW_ANY, on_roots, "the trust bundle, again whenever it changes" },
 	{ "Ack", IPC_ALLOW_ANY, on_ack, "a proxy tells what is in force in it" },
-	{ "Rotate", IPC_ALLOW_WRITE, on_rotate, "another issuer, another root; or go on, or go back" },
-	{ "Issue", IPC_ALLOW_WRITE, on_issue, "a certificate by hand, for no workload of this node" },
-	{ "Request", IPC_ALLOW_WRITE, on_request, "a request for an issuing certificate of a root elsewhere" },
-	{ "Install", IPC_ALLOW_WRITE, on_install, "… and its answer" },
-	{ "Revoke", IPC_ALLOW_WRITE, on_revoke, "a certificate or an identity is not trusted any more" },
-	{ "Revoked", IPC_ALLOW_READ, on_revoked, "what is revoked" },
+	{ "Rotate", IPC_ALLOW_WRITE, server_on_rotate, "another issuer, another root; or go on, or go back" },
+	{ "Issue", IPC_ALLOW_WRITE, server_on_issue, "a certificate by hand, for no workload of this node" },
+	{ "Request", IPC_ALLOW_WRITE, server_on_request, "a request for an issuing certificate of a root elsewhere" },
+	{ "Install", IPC_ALLOW_WRITE, server_on_install, "… and its answer" },
+	{ "Revoke", IPC_ALLOW_WRITE, server_on_revoke, "a certificate or an identity is not trusted any more" },
+	{ "Revoked", IPC_ALLOW_READ, server_on_revoked, "what is revoked" },
 	{ "Status", IPC_ALLOW_READ, on_status, "root, issuer, registry" },
 	{ "List", IPC_ALLOW_READ, on_list, "issued certificates, newest first" },
 	{ NULL },
@@ -618,11 +432,11 @@ static void on_identities(void *arg, const char *error_name_, const struct doc *
 		log_err("the router's list of identities is not used: %s", err.text);
 	s->fresh = r == 0;
 	if (changed)
-		tell_watchers(s);
-	advance(s);                     /* a proxy that is no more is not waited for */
+		server_tell_watchers(s);
+	server_advance(s);                     /* a proxy that is no more is not waited for */
 	if (s->workloads)
 		workload_api_tell(s->workloads);
-	say_status(s);
+	server_say_status(s);
 }
 
 static void on_router(void *arg, bool connected)
@@ -634,7 +448,7 @@ static void on_router(void *arg, bool connected)
 		return;
 	}
 	s->fresh = false;
-	say_status(s);
+	server_say_status(s);
 }
 
 void server_reload(struct server *s)
@@ -648,8 +462,8 @@ void server_reload(struct server *s)
 	else
 		log_info("reload: the trust bundle is %s", changed ? "new" : "the same");
 	if (changed)
-		tell_watchers(s);
-	advance(s);
+		server_tell_watchers(s);
+	server_advance(s);
 }
 
 static void on_tick(void *arg)
@@ -658,7 +472,7 @@ static void on_tick(void *arg)
 	const struct registry *r = s->authority->registry;
 	int64_t after_us = r ? r->issuer_lifetime_us / 64 : TICK_MIN_US;
 
-	advance(s);
+	server_advance(s);
 	if (after_us < TICK_MIN_US || s->authority->rotation.step != ROTATION_IDLE)
 		after_us = TICK_MIN_US;
 	loop_timer_set(&s->tick, (uint64_t)(after_us < TICK_MAX_US ? after_us : TICK_MAX_US));
@@ -700,7 +514,7 @@ struct server *server_new(struct loop *l, const struct daemon_options *o, struct
 	s->workloads = serve_workloads(s, o);
 	loop_timer_init(&s->tick, l, on_tick, s);
 	loop_timer_set(&s->tick, TICK_MIN_US);
-	say_status(s);
+	server_say_status(s);
 	return s;
 }
 

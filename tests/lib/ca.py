@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """kvmesh-ca alone: a router that says what the test wants, requests from openssl, proxies that acknowledge when told."""
 
-import json
 import re
+import subprocess
 
+import kvmesh
 from control import Daemon, FakeRouter, Refused, openssl
 from kvmesh import wait_for
 
@@ -108,3 +109,8 @@ def plugged_in(ca, directory, name, pathlen=0, root_pathlen=None):
         ca.write(f"ca/{f}", (d / f).read_text(), mode=0o600)
     ca.write("ca/cert-chain.pem", (d / "ca-cert.pem").read_text() + (d / "root-cert.pem").read_text())
     return d
+
+
+def is_sanitized(program):
+    """Built with a sanitizer: it wants to be loaded first, and its memory is a world of its own."""
+    return "libasan" in subprocess.run(["ldd", kvmesh.tool(program)], capture_output=True, text=True).stdout

@@ -13,6 +13,7 @@ import subprocess
 import pytest
 
 import kvmesh
+from ca import is_sanitized
 from kvmesh import wait_for
 from load import Load
 from test_rotation import ca, child, serials
@@ -56,7 +57,7 @@ class Clocks:
 
 @pytest.fixture
 def mesh(workdir, library, monkeypatch):
-    if "libasan" in subprocess.run(["ldd", kvmesh.tool("kvmesh-proxy")], capture_output=True, text=True).stdout:
+    if is_sanitized("kvmesh-proxy"):
         pytest.skip("a sanitizer wants to be loaded first")
     clocks = Clocks(workdir / "clocks")
     with kvmesh.Article(workdir) as a:

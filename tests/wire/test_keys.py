@@ -11,7 +11,7 @@ import stat
 import pytest
 
 import kvmesh
-from ca import Ca, make_csr, plugged_in, spiffe
+from ca import Ca, is_sanitized, make_csr, plugged_in, spiffe
 from control import is_root, openssl
 from test_rotation import ca as ask, child, rotated, root_of
 from kvmesh import wait_for
@@ -61,9 +61,11 @@ def where(pid, needles):
 
 
 needs_root = pytest.mark.skipif(not is_root(), reason="reads another process's memory")
+plain = pytest.mark.skipif("is_sanitized('kvmesh-ca')", reason="a sanitizer keeps freed memory for itself")
 
 
 @needs_root
+@plain
 def test_the_cas_keys_are_in_no_memory_that_a_core_holds(tmp_path):
     csr = make_csr(tmp_path)
     with Ca() as ca:
@@ -84,6 +86,7 @@ def test_the_cas_keys_are_in_no_memory_that_a_core_holds(tmp_path):
 
 
 @needs_root
+@plain
 def test_cas_plugged_in_key_likewise(tmp_path):
     csr = make_csr(tmp_path)
     with Ca() as ca:
