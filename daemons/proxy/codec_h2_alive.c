@@ -17,7 +17,7 @@ static void on_alive(void *arg)
 {
 	struct h2 *h = arg;
 
-	if (h->dead || h->goaway)
+	if (h->dead)
 		return;
 	if (h->asked) {
 		h->c->error = KV_ERR_TIMEOUT;
