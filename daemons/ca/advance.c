@@ -52,11 +52,20 @@ static int64_t last_end_s(const struct authority *a, bool others)
 	return end_s;
 }
 
+/* When nothing of the issuer before is left in any case; a ledger that was lost knows of nothing. */
+static int64_t all_end_s(const struct authority *a)
+{
+	int64_t known_s = last_end_s(a, false);
+	int64_t least_s = a->rotation.switched_s + a->registry->leaf_lifetime_us / SECOND_US;
+
+	return known_s > least_s ? known_s : least_s;
+}
+
 static bool is_renewed(const struct authority *a, int64_t now_us)
 {
 	int64_t now_s = now_us / SECOND_US;
 
-	return (all_have_it(a) && last_end_s(a, true) <= now_s) || last_end_s(a, false) <= now_s;
+	return (all_have_it(a) && last_end_s(a, true) <= now_s) || all_end_s(a) <= now_s;
 }
 
 static bool is_over(const struct authority *a, int64_t now_us)
@@ -261,12 +270,12 @@ struct doc *advance_status(const struct authority *a, struct arena *arena)
 	doc_set(arena, d, "waitsFor", names.list);
 	if (r->step != ROTATION_RENEW)
 		return d;
-	int64_t others_s = last_end_s(a, true), all_s = last_end_s(a, false);
+	int64_t others_s = last_end_s(a, true), all_s = all_end_s(a);
 
 	/* Of programs and people that no proxy renews for; and the end in any case. */
 	if (others_s > clock_real_us() / SECOND_US)
 		set_time(arena, d, "othersUntil", others_s);
-	if (all_s > 0 && all_s < INT64_MAX)
+	if (all_s < INT64_MAX)
 		set_time(arena, d, "until", all_s);
 	return d;
 }

@@ -62,7 +62,7 @@ struct secrets {
 	void (*changed)(void *arg);
 	void *arg;
 	struct ipc_client *sign, *roots;
-	struct ipc_client *ack;         /* its own connection: an older CA closes it */
+	struct ipc_client *ack;         /* NULL: nothing to tell; its own, for an older CA closes it */
 	struct tls_trust *trust;        /* NULL: the CA has not told it yet */
 	uint64_t trust_generation;
 	struct secrets_mark told;       /* by the CA; issuer: who signs now */
@@ -133,16 +133,17 @@ static bool is_same_mark(const struct secrets_mark *a, const struct secrets_mark
 	       strcmp(a->issuer, b->issuer) == 0;
 }
 
+static bool has_news(const struct secrets *s)
+{
+	return s->in_force.generation != 0 && !is_same_mark(&s->in_force, &s->acked);
+}
+
 static void on_acked(void *arg, const char *error_name, const struct doc *p, bool continues);
 
-/* Nothing is told twice over one connection. */
 static void send_ack(struct secrets *s)
 {
 	struct arena a;
 
-	if (s->in_force.generation == 0 || s->acking || is_same_mark(&s->in_force, &s->acked) ||
-	    !ipc_client_is_connected(s->ack))
-		return;
 	arena_init(&a, 0);
 	struct doc *p = doc_new_map(&a);
 
@@ -156,29 +157,47 @@ static void send_ack(struct secrets *s)
 	arena_done(&a);
 }
 
+static void on_ack_connected(void *arg, bool connected)
+{
+	struct secrets *s = arg;
+
+	if (connected && !s->acking)
+		send_ack(s);
+}
+
+/* A connection for as long as there is something to tell: they are counted, and proxies are many. */
+static void tell_ca(struct secrets *s)
+{
+	if (s->acking)
+		return;
+	if (!has_news(s)) {
+		ipc_client_free(s->ack);
+		s->ack = NULL;
+	} else if (!s->ack) {
+		s->ack = ipc_client_new(s->loop, s->path);
+		ipc_client_on_connect(s->ack, on_ack_connected, s);
+	} else if (ipc_client_is_connected(s->ack)) {
+		send_ack(s);
+	}
+}
+
+/*
+ * Lost on the way: again, over the next connection. Refused (an older CA does not know the word): not
+ * before the CA has something new to say.
+ */
 static void on_acked(void *arg, const char *error_name, const struct doc *p, bool continues)
 {
 	struct secrets *s = arg;
 
 	(void)continues;
 	s->acking = false;
-	if (!error_name) {
-		send_ack(s);            /* meanwhile there may be news */
-		return;
-	}
-	s->acked = (struct secrets_mark){ 0 };
-	log_debug("the CA does not take what is in force: %s: %.*s", error_name,
-		  STR_ARG(doc_get_str(p, "message", STR(""))));
-}
-
-/* Another CA process knows nothing of what the one before was told. */
-static void on_ack_connected(void *arg, bool connected)
-{
-	struct secrets *s = arg;
-
-	s->acked = (struct secrets_mark){ 0 };
-	if (connected)
-		send_ack(s);
+	if (error_name)
+		log_debug("the CA does not take what is in force: %s: %.*s", error_name,
+			  STR_ARG(doc_get_str(p, "message", STR(""))));
+	if (error_name && strcmp(error_name, IPC_E_DISCONNECTED) == 0)
+		s->acked = (struct secrets_mark){ 0 };
+	else
+		tell_ca(s);
 }
 
 struct secrets_mark secrets_mark(const struct secrets *s)
@@ -197,7 +216,7 @@ struct secrets_mark secrets_mark(const struct secrets *s)
 void secrets_in_force(struct secrets *s, const struct secrets_mark *m)
 {
 	s->in_force = *m;
-	send_ack(s);
+	tell_ca(s);
 }
 
 /* ---- asking -------------------------------------------------------------------------------- */
@@ -635,8 +654,12 @@ static void on_roots_connected(void *arg, bool connected)
 	struct secrets *s = arg;
 
 	loop_timer_stop(&s->roots_retry);
-	if (connected)
-		ask_roots(s);
+	/* Another CA process knows nothing of what the one before was told. */
+	s->acked = (struct secrets_mark){ 0 };
+	if (!connected)
+		return;
+	ask_roots(s);
+	tell_ca(s);
 }
 
 /* ---- what is wanted ------------------------------------------------------------------------ */
@@ -785,8 +808,6 @@ struct secrets *secrets_new(struct loop *l, const char *run_dir, const char *ins
 	connect_sign(s);
 	s->roots = ipc_client_new(l, s->path);
 	ipc_client_on_connect(s->roots, on_roots_connected, s);
-	s->ack = ipc_client_new(l, s->path);
-	ipc_client_on_connect(s->ack, on_ack_connected, s);
 	return s;
 }
 
