@@ -510,7 +510,117 @@ START_TEST(virtual_service_2_2)
 }
 END_TEST
 
+/* ---- Sidecar ------------------------------------------------------------------------------- */
+
+static const char *sidecar_of(const struct model *m, const char *ns, const char *app)
+{
+	struct label l = { STR("app"), str_c(app != NULL ? app : "") };
+	struct labels labels = { &l, 1 };
+	struct names_client c = { .ns = str_c(ns), .labels = app != NULL ? &labels : NULL };
+	const struct model_sidecar *s = names_sidecar(m, &c);
+
+	return s != NULL ? arena_str(&a, s->r.name).p : "-";
+}
+
+START_TEST(which_sidecar_2_15_7)
+{
+	struct model *m = config_model(
+		"Sidecar = ("
+		" { name = \"own\"; workloadSelector = { labels = { app = \"web\"; }; }; egress = ( { hosts = [ \"./*\" ]; } ); },"
+		" { name = \"all\"; egress = ( { hosts = [ \"./*\" ]; } ); },"
+		" { name = \"other\"; namespace = \"lab\"; workloadSelector = { labels = { app = \"web\"; }; };"
+		"   egress = ( { hosts = [ \"./*\" ]; } ); outboundTrafficPolicy = { mode = \"REGISTRY_ONLY\"; }; },"
+		" { name = \"mesh\"; namespace = \"istio-system\"; egress = ( { hosts = [ \"./*\" ]; } ); } );\n");
+
+	arena_init(&a, 0);
+	ck_assert_str_eq(sidecar_of(m, "default", "web"), "own");
+	ck_assert_str_eq(sidecar_of(m, "default", "job"), "all");
+	ck_assert_str_eq(sidecar_of(m, "default", NULL), "all");
+	ck_assert_str_eq(sidecar_of(m, "lab", "web"), "other");
+	ck_assert_str_eq(sidecar_of(m, "lab", "job"), "mesh");
+	ck_assert_str_eq(sidecar_of(m, "nowhere", NULL), "mesh");
+	struct label l = { STR("app"), STR("web") };
+	struct labels labels = { &l, 1 };
+	struct names_client web = { STR("lab"), &labels };
+
+	ck_assert(!names_allows_any(m, names_sidecar(m, &web)));
+	ck_assert(names_allows_any(m, NULL));
+	arena_done(&a);
+	model_free(m);
+}
+END_TEST
+
+START_TEST(what_a_sidecar_sees_2_15_7)
+{
+	static const struct {
+		int port;
+		const char *ns, *host;
+		bool seen;
+	} rows[] = {
+		{ 80, "default", FQDN("web", "default"), true },
+		{ 80, "lab", FQDN("web", "lab"), false },
+		{ 80, "lab", "a.cdn.example", true },
+		{ 80, "lab", "*.cdn.example", true },
+		{ 80, "lab", "*.example", false },
+		{ 80, "kvmesh-system", "one.example", true },
+		{ 80, "default", "one.example", true },
+		{ 9080, "lab", FQDN("web", "lab"), true },
+		{ 9080, "default", FQDN("web", "default"), false },
+		{ 3128, "any", "through.example", true },
+		{ 80, "any", "through.example", true },
+		{ 9080, "any", "through.example", true },
+		{ 81, "none", "nothing.example", false },
+	};
+	struct model *m = config_model(
+		"Sidecar = { name = \"s\"; egress = ("
+		" { port = { number = 9080; protocol = \"HTTP\"; name = \"a\"; }; hosts = [ \"lab/*\" ]; },"
+		" { port = { number = 3128; protocol = \"HTTP_PROXY\"; name = \"b\"; }; hosts = [ \"*/through.example\" ]; },"
+		" { hosts = [ \"./*\", \"*/*.cdn.example\", \"istio-system/one.example\", \"~/nothing.example\" ]; } ); };\n");
+	struct names_client who = { STR("default"), NULL };
+	struct names_caller c = { .ns = STR("default"), .sidecar = names_sidecar(m, &who) };
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		c.port = rows[i].port;
+		ck_assert_msg(names_sees(m, &c, str_c(rows[i].ns), str_c(rows[i].host)) == rows[i].seen,
+			      "%s/%s on %d", rows[i].ns, rows[i].host, rows[i].port);
+	}
+	c.sidecar = NULL;
+	ck_assert(names_sees(m, &c, STR("lab"), STR("anything")));
+	model_free(m);
+}
+END_TEST
+
+START_TEST(default_endpoints)
+{
+	static const struct {
+		const char *text, *address;
+		int64_t port;
+	} rows[] = {
+		{ "127.0.0.1:80", "127.0.0.1", 80 }, { "[::1]:80", "::1", 80 },
+		{ "0.0.0.0:81", "", 81 },            { "[::]:82", "", 82 },
+		{ ":83", "", 83 },                   { "unix:///a/b", "unix:///a/b", 0 },
+		{ "127.0.0.2:80", NULL, 0 },         { "127.0.0.1:0", NULL, 0 },
+		{ "127.0.0.1:65536", NULL, 0 },      { "127.0.0.1", NULL, 0 },
+		{ "unix:///", NULL, 0 },             { "unix://@a", NULL, 0 },
+		{ "::1:80", NULL, 0 },               { "", NULL, 0 },
+	};
+	struct str address;
+	int64_t port;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		bool good = names_default_endpoint(str_c(rows[i].text), &address, &port);
+
+		ck_assert_msg(good == (rows[i].address != NULL), "%s", rows[i].text);
+		if (!good)
+			continue;
+		unit_str_eq(address, rows[i].address);
+		ck_assert_int_eq(port, rows[i].port);
+	}
+}
+END_TEST
+
 UNIT_MAIN("names", wildcard_algebra_2_1_3, specificity_2_1_4, short_names_2_1_1, aliases_2_1_2,
 	  visibility_2_1_6, gateway_names_2_1_7, protocols_2_16, registry_and_ports, endpoints_2_15,
 	  mtls_scopes_2_10, oldest_is_by_first_seen, rule_levels_2_7_1, merged_rules_2_7_2,
-	  client_selectors_2_7_3, policy_levels_2_7_5, virtual_service_2_2)
+	  client_selectors_2_7_3, policy_levels_2_7_5, virtual_service_2_2,
+	  which_sidecar_2_15_7, what_a_sidecar_sees_2_15_7, default_endpoints)
