@@ -91,23 +91,32 @@ def verifies(leaf, anchors, directory):
                    directory / "checked.pem", ok=False).returncode == 0
 
 
-def plugged_in(ca, directory, name, pathlen=0, root_pathlen=None):
-    """A CA of somebody else's making under Istio's file names."""
+def plugged_in(ca, directory, name, root_pathlen=None, days=30, ca_true=True, between=False):
+    """A CA of somebody else's making under Istio's file names; between: root, intermediate, issuer."""
     d = directory / name
     d.mkdir()
-    root_constraints = "critical,CA:TRUE" + ("" if root_pathlen is None else f",pathlen:{root_pathlen}")
     ec = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    root_constraints = "critical,CA:TRUE" + ("" if root_pathlen is None else f",pathlen:{root_pathlen}")
     openssl("req", "-x509", *ec, "-keyout", d / "root.key", "-out", d / "root-cert.pem", "-days", "30",
             "-subj", f"/O={name}/CN=root", "-addext", f"basicConstraints={root_constraints}",
             "-addext", "keyUsage=critical,keyCertSign,cRLSign")
-    (d / "ext").write_text(f"basicConstraints=critical,CA:TRUE,pathlen:{pathlen}\nkeyUsage=critical,keyCertSign,cRLSign\n"
-                           "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n")
-    openssl("req", "-new", *ec, "-keyout", d / "ca-key.pem", "-out", d / "ca.csr", "-subj", f"/O={name}/CN=issuing")
-    openssl("x509", "-req", "-in", d / "ca.csr", "-CA", d / "root-cert.pem", "-CAkey", d / "root.key", "-CAcreateserial",
-            "-days", "30", "-extfile", d / "ext", "-out", d / "ca-cert.pem")
+
+    def below(parent, parent_key, who, constraints, valid):
+        (d / "ext").write_text(f"basicConstraints=critical,{constraints}\nkeyUsage=critical,keyCertSign,cRLSign\n"
+                               "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n")
+        openssl("req", "-new", *ec, "-keyout", d / f"{who}-key.pem", "-out", d / f"{who}.csr", "-subj", f"/O={name}/CN={who}")
+        openssl("x509", "-req", "-in", d / f"{who}.csr", "-CA", parent, "-CAkey", parent_key, "-CAcreateserial",
+                "-days", str(valid), "-extfile", d / "ext", "-out", d / f"{who}-cert.pem")
+        return d / f"{who}-cert.pem", d / f"{who}-key.pem"
+    above, chain = (d / "root-cert.pem", d / "root.key"), ""
+    if between:
+        above = below(*above, "between", "CA:TRUE,pathlen:1", 30)
+        chain = above[0].read_text()
+    below(*above, "ca", "CA:TRUE,pathlen:0" if ca_true else "CA:FALSE", days)
     for f in ("root-cert.pem", "ca-cert.pem", "ca-key.pem"):
         ca.write(f"ca/{f}", (d / f).read_text(), mode=0o600)
-    ca.write("ca/cert-chain.pem", (d / "ca-cert.pem").read_text() + (d / "root-cert.pem").read_text())
+    (d / "chain.pem").write_text((d / "ca-cert.pem").read_text() + chain + (d / "root-cert.pem").read_text())
+    ca.write("ca/cert-chain.pem", (d / "chain.pem").read_text())
     return d
 
 

@@ -471,6 +471,10 @@ def test_plug_in_ca(tmp_path, csr):
     (lambda ca: ca.write("ca/root-cert.pem", openssl(
         "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "/dev/null",
         "-subj", "/CN=x", "-days", "2").stdout), "no good issuing CA"),
+    (lambda ca: plugged_in(ca, ca.dir, "shallow", root_pathlen=0), "allows 0 authorities below it (pathlen)"),
+    (lambda ca: plugged_in(ca, ca.dir, "old", days=-1), "certificate has expired"),
+    (lambda ca: plugged_in(ca, ca.dir, "leaf", ca_true=False), "may not sign certificates"),
+    (lambda ca: ca.write("ca/cert-chain.pem", "nonsense"), "holds no certificate in PEM"),
 ])
 def test_bad_plug_in_ca_is_refused_at_start(tmp_path, spoil, word):
     with Ca() as ca:
@@ -480,6 +484,22 @@ def test_bad_plug_in_ca_is_refused_at_start(tmp_path, spoil, word):
         assert ca.process.popen.wait(60) == 6
         assert word in ca.text()
         assert ca.once("-t")[0] == 78
+
+
+def test_plug_in_ca_of_three_tiers(tmp_path, csr):
+    """Root, intermediate, issuer: what is between them is in cert-chain.pem, as Istio has it."""
+    with Ca() as ca:
+        d = plugged_in(ca, tmp_path, "corp", between=True)
+        ca.start().ready()
+        leaf = tmp_path / "leaf.pem"
+        leaf.write_text(ca.sign(csr, spiffe("my-app"))["certificate"])
+        openssl("verify", "-x509_strict", "-CAfile", d / "root-cert.pem", "-untrusted", d / "chain.pem", leaf)
+        assert len(ca.bundle()) == 3
+        ca.stop()
+        # Without it there is no way to the root.
+        (ca.etc / "ca/cert-chain.pem").unlink()
+        ca.start(wait=False)
+        assert ca.process.popen.wait(60) == 6 and "unable to get" in ca.text()
 
 
 def test_stops_cleanly_and_starts_over_its_old_socket(ca):
