@@ -66,6 +66,9 @@ ServiceEntry = {{ name = "{host.replace('.', '-')}"; hosts = [ "{host}" ]; locat
 
     def __exit__(self, *exc):
         self.stack.close()
+        log = self.mesh.dir / "run.log"
+        text = log.read_text(errors="replace") if log.exists() else ""
+        assert "Sanitizer" not in text and "runtime error" not in text, text
 
     def refused(self, reason):
         found = [float(line.split()[-1]) for line in self.mesh.metrics().splitlines()
