@@ -5,6 +5,7 @@
  * Layer config.
  */
 #include "base/cidr.h"
+#include "base/vec.h"
 #include "config/check_parts.h"
 
 /* ---- annotations (IST0108) ----------------------------------------------------------------- */
@@ -96,50 +97,106 @@ static bool is_for_mesh(const struct model_virtual_service *vs)
 	return vs->gateways.n == 0 || str_list_has(&vs->gateways, STR("mesh"));
 }
 
-static bool uses_subsets(const struct model_virtual_service *vs, struct str fqdn)
+/* Does the subset leave out an endpoint of its service? Else nobody sees a difference. */
+static bool leaves_out(struct check *c, const struct model_subset *sub, struct str fqdn)
 {
-	for (size_t i = 0; i < vs->http.n; i++)
-		for (size_t k = 0; k < vs->http.v[i].route.n; k++) {
-			const struct model_destination *d = vs->http.v[i].route.v[k].destination;
+	const struct names_service *s = names_service_find(&c->reg, fqdn, c->r->ns);
+	struct names_endpoints all;
 
-			if (d != NULL && d->subset.n > 0 && str_eq(d->fqdn, fqdn))
-				return true;
-		}
+	if (s == NULL)
+		return false;
+	all = names_endpoints(c->m, s, &c->arena);
+	for (size_t i = 0; i < all.n; i++)
+		if (!labels_is_subset(&sub->labels, &all.v[i].labels))
+			return true;
 	return false;
 }
 
-static void check_passed_by(struct check *c, const struct model_destination *d)
+static bool narrows(struct check *c, const struct model_destination *d)
 {
-	model_for_each (c->m, MODEL_KIND_VIRTUAL_SERVICE, r) {
-		const struct model_virtual_service *vs = model_as_vs(r);
+	model_for_each (c->m, MODEL_KIND_DESTINATION_RULE, r) {
+		const struct model_destination_rule *dr = model_as_dr(r);
 
-		if (r == c->r || !is_for_mesh(vs) || !str_list_has(&vs->fqdns, d->fqdn) ||
-		    !uses_subsets(vs, d->fqdn))
-			continue;
+		for (size_t i = 0; str_eq(dr->fqdn, d->fqdn) && i < dr->subsets.n; i++)
+			if (str_eq(dr->subsets.v[i].name, d->subset))
+				return leaves_out(c, &dr->subsets.v[i], d->fqdn);
+	}
+	return false;
+}
+
+static void check_passed_by(struct check *c, const struct model_destination *d,
+			    const struct map *inside)
+{
+	const struct model_virtual_service *vs = map_get(inside, d->fqdn);
+
+	if (vs != NULL)
 		check_add(c, "KVM0140", d->at,
 			  "what comes through the gateway goes to all of '%.*s': the subsets of "
 			  "VirtualService %.*s.%.*s are for callers inside the mesh",
-			  STR_ARG(d->host), STR_ARG(r->name), STR_ARG(r->ns));
-	}
+			  STR_ARG(d->host), STR_ARG(vs->r.name), STR_ARG(vs->r.ns));
 }
 
-static void check_gateway_routes(struct check *c)
+struct inside {
+	struct map by_host; /* → the VirtualService that narrows it inside the mesh */
+	struct map judged;  /* "host/subset" */
+};
+
+static void put_inside(struct check *c, struct inside *in, const struct model_virtual_service *vs,
+		       const struct model_destination *d)
+{
+	struct str key = arena_printf(&c->arena, "%.*s/%.*s", STR_ARG(d->fqdn), STR_ARG(d->subset));
+
+	if (map_has(&in->by_host, d->fqdn) || map_put(&in->judged, key, in) != NULL)
+		return;
+	if (str_list_has(&vs->fqdns, d->fqdn) && narrows(c, d))
+		map_put(&in->by_host, d->fqdn, (void *)(uintptr_t)vs);
+}
+
+static void find_inside(struct check *c, struct inside *in)
 {
 	model_for_each (c->m, MODEL_KIND_VIRTUAL_SERVICE, r) {
 		const struct model_virtual_service *vs = model_as_vs(r);
 
 		check_begin(c, r);
-		if (is_for_mesh(vs))
-			continue;
-		for (size_t i = 0; i < vs->http.n; i++)
+		for (size_t i = 0; i < vs->http.n && is_for_mesh(vs); i++)
 			for (size_t k = 0; k < vs->http.v[i].route.n; k++) {
 				const struct model_destination *d =
 					vs->http.v[i].route.v[k].destination;
 
-				if (d != NULL && d->subset.n == 0)
-					check_passed_by(c, d);
+				if (d != NULL && d->subset.n > 0)
+					put_inside(c, in, vs, d);
 			}
 	}
+}
+
+static void check_gateway_route(struct check *c, const struct model_http_route *h,
+				const struct map *inside)
+{
+	for (size_t i = 0; i < h->route.n; i++) {
+		const struct model_destination *d = h->route.v[i].destination;
+
+		if (d != NULL && d->subset.n == 0)
+			check_passed_by(c, d, inside);
+	}
+}
+
+static void check_gateway_routes(struct check *c)
+{
+	struct inside in;
+
+	map_init(&in.by_host);
+	map_init(&in.judged);
+	if (c->m->of[MODEL_KIND_GATEWAY].n > 0)
+		find_inside(c, &in);
+	model_for_each (c->m, MODEL_KIND_VIRTUAL_SERVICE, r) {
+		const struct model_virtual_service *vs = model_as_vs(r);
+
+		check_begin(c, r);
+		for (size_t i = 0; i < vs->http.n && in.by_host.n > 0 && !is_for_mesh(vs); i++)
+			check_gateway_route(c, &vs->http.v[i], &in.by_host);
+	}
+	map_done(&in.by_host);
+	map_done(&in.judged);
 }
 
 /* ---- workloads (IST0143 the other way round, IST0144) ---------------------------------------- */
@@ -199,26 +256,41 @@ static bool is_own_domain(const struct check *c, struct str domain)
 	       str_list_has(&g->mesh.trustDomainAliases, domain);
 }
 
-/* Somebody of that namespace (and account, when given) has an identity here. */
-static bool is_somebody(const struct check *c, struct str ns, struct str account)
-{
-	const struct model *m = c->m;
+/* Who has an identity here: "NS" and "NS/ACCOUNT". */
+struct known {
+	struct check *c;
+	struct map names;
+};
 
-	if (model_is_root_ns(m, ns) && (account.p == NULL || str_eq(account, m->mesh.node.name)))
-		return true;
-	model_for_each (m, MODEL_KIND_WORKLOAD, r)
-		if (str_eq(r->ns, ns) &&
-		    (account.p == NULL || str_eq(model_as_workload(r)->serviceAccount, account)))
-			return true;
-	model_for_each (m, MODEL_KIND_WORKLOAD_ENTRY, r)
-		if (str_eq(r->ns, ns) &&
-		    (account.p == NULL || str_eq(model_as_we(r)->e.serviceAccount, account)))
-			return true;
-	return false;
+static void know(struct known *k, struct str ns, struct str account)
+{
+	map_put(&k->names, ns, k);
+	map_put(&k->names, arena_printf(&k->c->arena, "%.*s/%.*s", STR_ARG(ns), STR_ARG(account)),
+		k);
 }
 
-static void check_principals(struct check *c, struct origin at, const struct str_list *l)
+static void know_all(struct known *k)
 {
+	const struct model *m = k->c->m;
+
+	know(k, m->mesh.mesh.rootNamespace, m->mesh.node.name);
+	model_for_each (m, MODEL_KIND_WORKLOAD, r)
+		know(k, r->ns, model_as_workload(r)->serviceAccount);
+	model_for_each (m, MODEL_KIND_WORKLOAD_ENTRY, r)
+		know(k, r->ns, model_as_we(r)->e.serviceAccount);
+}
+
+static bool is_somebody(const struct known *k, struct str ns, struct str account)
+{
+	ns = model_ns(k->c->m, ns);
+	return map_has(&k->names,
+		       arena_printf(&k->c->arena, "%.*s/%.*s", STR_ARG(ns), STR_ARG(account)));
+}
+
+static void check_principals(const struct known *k, struct origin at, const struct str_list *l)
+{
+	struct check *c = k->c;
+
 	for (size_t i = 0; i < l->n; i++) {
 		struct str rest = l->v[i], part[5] = { 0 }, one;
 		size_t n = 0;
@@ -233,7 +305,7 @@ static void check_principals(struct check *c, struct origin at, const struct str
 				  "principal '%.*s' is nobody's: it has the form "
 				  "TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT",
 				  STR_ARG(l->v[i]));
-		else if (is_own_domain(c, part[0]) && !is_somebody(c, part[2], part[4]))
+		else if (is_own_domain(c, part[0]) && !is_somebody(k, part[2], part[4]))
 			check_add(c, "KVM0220", at,
 				  "principal '%.*s': no workload of namespace '%.*s' has the "
 				  "serviceAccount '%.*s'",
@@ -241,25 +313,25 @@ static void check_principals(struct check *c, struct origin at, const struct str
 	}
 }
 
-static void check_namespaces(struct check *c, struct origin at, const struct str_list *l)
+static void check_namespaces(const struct known *k, struct origin at, const struct str_list *l)
 {
 	for (size_t i = 0; i < l->n; i++)
-		if (!has_wildcard(l->v[i]) && !is_somebody(c, model_ns(c->m, l->v[i]), STR_NULL))
-			check_add(c, "KVM0220", at, "namespace '%.*s' has no workload",
+		if (!has_wildcard(l->v[i]) && !map_has(&k->names, model_ns(k->c->m, l->v[i])))
+			check_add(k->c, "KVM0220", at, "namespace '%.*s' has no workload",
 				  STR_ARG(l->v[i]));
 }
 
-static void check_sources(struct check *c, const struct model_authz_rule *r)
+static void check_sources(const struct known *k, const struct model_authz_rule *r)
 {
 	for (size_t i = 0; i < r->from.n; i++) {
 		const struct model_authz_source *s = r->from.v[i].source;
 
 		if (s == NULL)
 			continue;
-		check_principals(c, s->at, &s->principals);
-		check_principals(c, s->at, &s->notPrincipals);
-		check_namespaces(c, s->at, &s->namespaces);
-		check_namespaces(c, s->at, &s->notNamespaces);
+		check_principals(k, s->at, &s->principals);
+		check_principals(k, s->at, &s->notPrincipals);
+		check_namespaces(k, s->at, &s->namespaces);
+		check_namespaces(k, s->at, &s->notNamespaces);
 	}
 	for (size_t i = 0; i < r->when.n; i++) {
 		const struct model_authz_condition *w = &r->when.v[i];
@@ -267,8 +339,8 @@ static void check_sources(struct check *c, const struct model_authz_rule *r)
 
 		if (!principal && !str_eq(w->key, STR("source.namespace")))
 			continue;
-		(principal ? check_principals : check_namespaces)(c, w->at, &w->values);
-		(principal ? check_principals : check_namespaces)(c, w->at, &w->notValues);
+		(principal ? check_principals : check_namespaces)(k, w->at, &w->values);
+		(principal ? check_principals : check_namespaces)(k, w->at, &w->notValues);
 	}
 }
 
@@ -306,39 +378,77 @@ static bool policy_is_for(const struct check *c, const struct model_authorizatio
 	       (ap->selector == NULL || labels_is_subset(&ap->selector->matchLabels, &w->r.labels));
 }
 
-/* The first port of a workload of the policy that takes no mTLS. */
-static void check_plain_ports(struct check *c, const struct model_authorization_policy *ap,
-			      const struct model_authz_rule *rule)
+/* A port of a workload that takes no mTLS; found once, for they are few. */
+struct plain_port {
+	const struct model_workload *w;
+	int64_t port;
+};
+struct plain_ports {
+	struct plain_port *v;
+	size_t n, cap;
+};
+
+static struct plain_ports find_plain_ports(struct check *c)
 {
+	struct plain_ports l = { 0 };
+
+	if (c->m->of[MODEL_KIND_AUTHORIZATION_POLICY].n == 0)
+		return l;
 	model_for_each (c->m, MODEL_KIND_WORKLOAD, r) {
 		const struct model_workload *w = model_as_workload(r);
 
-		for (size_t i = 0; i < w->ports.n && policy_is_for(c, ap, w); i++) {
-			if (names_mtls(c->m, r->ns, &r->labels, w->ports.v[i].number).mode !=
+		for (size_t i = 0; i < w->ports.n; i++)
+			if (names_mtls(c->m, r->ns, &r->labels, w->ports.v[i].number).mode ==
 			    MODEL_MTLS_DISABLE)
-				continue;
-			check_add(c, "KVM0221", rule->at,
-				  "the rule asks who calls, and port %lld of %.*s.%.*s takes no "
-				  "mTLS: nobody has an identity there",
-				  (long long)w->ports.v[i].number, STR_ARG(r->name),
-				  STR_ARG(r->ns));
+				*vec_push_arena(&c->arena, l.v, l.n, l.cap) =
+					(struct plain_port){ w, w->ports.v[i].number };
+	}
+	return l;
+}
+
+static void check_plain_ports(struct check *c, const struct model_authorization_policy *ap,
+			      const struct model_authz_rule *rule, const struct plain_ports *l)
+{
+	for (size_t i = 0; i < l->n; i++) {
+		const struct model_workload *w = l->v[i].w;
+
+		if (!policy_is_for(c, ap, w))
+			continue;
+		check_add(c, "KVM0221", rule->at,
+			  "the rule asks who calls, and port %lld of %.*s.%.*s takes no mTLS: "
+			  "nobody has an identity there",
+			  (long long)l->v[i].port, STR_ARG(w->r.name), STR_ARG(w->r.ns));
+		return;
+	}
+}
+
+/* The first of a policy's rules is told. */
+static void check_identities(struct check *c, const struct model_authorization_policy *ap,
+			     const struct plain_ports *l)
+{
+	for (size_t i = 0; i < ap->rules.n && l->n > 0; i++)
+		if (rule_is_of_identity(&ap->rules.v[i])) {
+			check_plain_ports(c, ap, &ap->rules.v[i], l);
 			return;
 		}
-	}
 }
 
 static void check_policies(struct check *c)
 {
+	const struct plain_ports plain = find_plain_ports(c);
+	struct known k = { .c = c };
+
+	map_init(&k.names);
+	know_all(&k);
 	model_for_each (c->m, MODEL_KIND_AUTHORIZATION_POLICY, r) {
 		const struct model_authorization_policy *ap = model_as_ap(r);
 
 		check_begin(c, r);
-		for (size_t i = 0; i < ap->rules.n; i++) {
-			check_sources(c, &ap->rules.v[i]);
-			if (rule_is_of_identity(&ap->rules.v[i]))
-				check_plain_ports(c, ap, &ap->rules.v[i]);
-		}
+		for (size_t i = 0; i < ap->rules.n; i++)
+			check_sources(&k, &ap->rules.v[i]);
+		check_identities(c, ap, &plain);
 	}
+	map_done(&k.names);
 }
 
 /* ---- workloads that no policy is for ----------------------------------------------------------
