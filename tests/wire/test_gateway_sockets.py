@@ -128,16 +128,23 @@ def test_passed_sockets_are_the_gateways_ports(activated):
 
 
 def test_nobody_is_refused_while_the_proxy_restarts(activated):
-    port = activated.listen()
-    activated.config(http(port))
+    """HTTP/1.1, and HTTP/2 behind TLS: who connects meanwhile waits, who has just come in is answered."""
+    port, secure = activated.listen(), activated.listen()
+    activated.config(http(port), f"""{{ port = {{ number = {secure}; name = "https"; protocol = "HTTPS"; }}; hosts = [ "web.example" ];
+       tls = {{ mode = "SIMPLE"; credentialName = "edge"; }}; }}""")
     activated.start()
     wait_for("the gateway", lambda: get(port) == "web\n")
     answers, stop = [], threading.Event()
 
-    def pull():
+    def get_tls():
+        r = subprocess.run(["curl", "-sS", "-m", "60", "--http2", "--cacert", activated.ca.crt, "--connect-to", f"web.example:443:127.0.0.1:{secure}",
+                            "https://web.example/"], capture_output=True, text=True, timeout=90)
+        return r.stdout if r.returncode == 0 else (r.returncode, r.stderr)
+
+    def pull(ask):
         while not stop.is_set():
-            answers.append(get(port))
-    threads = [threading.Thread(target=pull, daemon=True) for _ in range(2)]
+            answers.append(ask())
+    threads = [threading.Thread(target=pull, args=(ask,), daemon=True) for ask in (lambda: get(port), get_tls)]
     for t in threads:
         t.start()
     for _ in range(3):
