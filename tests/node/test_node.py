@@ -203,6 +203,82 @@ def test_keys_are_not_readable_by_others(node):
     assert out == ""
 
 
+WORKLOAD_API = r"""
+import socket, struct, sys
+def literal(name, value):
+    return b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
+def frame(kind, flags, stream, data):
+    return struct.pack(">I", len(data))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + data
+s = socket.socket(socket.AF_UNIX)
+s.settimeout(30)
+s.connect("/run/kvmesh/workload-api.sock")
+head = b"".join(literal(n, v) for n, v in ((b":method", b"POST"), (b":scheme", b"http"), (b":authority", b"localhost"),
+    (b":path", b"/SpiffeWorkloadAPI/FetchX509SVID"), (b"content-type", b"application/grpc"), (b"te", b"trailers"),
+    (b"workload.spiffe.io", b"true")))
+s.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"") + frame(1, 4, 1, head) + frame(0, 1, 1, bytes(5)))
+data = b""
+while True:
+    piece = s.recv(65536)
+    data += piece
+    at, body, ended = 0, b"", False
+    while len(data) - at >= 9 and len(data) - at >= 9 + int.from_bytes(data[at:at+3], "big"):
+        n, kind, flags = int.from_bytes(data[at:at+3], "big"), data[at+3], data[at+4]
+        if kind == 0:
+            body += data[at+9:at+9+n]
+        ended |= kind == 1 and flags & 1 or kind == 3
+        at += 9 + n
+    if len(body) >= 5 and len(body) >= 5 + int.from_bytes(body[1:5], "big"):
+        print(body[body.index(b"spiffe://"):].split(b"\x12")[0].decode())
+        break
+    if ended or not piece:
+        print("nothing")
+        break
+"""
+
+
+def test_the_workload_api_knows_a_unit_by_its_cgroup(node):
+    """The same program, the same user: inside the unit it has the unit's identity, outside none."""
+    node.write("/srv/api.py", WORKLOAD_API)
+    node.write("/etc/systemd/system/asks.service", "[Service]\nType=oneshot\nRemainAfterExit=yes\nUser=nobody\n"
+               "ExecStart=/usr/bin/python3 /srv/api.py\n")
+    node.write("/etc/kvmesh/workloads.d/asks.conf", 'Workload = { name = "asks"; namespace = "default"; unit = "asks.service"; };\n')
+    node.ok("systemctl daemon-reload && systemctl reload kvmesh-router")
+
+    def answer():
+        node.sh("systemctl restart asks")
+        return "sa/asks" in node.sh("journalctl -o cat -u asks").stdout
+    kvmesh.wait_for("the identity", answer)
+    assert "spiffe://" in node.sh("journalctl -o cat -u asks").stdout
+    assert node.ok("runuser -u nobody -- python3 /srv/api.py").strip() == "nothing"
+    node.ok("rm /etc/kvmesh/workloads.d/asks.conf && systemctl reload kvmesh-router && systemctl stop asks")
+
+
+def test_rotation_and_revocation_under_systemd(node):
+    before = node.ok("kvmeshctl ca status -o json")
+    # Certificates that programs took for themselves are waited for; they are not what this is about.
+    node.ok("kvmeshctl ca rotate --root")
+    for _ in range(3):
+        node.sh("timeout 20 kvmeshctl ca rotate --force")
+    kvmesh.wait_for("the end of the rotation", lambda: '"rotation"' not in node.ok("kvmeshctl ca status -o json"))
+    assert json.loads(before)["root"]["serial"] != json.loads(node.ok("kvmeshctl ca status -o json"))["root"]["serial"]
+    kvmesh.wait_for("answers", lambda: len(curl(node, 20)) == 20 and set(curl(node, 20)) <= {"v1", "v2"})
+    node.ok("cd /root && kvmeshctl ca issue by-hand --out by-hand")
+    assert "in force in every proxy" in node.ok("kvmeshctl ca revoke spiffe://cluster.local/ns/people/sa/by-hand")
+
+
+def test_the_issuers_key_encrypted_at_rest(node):
+    """systemd-creds, LoadCredentialEncrypted=: the key is in no file that can be read as it is."""
+    node.ok("mkdir -p /etc/credstore.encrypted && systemd-creds --with-key=host --name=ca-key.pem encrypt "
+            "/var/lib/kvmesh/ca/ca-key.pem /etc/credstore.encrypted/kvmesh-ca-key.pem")
+    issuer = json.loads(node.ok("kvmeshctl ca status -o json"))["issuer"]["serial"]
+    node.ok("mv /var/lib/kvmesh/ca/ca-key.pem /root/ && systemctl restart kvmesh-ca && systemctl is-active kvmesh-ca")
+    assert json.loads(node.ok("kvmeshctl ca status -o json"))["issuer"]["serial"] == issuer
+    node.ok("systemctl restart kvmesh-proxy")         # every certificate is signed anew
+    kvmesh.wait_for("answers", lambda: len(curl(node, 20)) == 20)
+    assert node.sh("grep -rl 'PRIVATE KEY' /var/lib/kvmesh/ca /etc/credstore.encrypted").stdout.split() in ([], ["/var/lib/kvmesh/ca/root-key.pem"])
+    node.ok("rm /etc/credstore.encrypted/kvmesh-ca-key.pem && mv /root/ca-key.pem /var/lib/kvmesh/ca/ && systemctl restart kvmesh-ca")
+
+
 def test_sigkill_of_each_daemon_is_survived(node):
     for unit in DAEMONS:
         old = node.ok(f"systemctl show -P MainPID {unit}").strip()

@@ -16,6 +16,7 @@ import kvmesh
 from ca import is_sanitized
 from kvmesh import wait_for
 from load import Load
+from outsider import Outsider
 from test_rotation import ca, child, serials
 
 MINUTE = 60
@@ -178,3 +179,21 @@ def test_a_rotation_while_a_week_is_slept(mesh):
         os.kill(proxy, signal.SIGCONT)
     wait_for("the rotation", lambda: "rotation" not in ca(mesh) and ca(mesh)["root"]["serial"] != root)
     wait_for("the mesh to work", works(mesh))
+
+
+def test_what_is_revoked_leaves_the_list_once_it_has_ended(mesh, workdir):
+    """Serials with their certificate; identities when nobody is registered for them and the last certificate has ended."""
+    short = Outsider(mesh, workdir / "short", "short", lifetimeUs=60_000_000)
+    long = Outsider(mesh, workdir / "long", "long")
+    for what in ({"serial": short.serial}, {"spiffe": short.spiffe}, {"serial": long.serial},
+                 {"spiffe": "spiffe://cluster.local/ns/default/sa/my-app"}):
+        ca(mesh, "Revoke", what)
+    before = ca(mesh, "Revoked")
+    assert len(before["revoked"]) == 4
+    mesh.clocks.pass_by(2 * HOUR)
+    os.kill(child(mesh, "kvmesh-ca"), signal.SIGHUP)
+    wait_for("what has ended to leave", lambda: len(ca(mesh, "Revoked")["revoked"]) == 2)
+    now = ca(mesh, "Revoked")
+    assert {r.get("serial", r.get("spiffe")) for r in now["revoked"]} == {long.serial, "spiffe://cluster.local/ns/default/sa/my-app"}
+    assert now["revision"] > before["revision"]
+    wait_for("every proxy to know", lambda: not ca(mesh)["revoked"]["waitsFor"])
