@@ -263,6 +263,10 @@ static void check_ingress(struct check *c, const struct model_sidecar *s, size_t
 			  STR_ARG(in->defaultEndpoint));
 	if (in->tls != NULL && !tls)
 		check_add(c, "KVM0380", in->at, "tls needs protocol HTTPS or TLS");
+	if (in->bind.n > 0 && in->captureMode != MODEL_LISTENER_NONE)
+		check_add(c, "KVM0901", in->at,
+			  "bind has no meaning without captureMode NONE: traffic is redirected, or "
+			  "comes through the mesh port");
 	check_pool(c, in->at, in->connectionPool);
 	for (size_t k = 0; k < i; k++)
 		if (s->ingress.v[k].port != NULL &&

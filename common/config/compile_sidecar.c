@@ -55,24 +55,26 @@ static bool is_same(const struct snap_listener *a, const struct snap_listener *b
 	       a->service_port == b->service_port;
 }
 
-/* Several workloads, and several Sidecars, may have the same door. */
-static void add_door(const struct door *d)
+/* Several workloads, and several Sidecars, may have the same door towards the mesh. */
+static void open_door(struct compile *c, struct origin at, const struct snap_listener *l)
 {
-	struct compile *c = d->c;
-	struct snap_listener l;
-	if (!fill_door(d, &l))
-		return;
 	for (size_t i = 0; i < c->s->listeners.n; i++) {
 		const struct snap_listener *o = &c->s->listeners.v[i];
-		if (o->port != l.port || !str_eq(o->address, l.address))
+		if (o->port != l->port || !str_eq(o->address, l->address))
 			continue;
-		if (!is_same(o, &l))
-			compile_error(c, d->e->at,
-				      "egress: %.*s:%d is another listener's of this proxy already",
-				      STR_ARG(l.address), (int)l.port);
+		if (!is_same(o, l) || l->kind == SNAP_LISTENER_INBOUND)
+			compile_error(c, at, "%.*s:%d is another listener's of this proxy already",
+				      STR_ARG(l->address), (int)l->port);
 		return;
 	}
-	*compile_push(c, c->s->listeners, c->cap_listeners) = l;
+	*compile_push(c, c->s->listeners, c->cap_listeners) = *l;
+}
+
+static void add_door(const struct door *d)
+{
+	struct snap_listener l;
+	if (fill_door(d, &l))
+		open_door(d->c, d->e->at, &l);
 }
 
 static bool is_opened(const struct model_sidecar_egress *e)
@@ -123,6 +125,35 @@ static int64_t limits_of(struct compile *c, const struct model_workload *w,
 	return compile_cluster_add(c, &cl);
 }
 
+/*
+ * A port that the proxy opens itself: the door's address is the port's from then on, and what is
+ * behind it has another.
+ */
+static void open_ingress(struct compile *c, const struct model_sidecar_ingress *port,
+			 struct snap_inbound *in, struct snap_application *to)
+{
+	if (to->address.n == 0) {
+		to->address = in->address;
+		to->port = in->port;
+	}
+	in->address = port->bind;
+	if (to->port == in->port &&
+	    (str_eq(to->address, in->address) || str_eq(in->address, STR("0.0.0.0")) ||
+	     str_eq(in->address, STR("::"))))
+		compile_error(c, port->at,
+			      "ingress: the application listens at %.*s:%d as well: give it another "
+			      "port in defaultEndpoint",
+			      STR_ARG(in->address), (int)in->port);
+	open_door(c, port->at,
+		  &(struct snap_listener){ .kind = SNAP_LISTENER_INBOUND, .address = in->address,
+					   .port = in->port, .view = -1 });
+}
+
+static bool is_bound(const struct model_sidecar_ingress *port)
+{
+	return port && port->captureMode == MODEL_LISTENER_NONE && names_is_ip(port->bind);
+}
+
 void compile_application(struct compile *c, const struct model_workload *w,
 			 struct snap_inbound *in)
 {
@@ -135,6 +166,8 @@ void compile_application(struct compile *c, const struct model_workload *w,
 	    names_default_endpoint(port->defaultEndpoint, &to.address, &to.port) &&
 	    to.address.n == 0)
 		to.address = w->address;
+	if (is_bound(port))
+		open_ingress(c, port, in, &to);
 	to.cluster = limits_of(c, w, in, s, port);
 	if (to.address.n == 0 && to.cluster < 0)
 		return;

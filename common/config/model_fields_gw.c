@@ -132,11 +132,10 @@ static const struct field sidecar_ingress_fields[] = {
 	{ F_PTR(T, port, model_gateway_port_table), .flags = FIELD_REQUIRED, P2, SINCE("1.8"),
 	  .help = "Port and protocol" },
 	{ F_STR(T, bind), P2, SINCE("1.8"),
-	  NOT_YET("the mesh port is the workload's door, and captured traffic keeps its address"),
-	  .help = "Address to listen on" },
-	{ F_ENUM(T, captureMode, model_listener_capture_names), P3, SINCE("1.8"),
-	  IGNORED("capture is a matter of the node"),
-	  .help = "How traffic gets to the listener" },
+	  .help = "Address to listen on, with captureMode NONE" },
+	{ F_ENUM(T, captureMode, model_listener_capture_names), P2, SINCE("1.8"),
+	  .help = "NONE with bind: the proxy opens the port itself; on every other word traffic is "
+	          "redirected, or comes through the mesh port" },
 	{ F_STR(T, defaultEndpoint), P2, SINCE("1.8"),
 	  .help = "Where the application listens: 127.0.0.1:PORT, [::1]:PORT, 0.0.0.0:PORT (the "
 	          "workload's own address), :PORT or unix:///path" },

@@ -264,7 +264,9 @@ static void resolve_inbound(struct entry *e, const struct conn *c, const struct 
 	ret->inbound = true;
 	ret->workload = -1;
 	if (e->listener->kind == SNAP_LISTENER_INBOUND) {
-		ret->target = e->original_dst ? attach_inbound_at(at, e->original_dst) : NULL;
+		/* Not redirected: it came to a door of one workload's port. */
+		ret->target = attach_inbound_at(at, e->original_dst ? e->original_dst :
+								      &e->listener->addr);
 		ret->service = service_at(ret->target, sni ? sni->service : 0);
 	} else if (sni) {
 		ret->target = pick_target(at, sni, f->own_spiffe, rng);

@@ -272,6 +272,43 @@ spec: { workloadSelector: { labels: { app: clerk } }, egress: [ { hosts: [ "defa
     assert scene.as_user("daemon", "behind.default") == (200, "behind"), "nothing listens on the workload's own port"
 
 
+def test_2_15_7_a_bound_listener_is_opened_for_the_workload(workdir):
+    app, door = kvmesh.Nginx(workdir, "app"), kvmesh.free_port()
+    mesh = kvmesh.Mesh(workdir / "mesh")
+    mesh.workload("app", door)
+    mesh.service("app", 80, "http")
+    text = f"""\
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {{ name: app }}
+spec:
+  workloadSelector: {{ labels: {{ app: app }} }}
+  ingress: [ {{ port: {{ number: {door}, protocol: HTTP, name: http }}, bind: 127.0.0.1, captureMode: NONE, defaultEndpoint: "127.0.0.1:{app.port}" }} ]
+"""
+    mesh.write("mesh.d/sidecar.yaml", text)
+
+    def direct():
+        r = subprocess.run(["curl", "-sS", f"http://127.0.0.1:{door}/"], capture_output=True, text=True, timeout=kvmesh.DEADLINE)
+        return r.stdout
+    try:
+        mesh.start()
+        assert direct() == "app\n" and mesh.get("app").text == "app\n"
+        mesh.write("mesh.d/strict.yaml", """\
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: { name: default }
+spec: { mtls: { mode: STRICT } }
+""")
+        mesh.ctl("config", "reload", "--wait", check=0)
+        assert direct() == "" and mesh.get("app").text == "app\n", "plain text gets no byte, mTLS goes on"
+        mesh.write("mesh.d/sidecar.yaml", text.replace(f'"127.0.0.1:{app.port}"', f'"127.0.0.1:{door}"'))
+        r = mesh.ctl("config", "reload", "--wait", check=78)
+        assert "the application listens at" in r.stdout + r.stderr, "no way round in circles"
+    finally:
+        mesh.stop()
+        app.stop()
+
+
 LIMITED = """\
 apiVersion: networking.istio.io/v1
 kind: Sidecar
