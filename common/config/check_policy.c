@@ -90,10 +90,10 @@ static void check_jwt_rule(struct check *c, const struct model_jwt_rule *j)
 			  STR_ARG(j->jwksUri));
 	if (j->keys_problem.n > 0)
 		check_add(c, "KVM0391", j->at, "jwksUri: %.*s", STR_ARG(j->keys_problem));
-	else if (j->keys.n == 0)
+	else if (j->keys.n == 0 && j->jwksUri.n == 0)
 		check_add(c, "KVM0900", j->at,
-			  "keys are not fetched yet: every token of this issuer is refused; save them as a "
-			  "file and say jwksUri = \"file:///etc/kvmesh/jwks/NAME.json\"");
+			  "where an issuer has its keys is not discovered yet: every token of it is refused; say "
+			  "jwksUri or jwks");
 	check_jwks(c, j);
 	check_nonempty(c, j->at, "KVM0391", "audiences", &j->audiences);
 	check_nonempty(c, j->at, "KVM0391", "fromParams", &j->fromParams);

@@ -13,35 +13,23 @@ struct rules {
 
 /* ---- keys ----------------------------------------------------------------------------------- */
 
-/* Keys for encryption sign nothing. */
-static bool is_for_signing(const struct doc *key)
+#define FETCH_US (5 * 1000 * 1000)      /* Istio's timeout */
+
+static bool is_fetched(const struct model_jwt_rule *j)
 {
-	return str_eq(doc_get_str(key, "use", STR("sig")), STR("sig"));
+	return j->keys.n == 0 &&
+	       (str_has_prefix(j->jwksUri, STR("https://")) || str_has_prefix(j->jwksUri, STR("http://")));
 }
 
-/* The set was checked (KVM0391): an object with a list of keys. */
-static void put_keys(struct compile *c, struct str text, struct snap_jwt_rule *to)
+/* A set that is here was checked (KVM0391). */
+static void put_keys(struct compile *c, const struct model_jwt_rule *j, struct snap_jwt_rule *to)
 {
-	static const char *const names[] = { "kid", "alg", "kty", "crv", "n", "e", "x", "y" };
-	struct doc *set;
-
-	if (text.n == 0 || doc_read_json(text, c->a, &set, NULL) < 0)
+	if (j->keys.n > 0)
+		(void)snap_jwk_set(j->keys, c->a, to, NULL);
+	if (!is_fetched(j))
 		return;
-	const struct doc *keys = doc_get(set, STR("keys"));
-	size_t n = keys && keys->kind == DOC_LIST ? keys->n : 0;
-
-	n = n < SNAP_JWKS_MAX ? n : SNAP_JWKS_MAX;
-	to->keys.v = arena_new_n(c->a, struct snap_jwk, n);
-	for (size_t i = 0; i < n; i++) {
-		struct snap_jwk *k = &to->keys.v[to->keys.n];
-		struct str *members[] = { &k->kid, &k->alg, &k->kty, &k->crv, &k->n, &k->e, &k->x, &k->y };
-
-		if (!is_for_signing(keys->v[i]))
-			continue;
-		for (size_t m = 0; m < sizeof(names) / sizeof(names[0]); m++)
-			*members[m] = doc_get_str(keys->v[i], names[m], STR(""));
-		to->keys.n += k->kty.n > 0;
-	}
+	to->uri = j->jwksUri;
+	to->timeout_us = j->has_timeout && j->timeout > 0 ? j->timeout : FETCH_US;
 }
 
 /* ---- where a token is ------------------------------------------------------------------------ */
@@ -100,7 +88,7 @@ static int64_t first_rule(struct rules *r, const struct model_request_authentica
 					      .audiences = j->audiences,
 					      .file = str_c(j->at.file),
 					      .line = j->at.line };
-		put_keys(c, j->keys, to);
+		put_keys(c, j, to);
 		put_places(c, j, to);
 		put_outputs(c, j, to);
 	}

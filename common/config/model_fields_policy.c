@@ -80,7 +80,6 @@ static const struct field jwt_rule_fields[] = {
 	{ F_LIST(T, outputClaimToHeaders, model_claim_to_header_table), P3, SINCE("1.17"),
 	  .help = "Claims that are copied into headers" },
 	{ F_TIME(T, timeout), F_OPT(T, has_timeout), P3, SINCE("1.22"),
-	  NOT_YET("keys are not fetched yet"),
 	  .help = "Deadline for fetching the keys (default 5s)" },
 	{ F_STR_LIST(T, spaceDelimitedClaims), P3, SINCE("1.28"),
 	  .help = "Claims that hold several values separated by blanks (default scope, "

@@ -28,6 +28,8 @@ struct snap_jwt_rule {
 	struct str issuer;              /* "": any that one of the keys has signed for */
 	struct str_list audiences;      /* empty: any */
 	struct { struct snap_jwk *v; size_t n; } keys;          /* none: every token is refused */
+	struct str uri;                 /* where the proxy fetches the keys; "": they are here */
+	int64_t timeout_us;             /* of that */
 	struct { struct snap_jwt_header *v; size_t n; } headers;
 	struct str_list params, cookies;
 	struct str payload_header;      /* lower case; "": none */
@@ -37,5 +39,11 @@ struct snap_jwt_rule {
 	struct str file;                /* where it was written */
 	int64_t line;
 };
+
+/*
+ * The keys for signatures of a JWK set, at most SNAP_JWKS_MAX, into *to; strings are in the arena.
+ * Fails when it is no such set.
+ */
+int snap_jwk_set(struct str text, struct arena *a, struct snap_jwt_rule *to, struct err *err);
 
 extern const struct bind_table snap_jwt_rule_table;

@@ -172,9 +172,13 @@ static int publish(struct control *c, struct snap *snap, struct err *err)
 
 static int publish_given(struct control *c, struct snap *given, struct err *err)
 {
-	struct snap *s;
-	int r = lookup_resolve(c->lookup, given, &s, err);
+	struct snap *named, *s;
+	int r = lookup_resolve(c->lookup, given, &named, err);
 
+	if (r < 0)
+		return r;
+	r = jwks_fill(c->jwks, named, &s, err);
+	snap_unref(named);
 	if (r < 0)
 		return r;
 	r = publish(c, s, err);
@@ -195,7 +199,7 @@ static void on_republish(void *arg)
 	check_ready(c);
 }
 
-/* Names have addresses, or others than before. */
+/* Names have addresses, URLs have keys, or others than before. */
 static void on_lookup(void *arg)
 {
 	struct control *c = arg;
@@ -204,7 +208,7 @@ static void on_lookup(void *arg)
 	if (!c->given || c->stopping)
 		return;
 	if (publish_given(c, c->given, &err) < 0)
-		log_err("addresses that were looked up cannot be used: %s", err.text);
+		log_err("what was looked up cannot be used: %s", err.text);
 	check_ready(c);
 }
 
@@ -250,6 +254,7 @@ static int apply(struct control *c, struct snap *snap, struct err *err)
 		snap_unref(c->given);
 		c->given = snap_ref(snap);
 		lookup_want(c->lookup, snap);
+		jwks_want(c->jwks, snap);
 		use_log(c, &snap->settings);
 		overload_configure(c->overload, &snap->settings);
 		secrets_want(c->secrets, &snap->identities);
@@ -498,6 +503,7 @@ static void start(struct control *c)
 		named_use(worker_at(c->ws, i)->names, c->resolver);
 	}
 	c->lookup = lookup_new(c->loop, on_lookup, c);
+	c->jwks = jwks_new(c->loop, on_lookup, c);
 	c->secrets = secrets_new(c->loop, c->run_dir, c->instance, on_secrets, c);
 	c->watch = dial_router(c, on_watch_connected);
 	c->call = dial_router(c, on_call_connected);
@@ -566,6 +572,7 @@ void control_free(struct control *c)
 	ipc_client_free(c->watch);
 	ipc_client_free(c->call);
 	secrets_free(c->secrets);
+	jwks_free(c->jwks);
 	lookup_free(c->lookup);
 	resolver_free(c->resolver);
 	snap_unref(c->given);

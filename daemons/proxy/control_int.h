@@ -10,6 +10,7 @@
 #include "proxy/access_log.h"
 #include "proxy/attach.h"
 #include "proxy/control.h"
+#include "proxy/jwks.h"
 #include "proxy/lookup.h"
 #include "proxy/named.h"
 #include "proxy/secrets.h"
@@ -43,6 +44,7 @@ struct control {
 	struct attach_state *states;
 	struct attached *at;            /* what workers serve; NULL: nothing yet */
 	struct snap *given;             /* … as it came, with names where at has addresses */
+	struct jwks *jwks;
 	struct lookup *lookup;
 	struct resolver *resolver;
 	struct secrets *secrets;

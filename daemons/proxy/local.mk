@@ -21,12 +21,14 @@ libkvproxy_a_SOURCES = \
 	%D%/entry.c %D%/entry.h \
 	%D%/fail.c %D%/fail.h \
 	%D%/families.c %D%/families.h \
+	%D%/fetch.c %D%/fetch.h \
 	%D%/ext_authz.c %D%/ext_authz.h \
 	%D%/forward.c %D%/forward.h \
 	%D%/gate.c %D%/gate.h \
 	%D%/grpc.c %D%/grpc.h \
 	%D%/hash_key.c %D%/hash_key.h \
 	%D%/headers.c %D%/headers.h \
+	%D%/jwks.c %D%/jwks.h \
 	%D%/listener.c %D%/listener.h \
 	%D%/lookup.c %D%/lookup.h \
 	%D%/mirror.c %D%/mirror.h \

@@ -332,7 +332,9 @@ def test_2_12_6_keys_that_nobody_has_refuse_every_token(guarded):
     g = guarded
     g.rules({"jwks": "", "jwksUri": "https://id.example/keys"})
     assert g.refused(token=g.token())[0] == 401 and g.get().status == 200
-    assert "not fetched yet" in g.mesh.ctl("analyze").stdout
+    g.rules({"jwks": ""})
+    assert g.refused(token=g.token())[0] == 401
+    assert "not discovered yet" in g.mesh.ctl("analyze").stdout
 
 
 def test_2_12_7_preflights_need_no_token(guarded):
