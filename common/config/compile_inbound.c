@@ -285,5 +285,6 @@ void compile_inbounds(struct compile *c)
 		choose_slot(&b, i);
 	for (size_t i = 0; i < b.n_ports; i++)
 		add_inbound(&b, &b.ports[i]);
+	compile_sidecar_circles(c);
 	add_names(&b);
 }

@@ -228,6 +228,8 @@ void compile_gateway_auto_hosts(struct compile *c, struct str_list *hosts);
 void compile_sidecar_doors(struct compile *c);
 const struct model_sidecar *compile_sidecar_of(const struct compile *c,
 					       const struct model_workload *w);
+/* When all of them are known: an application behind one of the proxy's own doors is an error. */
+void compile_sidecar_circles(struct compile *c);
 /* Fills in->application. */
 void compile_application(struct compile *c, const struct model_workload *w,
 			 struct snap_inbound *in);

@@ -137,13 +137,6 @@ static void open_ingress(struct compile *c, const struct model_sidecar_ingress *
 		to->port = in->port;
 	}
 	in->address = port->bind;
-	if (to->port == in->port &&
-	    (str_eq(to->address, in->address) || str_eq(in->address, STR("0.0.0.0")) ||
-	     str_eq(in->address, STR("::"))))
-		compile_error(c, port->at,
-			      "ingress: the application listens at %.*s:%d as well: give it another "
-			      "port in defaultEndpoint",
-			      STR_ARG(in->address), (int)in->port);
 	open_door(c, port->at,
 		  &(struct snap_listener){ .kind = SNAP_LISTENER_INBOUND, .address = in->address,
 					   .port = in->port, .view = -1 });
@@ -175,4 +168,34 @@ void compile_application(struct compile *c, const struct model_workload *w,
 		to.address = STR_NULL;
 	in->application = arena_new(c->a, struct snap_application);
 	*in->application = to;
+}
+
+/* ---- no way back ---------------------------------------------------------------------------- */
+static bool is_at(const struct snap_listener *l, const struct snap_application *a)
+{
+	bool any = str_eq(l->address, STR("0.0.0.0")) || str_eq(l->address, STR("::"));
+	return l->port == a->port && (any || str_eq(l->address, a->address));
+}
+
+static void look_for_circle(struct compile *c, const struct snap_inbound *in)
+{
+	const struct model_sidecar *s = compile_sidecar_of(c, c->locals[in->workload]);
+	const struct model_sidecar_ingress *port = names_ingress(s, in->port);
+	for (size_t i = 0; port && i < c->s->listeners.n; i++) {
+		if (is_at(&c->s->listeners.v[i], in->application))
+			compile_error(c, port->at,
+				      "ingress: the application cannot be at %.*s:%d, which is a "
+				      "listener of the proxy itself: name another defaultEndpoint",
+				      STR_ARG(in->application->address),
+				      (int)in->application->port);
+	}
+}
+
+void compile_sidecar_circles(struct compile *c)
+{
+	for (size_t i = 0; i < c->s->inbounds.n; i++) {
+		const struct snap_inbound *in = &c->s->inbounds.v[i];
+		if (in->application && in->application->address.n > 0)
+			look_for_circle(c, in);
+	}
 }
