@@ -14,6 +14,7 @@ import os
 import pathlib
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -27,10 +28,12 @@ README = pathlib.Path(__file__).with_name("README.md")
 BEGIN, END = "<!-- callgrind: begin -->\n", "<!-- callgrind: end -->\n"
 ALLOWED = 1.05
 BODY = {"128B": 128, "64kB": 65536}
-# name: h2load's arguments. One connection, so that what is batched does not depend on the scheduler.
+# name: h2load's arguments, or None: a connection for each request. One at a time, so that what is batched does not depend
+# on the scheduler.
 H1 = ["-p", "http/1.1", "-c1", "-m1"]
 SCENARIOS = {
     "128 B, HTTP/1.1 client": (*H1, "http://app/f/128B"),
+    "128 B, HTTP/1.1, a new connection each": None,
     "64 KiB, HTTP/1.1 client": (*H1, "http://app/f/64kB"),
     "128 B, HTTP/2 client, 10 streams": ("-c1", "-m10", "http://app/f/128B"),
     "gRPC unary, 10 streams": ("-c1", "-m10", "-H", "content-type: application/grpc", "-H", "te: trailers", "-d", "GRPC", f"http://grpc{GRPC_PATH}"),
@@ -112,8 +115,21 @@ class Counted:
         kvmesh.wait_for("callgrind's dump", lambda: path.exists() and "totals:" in path.read_text())
         return Profile(path.read_text())
 
+    def connections(self, requests):
+        for _ in range(requests):
+            with socket.create_connection(("127.0.0.1", self.mesh.http_port), timeout=kvmesh.DEADLINE) as s:
+                s.sendall(b"GET /f/128B HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n")
+                answer = b""
+                while piece := s.recv(65536):
+                    answer += piece
+            if not answer.startswith(b"HTTP/1.1 200 "):
+                raise SystemExit(f"no answer: {answer[:200]}")
+
     def load(self, arguments, requests):
         port = self.mesh.http_port
+        if arguments is None:
+            self.connections(requests)
+            return
         r = subprocess.run(["h2load", f"-n{requests}", f"--connect-to=127.0.0.1:{port}", *arguments], capture_output=True, text=True)
         if r.returncode != 0 or f"{requests} succeeded" not in r.stdout:
             raise SystemExit(f"h2load: {r.stdout}{r.stderr}")
@@ -131,7 +147,7 @@ def count(directory, requests):
     try:
         mesh = Counted(directory, apps)
         for name, arguments in SCENARIOS.items():
-            arguments = [str(apps.grpc_request) if a == "GRPC" else a for a in arguments]
+            arguments = arguments and [str(apps.grpc_request) if a == "GRPC" else a for a in arguments]
             mesh.load(arguments, requests // 4)
             mesh.dump()
             found[name] = min((mesh.loaded(arguments, requests) for _ in range(3)), key=Profile.instructions)
