@@ -135,6 +135,37 @@ static void add_inbound_rows(const struct snapshot *s, struct doc *rows,
 	}
 }
 
+static struct str route_of(struct arena *a, const struct snap *snap, int64_t view, bool opaque)
+{
+	return arena_printf(a, "%s: %.*s", opaque ? "Bytes" : "Route", STR_ARG(snap->views.v[view].name));
+}
+
+/* What becomes of the TLS of a gateway's server. */
+static const char *tls_of(const struct snap_server *s)
+{
+	if (s->tls.mode == SNAP_TLS_DISABLE)
+		return "passed on";
+	return s->optional_client ? "OPTIONAL_MUTUAL" : snap_tls_mode_names[s->tls.mode];
+}
+
+static void add_gateway_rows(const struct snapshot *s, struct doc *rows, const struct snap_listener *l,
+			     int64_t port)
+{
+	struct arena *a = &s->c->arena;
+
+	for (size_t i = 0; i < l->servers.n; i++) {
+		const struct snap_server *sv = &l->servers.v[i];
+		struct str names = STR("");
+
+		for (size_t k = 0; k < sv->hosts.n; k++)
+			names = arena_printf(a, "%.*s%s%.*s", STR_ARG(names), k > 0 ? ", " : "",
+					     STR_ARG(sv->hosts.v[k]));
+		set_match(a, doc_add(a, rows, listener_row(a, l, port)),
+			  arena_printf(a, "SNI: %.*s; TLS: %s", STR_ARG(names), tls_of(sv)),
+			  route_of(a, s->snap, sv->view, sv->opaque));
+	}
+}
+
 static void describe_listener(struct arena *a, struct doc *d, const struct snap *snap,
 			      const struct snap_listener *l)
 {
@@ -159,8 +190,7 @@ static void describe_listener(struct arena *a, struct doc *d, const struct snap 
 		set_match(a, d, STR("GET /healthz/ready"), STR("Inline: readiness"));
 		break;
 	case SNAP_LISTENER_GATEWAY:
-		set_match(a, d, STR("ALL"), l->view >= 0 ? arena_printf(a, "Route: %.*s",
-			  STR_ARG(snap->views.v[l->view].name)) : STR("-"));
+		set_match(a, d, STR("ALL"), l->view >= 0 ? route_of(a, snap, l->view, l->opaque) : STR("-"));
 		break;
 	case SNAP_LISTENER_INBOUND:
 	case SNAP_LISTENER_MESH:
@@ -193,6 +223,8 @@ struct doc *snapshot_listeners(const struct snapshot *s)
 			add_mesh_rows(s, rows, l, port);
 		else if (l->kind == SNAP_LISTENER_INBOUND)
 			add_inbound_rows(s, rows, l, port);
+		else if (l->kind == SNAP_LISTENER_GATEWAY && l->servers.n > 0)
+			add_gateway_rows(s, rows, l, port);
 		else
 			describe_listener(a, doc_add(a, rows, listener_row(a, l, port)), s->snap,
 					  l);

@@ -172,6 +172,9 @@ def test_2_14_3_passthrough_is_one_of_several_servers_of_a_port(edge):
     assert ask(port, "web.example", edge.ca) == "web\n"
     with tls(port, "parrot.example", edge.ca) as s:
         assert outside.converse(s) == "parrot: hello"
+    rows = {r["match"]: r["destination"] for r in edge.mesh.ctl_json("proxy-config", "listeners", "ingressgateway")}
+    assert list(rows) == ["SNI: through.example; TLS: passed on", "SNI: web.example; TLS: SIMPLE", "SNI: parrot.example; TLS: SIMPLE"]
+    assert [to_.split(":")[0] for to_ in rows.values()] == ["Bytes", "Route", "Bytes"]
     # what ends here for one name is no way to the bytes of another
     assert ask(port, "web.example", edge.ca, "/", "-H", "Host: through.example", "-o", "/dev/null", "-w", "%{http_code}") == "421"
     edge.mesh.assert_sound()
