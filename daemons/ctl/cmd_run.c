@@ -41,6 +41,7 @@ struct run {
 	bool asking_router, router_answered;
 	struct loop_timer tick, stop_deadline;
 	bool ready, stopping;
+	bool no_prober;                 /* it could not be found: told once */
 	int ready_fd;
 	int exit_code;
 };
@@ -223,8 +224,8 @@ static void settle_prober(struct run *r, bool wanted)
 			want(r->v[i], wanted);
 			return;
 		}
-	if (wanted)
-		add_child(r, CHILD_KIND_PROBE, NULL);
+	if (wanted && !r->no_prober)
+		r->no_prober = !add_child(r, CHILD_KIND_PROBE, NULL);
 }
 
 static void on_router_status(void *arg, const char *error_name, const struct doc *p, bool continues)

@@ -80,12 +80,13 @@ def opened():
         yield pathlib.Path(d)
 
 
-def start(mesh, **health):
-    """The named web servers, each probed every second, out after one failure."""
+def start(mesh, seconds=1, **health):
+    """The named web servers, each probed every second, with so many seconds for an answer, out after one failure."""
     webs = {name: Web(name, h) for name, h in health.items()}
     for name, web in webs.items():
         mesh.own.append(web)
-        workload(mesh, name, web.port, http_probe(web.port))
+        workload(mesh, name, web.port,
+                 http_probe(web.port, times=f"periodSeconds = 1; timeoutSeconds = {seconds}; failureThreshold = 1;"))
     mesh.start()
     return webs
 
@@ -448,7 +449,7 @@ def kill_child(mesh, name):
 
 
 def test_what_was_known_survives_a_restart_of_router_and_prober(world):
-    webs = start(world, a=200, b=500)
+    webs = start(world, seconds=600, a=200, b=500)
     wait_health(world, a="HEALTHY", b="INACTIVE")
     gate = threading.Event()
     for w in webs.values():                 # nobody is told anything new for now
@@ -510,6 +511,6 @@ def test_no_process_without_probes(world):
     world.own.append(web)
     workload(world, "a", web.port, "")
     world.start()
-    assert answers(world, 2) == {"a"}
+    wait_for("its answers", lambda: answers(world, 2) == {"a"})
     with pytest.raises(AssertionError, match="does not run"):
         kill_child(world, "kvmesh-probe")

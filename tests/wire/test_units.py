@@ -128,7 +128,7 @@ def test_a_unit_that_begins_anew_is_out_until_its_first_good_probe(world, bus):
     assert state(world, "a") in ("starting", "unhealthy") and states(world)["a"]["out"]
     a.health = 200
     wait_state(world, "a", "healthy")
-    assert answers(world, 2) == {"a"}
+    wait_for("its answers", lambda: answers(world, 2) == {"a"})
 
 
 def test_without_a_bus_units_count_as_active_and_what_was_told_stays(world, bus):
@@ -175,4 +175,5 @@ def test_the_initial_delay_counts_from_the_start_of_the_unit(world, bus):
     wait_state(world, "a", "starting")
     assert not a.seen and world.get("web").status == 503
     wait_state(world, "a", "healthy")
-    assert a.seen and answers(world, 2) == {"a"}
+    wait_for("its answers", lambda: answers(world, 2) == {"a"})
+    assert a.seen
