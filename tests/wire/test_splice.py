@@ -131,6 +131,11 @@ class World:
                 n += os.readlink(f"/proc/{pid}/fd/{fd}").startswith("pipe:")
         return n
 
+    def pipes_at_rest(self):
+        """Those of the process, once no stream of another test has one."""
+        wait_for("the pipes of other tests to go", lambda: self.own("kvmesh_tcp_pipes") == 0)
+        return self.pipes()
+
     def lines(self, service, client=""):
         """Of the access log, at the caller's side."""
         return [x for x in map(json.loads, self.log.read_text().splitlines())
@@ -177,7 +182,7 @@ def test_bulk_and_half_closes_both_ways_arrive_whole(world, way):
 
 
 def test_pipes_are_there_while_bulk_moves_and_gone_after(world):
-    rest = world.pipes()
+    rest = world.pipes_at_rest()
     with begin(world, "spliced", b"d") as s:
         s.recv(8 << 20, socket.MSG_WAITALL)
         assert world.pipes() == rest + 2 and world.own("kvmesh_tcp_pipes") == 1
@@ -215,6 +220,7 @@ def test_a_reader_that_does_not_read_holds_the_service_back(world, way):
 def test_a_service_that_does_not_read_holds_the_client_back(world, way):
     with begin(world, way, b"u") as s:
         assert push(s) < KERNEL
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)
 
 
 @both
@@ -270,7 +276,7 @@ def test_more_than_there_are_pipes_for_is_copied(world):
             pour(s, MUCH)
             s.shutdown(socket.SHUT_WR)
             results.append(drain(s))
-    results, seen, rest = [], [], world.pipes()
+    results, seen, rest = [], [], world.pipes_at_rest()
     threads = [threading.Thread(target=one, args=(results,)) for _ in range(24)]
     for t in threads:
         t.start()
