@@ -388,7 +388,7 @@ static void walk_opaque(struct explain *x, struct doc *out, struct outcome *ret)
 
 void explain_walk(struct explain *x, struct doc *out, struct outcome *ret)
 {
-	if (x->workload < 0)
+	if (!x->edge && x->view < 0)
 		refuse(ret, 403, "",
 		       "the caller is no registered workload, and node.unregisteredCallers is "
 		       "refuse");
