@@ -40,3 +40,15 @@ bool base64_decode(struct str s, struct arena *a, struct str *ret)
 	*ret = str_from(out, n);
 	return true;
 }
+
+bool base64url_decode(struct str s, struct arena *a, struct str *ret)
+{
+	static const int unused[] = { 0, 0, 0xf, 0x3 };
+
+	for (size_t i = 0; i < s.n; i++)
+		if (s.p[i] == '+' || s.p[i] == '/' || s.p[i] == '=')
+			return false;
+	if (s.n > 0 && base64_value(s.p[s.n - 1]) & unused[s.n % 4])
+		return false;
+	return base64_decode(s, a, ret);
+}

@@ -9,3 +9,5 @@
 
 /* Standard or URL alphabet, padding optional. In the arena; false: it is none. */
 bool base64_decode(struct str s, struct arena *a, struct str *ret);
+/* The URL alphabet alone, no padding, unused bits zero (RFC 7515 2, RFC 4648 3.5): one spelling. */
+bool base64url_decode(struct str s, struct arena *a, struct str *ret);

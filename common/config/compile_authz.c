@@ -228,21 +228,19 @@ bool compile_selects(const struct compile *c, struct str ns,
 
 static int by_name(const void *x, const void *y)
 {
-	const struct model_authorization_policy *const *a = x, *const *b = y;
-	int r = str_cmp((*a)->r.ns, (*b)->r.ns);
+	const struct model_resource *const *a = x, *const *b = y;
+	int r = str_cmp((*a)->ns, (*b)->ns);
 
-	return r != 0 ? r : str_cmp((*a)->r.name, (*b)->r.name);
+	return r != 0 ? r : str_cmp((*a)->name, (*b)->name);
 }
 
-/* By namespace and name: none comes before another, and an order of age would change with a clock. */
-static const struct model_authorization_policy **sorted(struct compile *c, size_t *ret_n)
+const struct model_resource **compile_by_name(struct compile *c, enum model_kind kind, size_t *ret_n)
 {
-	size_t n = 0, max = c->m->of[MODEL_KIND_AUTHORIZATION_POLICY].n;
-	const struct model_authorization_policy **v =
-		arena_new_n(c->a, const struct model_authorization_policy *, max);
+	const struct model_resource **v = arena_new_n(c->a, const struct model_resource *, c->m->of[kind].n);
+	size_t n = 0;
 
-	model_for_each(c->m, MODEL_KIND_AUTHORIZATION_POLICY, r)
-		v[n++] = model_as_ap(r);
+	model_for_each(c->m, kind, r)
+		v[n++] = r;
 	if (n > 1)
 		qsort(v, n, sizeof(*v), by_name);
 	*ret_n = n;
@@ -253,7 +251,7 @@ void compile_authz(struct compile *c)
 {
 	struct policies p = { .c = c };
 	size_t n;
-	const struct model_authorization_policy **v = sorted(c, &n);
+	const struct model_resource **v = compile_by_name(c, MODEL_KIND_AUTHORIZATION_POLICY, &n);
 
 	map_init(&p.known);
 	for (size_t i = 0; i < c->s->workloads.n; i++) {
@@ -263,10 +261,13 @@ void compile_authz(struct compile *c)
 		if (!c->locals[i])
 			continue;
 		to->ambiguous_paths = c->locals[i]->pathAmbiguity == MODEL_PATH_ALLOW;
-		for (size_t k = 0; k < n; k++)
-			if (compile_selects(c, v[k]->r.ns, v[k]->selector, c->locals[i]))
+		for (size_t k = 0; k < n; k++) {
+			const struct model_authorization_policy *ap = model_as_ap(v[k]);
+
+			if (compile_selects(c, ap->r.ns, ap->selector, c->locals[i]))
 				*vec_push_arena(c->a, to->policies.v, to->policies.n, cap) =
-					policy(&p, v[k]);
+					policy(&p, ap);
+		}
 	}
 	map_done(&p.known);
 	compile_authorizers(c);

@@ -96,33 +96,11 @@ static int64_t first_rule(struct rules *r, const struct model_request_authentica
 	return (int64_t)first;
 }
 
-static int by_name(const void *x, const void *y)
-{
-	const struct model_request_authentication *const *a = x, *const *b = y;
-	int r = str_cmp((*a)->r.ns, (*b)->r.ns);
-
-	return r != 0 ? r : str_cmp((*a)->r.name, (*b)->r.name);
-}
-
-static const struct model_request_authentication **sorted(struct compile *c, size_t *ret_n)
-{
-	size_t n = 0, max = c->m->of[MODEL_KIND_REQUEST_AUTHENTICATION].n;
-	const struct model_request_authentication **v =
-		arena_new_n(c->a, const struct model_request_authentication *, max);
-
-	model_for_each(c->m, MODEL_KIND_REQUEST_AUTHENTICATION, r)
-		v[n++] = model_as_ra(r);
-	if (n > 1)
-		qsort(v, n, sizeof(*v), by_name);
-	*ret_n = n;
-	return v;
-}
-
 void compile_jwt(struct compile *c)
 {
 	struct rules r = { .c = c };
 	size_t n;
-	const struct model_request_authentication **v = sorted(c, &n);
+	const struct model_resource **v = compile_by_name(c, MODEL_KIND_REQUEST_AUTHENTICATION, &n);
 
 	map_init(&r.known);
 	for (size_t i = 0; i < c->s->workloads.n; i++) {
@@ -130,11 +108,13 @@ void compile_jwt(struct compile *c)
 		size_t cap = 0;
 
 		for (size_t k = 0; c->locals[i] && k < n; k++) {
-			if (!compile_selects(c, v[k]->r.ns, v[k]->selector, c->locals[i]))
-				continue;
-			int64_t first = first_rule(&r, v[k]);
+			const struct model_request_authentication *ra = model_as_ra(v[k]);
 
-			for (size_t m = 0; m < v[k]->jwtRules.n; m++)
+			if (!compile_selects(c, ra->r.ns, ra->selector, c->locals[i]))
+				continue;
+			int64_t first = first_rule(&r, ra);
+
+			for (size_t m = 0; m < ra->jwtRules.n; m++)
 				*vec_push_arena(c->a, to->jwt_rules.v, to->jwt_rules.n, cap) =
 					first + (int64_t)m;
 		}

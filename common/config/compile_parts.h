@@ -245,6 +245,8 @@ void compile_locality(const struct compile *c, const struct model_load_balancer 
 void compile_authz(struct compile *c);
 /* compile_jwt.c */
 void compile_jwt(struct compile *c);
+/* By namespace and name: an order of age would change with a clock, and with it a snapshot. */
+const struct model_resource **compile_by_name(struct compile *c, enum model_kind kind, size_t *ret_n);
 /* Is a policy of ns with that selector for w: of its own namespace or the root one (2.11.1). */
 bool compile_selects(const struct compile *c, struct str ns,
 		     const struct model_match_labels *selector, const struct model_workload *w);

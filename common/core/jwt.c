@@ -9,31 +9,6 @@
 
 #define FORM "Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections"
 
-/* ---- base64url ----------------------------------------------------------------------------- */
-
-static int value_of(char c)
-{
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	return c == '-' ? 62 : c == '_' ? 63 : -1;
-}
-
-bool jwt_base64url(struct str s, struct arena *a, struct str *ret)
-{
-	static const int unused[] = { 0, 0, 0xf, 0x3 };
-
-	for (size_t i = 0; i < s.n; i++)
-		if (value_of(s.p[i]) < 0)
-			return false;
-	if (s.n % 4 == 1 || (s.n > 0 && value_of(s.p[s.n - 1]) & unused[s.n % 4]))
-		return false;
-	return base64_decode(s, a, ret);
-}
-
 /* ---- JSON ---------------------------------------------------------------------------------- */
 
 static bool is_shallow(const struct doc *d, int depth)
@@ -80,7 +55,7 @@ static const char *read_header(struct str text, struct arena *a, struct jwt *t)
 {
 	struct doc *d;
 
-	if (!jwt_base64url(text, a, &text))
+	if (!base64url_decode(text, a, &text))
 		return "Jwt header is an invalid Base64url encoded";
 	if (!read_object(text, a, &d))
 		return "Jwt header is an invalid JSON";
@@ -121,7 +96,7 @@ static const char *read_payload(struct str text, struct arena *a, struct jwt *t)
 	double unused;
 
 	t->payload = text;
-	if (!jwt_base64url(text, a, &text))
+	if (!base64url_decode(text, a, &text))
 		return "Jwt payload is an invalid Base64url encoded";
 	if (!read_object(text, a, &d))
 		return "Jwt payload is an invalid JSON";
@@ -160,7 +135,7 @@ const char *jwt_parse(struct str token, struct arena *a, struct jwt *ret)
 	why = read_header(header, a, ret);
 	if (!why)
 		why = read_payload(payload, a, ret);
-	if (!why && !jwt_base64url(signature, a, &ret->signature))
+	if (!why && !base64url_decode(signature, a, &ret->signature))
 		why = "Jwt signature is an invalid Base64url encoded";
 	return why;
 }

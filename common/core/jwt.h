@@ -38,5 +38,3 @@ bool jwt_has_audience(const struct jwt *t, const struct str_list *allowed);
 const struct doc *jwt_claim(const struct jwt *t, struct str path);
 /* The claim behind keys as policies write them, "a][b"; NULL: none. claims may be NULL. */
 const struct doc *jwt_claim_at(const struct doc *claims, struct str keys);
-/* Strict base64url: no padding, no unused bits (RFC 7515 2, RFC 4648 3.5). */
-bool jwt_base64url(struct str s, struct arena *a, struct str *ret);

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "base/base64.h"
 #include "base/log.h"
 #include "io/tls_jws.h"
 #include "proxy/tokens.h"
@@ -16,17 +17,12 @@ struct tokens {
 	struct keys *rules;             /* parallel to snap->jwt_rules */
 };
 
-static bool decode(struct str text, struct arena *a, struct str *ret)
-{
-	return jwt_base64url(text, a, ret);
-}
-
 static int make_key(const struct snap_jwk *k, struct arena *a, struct tls_jwk **ret, struct err *err)
 {
 	struct str one, two;
 	bool rsa = str_eq(k->kty, STR("RSA")), ec = str_eq(k->kty, STR("EC"));
 
-	if (!decode(rsa ? k->n : k->x, a, &one) || !decode(rsa ? k->e : k->y, a, &two))
+	if (!base64url_decode(rsa ? k->n : k->x, a, &one) || !base64url_decode(rsa ? k->e : k->y, a, &two))
 		return err_set(err, KV_ERR_TLS, "a member is not base64url");
 	if (rsa)
 		return tls_jwk_rsa(one, two, ret, err);
