@@ -302,6 +302,14 @@ static uint32_t stream_window(const struct h2 *h)
 	return is_edge(h) ? H2_EDGE_STREAM_WINDOW : H2_STREAM_WINDOW;
 }
 
+void h2_give_up(struct h2 *h, int32_t id, uint32_t code)
+{
+	(void)nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, id, code);
+	h->late_bytes += stream_window(h);
+	if (h->late_bytes > H2_CONN_WINDOW)
+		h->late_bytes = H2_CONN_WINDOW;
+}
+
 static void introduce(struct h2 *h)
 {
 	const nghttp2_settings_entry mine[] = {
@@ -444,7 +452,7 @@ static void h2_reset(struct leg *l, enum fail why)
 	if (hs->id <= 0)
 		h2_stream_free(hs);
 	else if (!answered)             /* else on_frame_sent stops the request */
-		(void)nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, hs->id, error_code(h, hs, why));
+		h2_give_up(h, hs->id, error_code(h, hs, why));
 	h2_pack_later(h);
 	h2_exchange_gone(h);
 }
@@ -513,7 +521,7 @@ void h2_unsent_refused(struct h2 *h)
 		if (hs->id <= 0)
 			h2_stream_free(hs);
 		else
-			(void)nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, hs->id, NGHTTP2_CANCEL);
+			h2_give_up(h, hs->id, NGHTTP2_CANCEL);
 		l->sent = false;
 		l->refused = true;
 		leg_on_reset(l, FAIL_UP_RESET);

@@ -108,7 +108,8 @@ struct h2 {
 	bool calm;                      /* ended for a flood; counted once */
 	struct h2_bucket glitches, resets;
 	uint64_t frames_idle;           /* frames since the last that moved a message forward */
-	size_t unknown_bytes;           /* since the last frame of a known type */
+	size_t unknown_bytes;           /* since the last frame of a known type or a living stream */
+	size_t late_bytes;              /* so many may still come of exchanges that we gave up */
 	uint64_t written_bytes;         /* of the connection, when last looked at */
 };
 
@@ -133,6 +134,8 @@ void h2_unread_init(struct h2_stream *hs);
 /* One more frame without use, or exchange given up; too many end the connection. */
 void h2_glitch(struct h2 *h);
 void h2_client_reset(struct h2 *h);
+/* RST_STREAM. What the peer has sent before it hears of it comes all the same, for nobody. */
+void h2_give_up(struct h2 *h, int32_t id, uint32_t code);
 /* A flood: GOAWAY ENHANCE_YOUR_CALM, then the end (security-model 5.3). */
 void h2_calm(struct h2 *h);
 /* An exchange less: room for another, or the end. */

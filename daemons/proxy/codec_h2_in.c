@@ -237,7 +237,7 @@ static void refuse(struct h2_stream *hs, unsigned status, const char *reason)
 		return;
 	}
 	h2_detach(hs);
-	(void)nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, hs->id, NGHTTP2_PROTOCOL_ERROR);
+	h2_give_up(h, hs->id, NGHTTP2_PROTOCOL_ERROR);
 	leg_on_reset(l, FAIL_UP_PROTOCOL);
 }
 
@@ -317,6 +317,7 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
 	(void)session, (void)hd;
 	if (go_on(h) != 0)
 		return go_on(h);
+	h->late_bytes -= h->late_bytes < h->unknown_bytes ? h->late_bytes : h->unknown_bytes;
 	h->unknown_bytes = 0;
 	if (++h->frames_idle > IDLE_FRAMES_MAX * (1 + h->c->active))
 		h2_calm(h);
@@ -526,7 +527,7 @@ void h2_recv(struct conn *c)
 			buf_consume(&c->in, (size_t)used);
 		h->taken = false;
 		h->unknown_bytes += (size_t)used;
-		if (h->unknown_bytes > UNKNOWN_BYTES_MAX)
+		if (h->unknown_bytes > UNKNOWN_BYTES_MAX + h->late_bytes)
 			h2_calm(h);
 	}
 	h->in_recv = false;

@@ -44,7 +44,7 @@ static void on_unread(void *arg)
 		arm_unread(hs);
 		return;
 	}
-	(void)nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, hs->id, NGHTTP2_CANCEL);
+	h2_give_up(h, hs->id, NGHTTP2_CANCEL);
 	h2_pack_later(h);
 }
 
@@ -160,12 +160,12 @@ static ssize_t data_bytes(nghttp2_session *session, uint8_t type, int32_t id, in
 }
 
 /* An answer is complete before its request is: the rest of that is not wanted (RFC 9113 8.1). */
-static void stop_request(nghttp2_session *session, const nghttp2_frame *frame)
+static void stop_request(struct h2 *h, const nghttp2_frame *frame)
 {
 	bool end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
 
-	if (end && nghttp2_session_get_stream_remote_close(session, frame->hd.stream_id) == 0)
-		(void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR);
+	if (end && nghttp2_session_get_stream_remote_close(h->session, frame->hd.stream_id) == 0)
+		h2_give_up(h, frame->hd.stream_id, NGHTTP2_NO_ERROR);
 }
 
 static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
@@ -173,13 +173,14 @@ static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, v
 	struct h2 *h = arg;
 	struct h2_stream *hs;
 
+	(void)session;
 	if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
 		return 0;
 	hs = h2_stream_of(h, frame->hd.stream_id);
 	if (hs)
 		hs->left = true;
 	if (h->server && (!hs || !hs->leg))
-		stop_request(session, frame);
+		stop_request(h, frame);
 	return 0;
 }
 

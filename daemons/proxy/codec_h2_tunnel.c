@@ -39,7 +39,7 @@ void h2_tunnel_granted(struct h2_stream *hs)
 /* A 2xx would open the tunnel. The client may ask again in HTTP/1.1, where this can be said. */
 void h2_tunnel_declined(struct h2_stream *hs)
 {
-	(void)nghttp2_submit_rst_stream(hs->h->session, NGHTTP2_FLAG_NONE, hs->id, NGHTTP2_HTTP_1_1_REQUIRED);
+	h2_give_up(hs->h, hs->id, NGHTTP2_HTTP_1_1_REQUIRED);
 	hs->leg->end_in = hs->leg->end_out = true;
 }
 

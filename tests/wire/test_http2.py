@@ -44,6 +44,7 @@ class App(Server):
     /silent        never answers
     /stream        sends pieces until the client goes
     /reset         RST_STREAM after the head
+    /late          a head, and once it is given up a window full of data that seems to have been on its way
     /big/N         N bytes
     """
 
@@ -91,7 +92,9 @@ class AppConnection:
             self.paths[e.stream_id], self.fields[e.stream_id] = fields[":path"], fields
             self.bodies[e.stream_id] = b""
             self.app.seen.append((fields[":path"], fields))
-            if fields[":path"] == "/stream":
+            if fields[":path"] == "/late":
+                self.head(e.stream_id)
+            elif fields[":path"] == "/stream":
                 self.head(e.stream_id)
                 self.queues[e.stream_id] = [1 << 40, None]
             elif fields[":path"] == "/reset":
@@ -105,6 +108,8 @@ class AppConnection:
         elif isinstance(e, h2.events.StreamReset):
             self.app.resets.append((self.paths.get(e.stream_id), e.error_code))
             self.queues.pop(e.stream_id, None)
+            if self.paths.get(e.stream_id) == "/late":
+                self.sock.sendall(frame(0, 0, e.stream_id, b"x" * 16000) * 16)
         elif isinstance(e, h2.events.StreamEnded):
             self.request(e.stream_id)
 
@@ -124,7 +129,7 @@ class AppConnection:
             self.queues[sid] = [int(path[5:]), None]
         elif path == "/hold":
             self.app.held.append(lambda: self.answer(sid))
-        elif path not in ("/silent", "/stream", "/reset"):
+        elif path not in ("/silent", "/stream", "/reset", "/late"):
             self.head(sid, ("x-path", path))
             self.queues[sid] = [path.encode(), None]
 
@@ -462,6 +467,21 @@ def test_a_client_connection_that_dies_resets_its_exchanges(world):
         sid = c.request("app", "/stream")
         c.until(lambda: c.body.get(sid))
     wait_for("the reset", lambda: any(p == "/stream" for p, _ in world.app.resets[before:]))
+
+
+def test_what_comes_late_for_exchanges_that_were_given_up_is_no_flood(world):
+    """A service has sent a window's worth for each before it hears of it. Its connection goes on, with what others have on it."""
+    with Client(world.mesh) as c:
+        held = c.request("app", "/hold")
+        late = [c.request("app", "/late") for _ in range(6)]
+        c.until(lambda: all(sid in c.head for sid in late))
+        before = len(world.app.resets)
+        for sid in late:
+            c.c.reset_stream(sid, 8)
+        c.flush()
+        wait_for("the resets", lambda: len(world.app.resets) >= before + 6)
+        world.app.release()
+        assert c.finish(held)[0] == "200"
 
 
 def test_a_reset_by_the_application_is_no_complete_answer(world):
