@@ -30,7 +30,8 @@ struct set {
 	size_t n;
 	uint64_t good_us;               /* when it was fetched last; on the clock that counts sleep */
 	uint64_t pause_us;              /* after the next failure */
-	bool wanted, told;              /* told: of its failure, once in a row */
+	bool wanted;
+	char *told;                     /* the last failure: not told again while it is the same; or NULL */
 };
 
 struct jwks {
@@ -54,10 +55,11 @@ static void failed(struct set *s, const char *why)
 {
 	bool stale = s->n > 0 && clock_boot_us() - s->good_us > STALE_US;
 
-	if (!s->told)
+	if (!s->told || strcmp(s->told, why) != 0)
 		log_err("jwks_fetch_failed: %s: %s%s", s->uri, why,
 			s->n > 0 ? "; the keys known before stay for a day" : "; its tokens are refused");
-	s->told = true;
+	free(s->told);
+	s->told = kv_strdup(why);
 	loop_timer_set(&s->again, s->pause_us);
 	s->pause_us = s->pause_us < AGAIN_MAX_US / 2 ? s->pause_us * 2 : AGAIN_MAX_US;
 	if (!stale)
@@ -95,7 +97,8 @@ static void on_fetched(void *arg, struct str body, const char *why)
 	}
 	if (s->told)
 		log_info("jwks_fetched: %s", s->uri);
-	s->told = false;
+	free(s->told);
+	s->told = NULL;
 	s->good_us = clock_boot_us();
 	s->pause_us = AGAIN_US;
 	loop_timer_set(&s->again, REFRESH_US);
@@ -121,6 +124,7 @@ static void set_free(struct set *s)
 	fetch_cancel(s->fetch);
 	loop_timer_done(&s->again);
 	forget(s);
+	free(s->told);
 	free(s->uri);
 	free(s);
 }
