@@ -121,6 +121,8 @@ struct snap_retry {
 };
 /* The bit of a word of retryOn ("5xx"); 0: none of them, http3-post-connect-failure too. */
 int64_t snap_retry_condition(struct str word);
+/* The i-th of these words and its bit; NULL: there are no more. */
+const char *snap_retry_word(size_t i, int64_t *ret_bit);
 
 struct snap_fault {
 	int64_t delay_us, delay_ppm;    /* parts per million of requests */

@@ -22,28 +22,13 @@ static void set_ms(struct arena *a, struct doc *d, const char *key, int64_t us)
 
 static struct doc *conditions(struct arena *a, const struct snap_retry *r)
 {
-	static const char *const words[] = {
-		"5xx",
-		"gateway-error",
-		"reset",
-		"reset-before-request",
-		"connect-failure",
-		"retriable-4xx",
-		"refused-stream",
-		"retriable-status-codes",
-		"retriable-headers",
-		"envoy-ratelimited",
-		"cancelled",
-		"deadline-exceeded",
-		"internal",
-		"resource-exhausted",
-		"unavailable",
-	};
 	struct doc *list = doc_new_list(a);
+	const char *word;
+	int64_t bit;
 
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-		if (r->on & snap_retry_condition(str_c(words[i])))
-			doc_add(a, list, doc_new_str(a, str_c(words[i])));
+	for (size_t i = 0; (word = snap_retry_word(i, &bit)); i++)
+		if (r->on & bit)
+			doc_add(a, list, doc_new_str(a, str_c(word)));
 	for (size_t i = 0; i < r->codes.n; i++)
 		doc_add(a, list, doc_new_int(a, r->codes.v[i]));
 	return list;
