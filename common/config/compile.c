@@ -182,43 +182,25 @@ static void put_workload(struct compile *c, int64_t peer, struct str ns,
 	c->locals[c->s->workloads.n++] = w;
 }
 
-static int by_name(const void *x, const void *y)
-{
-	const struct model_workload *const *a = x, *const *b = y;
-	int r = str_cmp((*a)->r.ns, (*b)->r.ns);
-	return r != 0 ? r : str_cmp((*a)->r.name, (*b)->r.name);
-}
-
 /* By namespace and name, not by age: a snapshot must not change because a clock did. */
-static size_t sorted_workloads(const struct compile *c, bool gateways,
-			       const struct model_workload **v)
-{
-	size_t n = 0;
-	model_for_each(c->m, MODEL_KIND_WORKLOAD, r) {
-		const struct model_workload *w = model_as_workload(r);
-
-		if (gateways ? w->gateway : compile_is_served(w))
-			v[n++] = w;
-	}
-	if (n > 1)
-		qsort(v, n, sizeof(*v), by_name);
-	return n;
-}
-
 static void add_node_workloads(struct compile *c)
 {
-	size_t max = c->m->of[MODEL_KIND_WORKLOAD].n;
-	const struct model_workload **v = arena_new_n(c->a, const struct model_workload *, max);
-	size_t n = sorted_workloads(c, false, v);
+	size_t n;
+	const struct model_resource **v = compile_by_name(c, MODEL_KIND_WORKLOAD, &n);
+
 	c->s->workloads.v = arena_new_n(c->a, struct snap_workload, n + 1);
 	c->locals = arena_new_n(c->a, const struct model_workload *, n + 1);
 	put_workload(c, compile_node_peer(c), STR(CALLERS_NS), NULL);
-	for (size_t i = 0; i < n; i++)
-		put_workload(c, compile_workload_peer(c, v[i]), v[i]->r.ns, v[i]);
+	for (size_t i = 0; i < n; i++) {
+		const struct model_workload *w = model_as_workload(v[i]);
+
+		if (compile_is_served(w))
+			put_workload(c, compile_workload_peer(c, w), w->r.ns, w);
+	}
 	/* Gateways are callers: what is measured and logged names them. */
-	n = sorted_workloads(c, true, v);
 	for (size_t i = 0; i < n; i++)
-		compile_workload_peer(c, v[i]);
+		if (model_as_workload(v[i])->gateway)
+			compile_workload_peer(c, model_as_workload(v[i]));
 }
 
 static void add_gateway_workload(struct compile *c, const struct model_workload *w)
