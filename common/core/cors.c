@@ -46,14 +46,19 @@ static bool origin_fits(const struct cors *c, size_t i, struct str origin,
 	return false;
 }
 
+bool cors_is_preflight(const struct head *req)
+{
+	return str_eq(req->method, STR("OPTIONS")) && head_joined(req, STR("origin")).n > 0 &&
+	       head_joined(req, STR("access-control-request-method")).n > 0;
+}
+
 enum cors_verdict cors_judge(const struct cors *c, const struct head *req,
 			     struct regex_scratch *scratch, unsigned *ret_limits)
 {
 	struct str origin = head_joined(req, STR("origin"));
 	if (origin.n == 0)
 		return CORS_NOT;
-	bool preflight = str_eq(req->method, STR("OPTIONS")) &&
-			 head_joined(req, STR("access-control-request-method")).n > 0;
+	bool preflight = cors_is_preflight(req);
 	for (size_t i = 0; i < c->policy->origins.n; i++) {
 		if (origin_fits(c, i, origin, scratch, ret_limits))
 			return preflight ? CORS_PREFLIGHT : CORS_ALLOWED;

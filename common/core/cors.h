@@ -21,6 +21,8 @@ enum cors_verdict {
 	CORS_PREFLIGHT,                 /* answer 200 here, with cors_put_preflight */
 	CORS_PREFLIGHT_OTHER,           /* answer 200 here, without a field of this kind */
 };
+/* Istio 2.6.8; whatever any policy says of its origin. */
+bool cors_is_preflight(const struct head *req);
 /* *ret_limits grows by the expressions that were given up: they do not fit. */
 enum cors_verdict cors_judge(const struct cors *c, const struct head *req,
 			     struct regex_scratch *scratch, unsigned *ret_limits);

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 
 #include "base/clock.h"
+#include "core/cors.h"
 #include "http/cookie.h"
 #include "http/url.h"
 #include "proxy/attach.h"
@@ -259,12 +260,6 @@ static void remember(struct stream *s, const struct snap_jwt_rule *r, const stru
 
 /* ---- the step -------------------------------------------------------------------------------- */
 
-static bool is_preflight(const struct stream *s)
-{
-	return str_eq(s->req.method, STR("OPTIONS")) && head_find(&s->req, HEAD_ID_ORIGIN) &&
-	       head_find_name(&s->req, STR("access-control-request-method"));
-}
-
 static enum next prove(struct stream *s, const struct snap_workload *w, const struct found *f)
 {
 	const struct snap_jwt_rule *r;
@@ -288,7 +283,7 @@ enum next step_token(struct stream *s)
 {
 	const struct snap_workload *w = s->http ? workload_of(s) : NULL;
 
-	if (!w || w->jwt_rules.n == 0 || is_preflight(s))
+	if (!w || w->jwt_rules.n == 0 || cors_is_preflight(&s->req))
 		return NEXT_STEP;
 	struct found f = look(s, w);
 
