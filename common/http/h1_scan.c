@@ -124,24 +124,10 @@ bool h1_is_forbidden_trailer(const struct head_field *f)
 		{ "cache-control", 13 }, { "x-real-ip", 9 },
 	};
 
-	switch ((unsigned)f->id) {
-	case HEAD_ID_HOST:
-	case HEAD_ID_CONTENT_LENGTH:
-	case HEAD_ID_TRANSFER_ENCODING:
-	case HEAD_ID_CONNECTION:
-	case HEAD_ID_UPGRADE:
-	case HEAD_ID_EXPECT:
-	case HEAD_ID_TE:
-	case HEAD_ID_TRAILER:
-	case HEAD_ID_KEEP_ALIVE:
-	case HEAD_ID_HTTP2_SETTINGS:
-	case HEAD_ID_CONTENT_TYPE:
-	case HEAD_ID_COOKIE:
-	case HEAD_ID_AUTHORIZATION:
+	if (head_is_of_connection(f->id) || f->id == HEAD_ID_TRAILER ||
+	    f->id == HEAD_ID_CONTENT_TYPE || f->id == HEAD_ID_COOKIE ||
+	    f->id == HEAD_ID_AUTHORIZATION)
 		return true;
-	default:
-		break;
-	}
 	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
 		if (str_eq(f->name, others[i]))
 			return true;

@@ -45,26 +45,6 @@ static bool is_trimmed_value(struct str s)
 	return s.n == 0 || (!is_blank(s.p[0]) && !is_blank(s.p[s.n - 1]) && head_is_value(s));
 }
 
-/* Fields that the writer makes itself, or that end with this connection. */
-static bool is_ours(const struct head_field *f)
-{
-	switch ((unsigned)f->id) {
-	case HEAD_ID_HOST:
-	case HEAD_ID_CONTENT_LENGTH:
-	case HEAD_ID_TRANSFER_ENCODING:
-	case HEAD_ID_CONNECTION:
-	case HEAD_ID_UPGRADE:
-	case HEAD_ID_EXPECT:
-	case HEAD_ID_TE:
-	case HEAD_ID_KEEP_ALIVE:
-	case HEAD_ID_PROXY_CONNECTION:
-	case HEAD_ID_HTTP2_SETTINGS:
-		return true;
-	default:
-		return false;
-	}
-}
-
 /* The constant names of known fields need no look. */
 static bool is_field(const struct head_field *f)
 {
@@ -163,7 +143,7 @@ static char *put_fields(char *out, const struct head *h, bool described_length)
 	for (size_t i = 0; i < h->n; i++) {
 		const struct head_field *f = &h->fields[i];
 
-		if (!is_ours(f) || (described_length && f->id == HEAD_ID_CONTENT_LENGTH))
+		if (!head_is_of_connection(f->id) || (described_length && f->id == HEAD_ID_CONTENT_LENGTH))
 			out = put_field(out, f->name, f->value);
 	}
 	return out;
@@ -298,7 +278,7 @@ size_t h1_write_last_chunk(const struct head *trailers_or_null, char *out)
 		const struct head_field *f = &trailers_or_null->fields[i];
 
 		/* Dropped rather than refused: the end of the body must be told in any case. */
-		if (is_field(f) && !is_ours(f) && !h1_is_forbidden_trailer(f))
+		if (is_field(f) && !h1_is_forbidden_trailer(f))
 			out = put_field(out, f->name, f->value);
 	}
 	out = put(out, STR("\r\n"));

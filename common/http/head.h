@@ -75,6 +75,26 @@ struct head {
 	bool te_trailers;
 };
 
+/* Fields that say how a message is framed, or that end with the connection (RFC 9110 7.6.1). */
+static inline bool head_is_of_connection(enum head_id id)
+{
+	switch ((unsigned)id) {
+	case HEAD_ID_HOST:
+	case HEAD_ID_CONTENT_LENGTH:
+	case HEAD_ID_TRANSFER_ENCODING:
+	case HEAD_ID_CONNECTION:
+	case HEAD_ID_UPGRADE:
+	case HEAD_ID_EXPECT:
+	case HEAD_ID_TE:
+	case HEAD_ID_KEEP_ALIVE:
+	case HEAD_ID_PROXY_CONNECTION:
+	case HEAD_ID_HTTP2_SETTINGS:
+		return true;
+	default:
+		return false;
+	}
+}
+
 /* Is its name the one of its id, not merely equal to it? */
 static inline bool head_is_constant_name(const struct head_field *f)
 {

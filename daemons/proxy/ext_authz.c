@@ -48,23 +48,9 @@ static bool is_named(const struct str_list *l, struct str name)
 /* What belongs to a connection, or is this proxy's own word, is nobody else's to set. */
 static bool is_free(const struct head_field *f)
 {
-	switch ((int)f->id) {
-	case HEAD_ID_HOST:
-	case HEAD_ID_CONTENT_LENGTH:
-	case HEAD_ID_TRANSFER_ENCODING:
-	case HEAD_ID_CONNECTION:
-	case HEAD_ID_UPGRADE:
-	case HEAD_ID_EXPECT:
-	case HEAD_ID_TE:
-	case HEAD_ID_TRAILER:
-	case HEAD_ID_KEEP_ALIVE:
-	case HEAD_ID_PROXY_CONNECTION:
-	case HEAD_ID_HTTP2_SETTINGS:
-	case HEAD_ID_X_FORWARDED_CLIENT_CERT:
-		return false;
-	default:
-		return !str_has_prefix(f->name, STR("x-kvmesh-"));
-	}
+	return !head_is_of_connection(f->id) && f->id != HEAD_ID_TRAILER &&
+	       f->id != HEAD_ID_X_FORWARDED_CLIENT_CERT &&
+	       !str_has_prefix(f->name, STR("x-kvmesh-"));
 }
 
 static void copy_field(struct head *to, const struct head_field *f, struct arena *a)
