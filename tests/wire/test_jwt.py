@@ -342,6 +342,8 @@ def test_2_12_7_preflights_need_no_token(guarded):
     preflight = dict(origin="https://a.example", access_control_request_method="GET")
     assert guarded.get(method="OPTIONS", token="junk", **preflight).status == 200
     assert guarded.refused(method="OPTIONS", token="junk")[0] == 401
+    assert guarded.refused(method="OPTIONS", token="junk", **{**preflight, "origin": ""})[0] == 401
+    assert guarded.refused(method="OPTIONS", token="junk", **{**preflight, "access_control_request_method": ""})[0] == 401
 
 
 def test_2_3_16_claims_choose_the_route_at_gateways(guarded):
