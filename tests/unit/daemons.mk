@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 if HAVE_CHECK
-daemon_tests = %D%/test_ca_policy %D%/test_health %D%/test_precedence %D%/test_router_parts
+daemon_tests = %D%/test_ca_policy %D%/test_health %D%/test_nft %D%/test_precedence %D%/test_router_parts
 check_PROGRAMS += $(daemon_tests)
 TESTS += $(daemon_tests)
 daemon_test_cppflags = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(CHECK_CFLAGS)
@@ -11,6 +11,8 @@ daemon_test_cppflags = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(CHECK_CFLAGS)
 %C%_test_precedence_LDADD = libkvcore.a libkvhttp.a $(KV_CONFIG_LDADD) $(PCRE2_LIBS) $(CHECK_LIBS)
 %C%_test_router_parts_CPPFLAGS = $(daemon_test_cppflags)
 %C%_test_router_parts_LDADD = libkvrouter.a $(KV_IPC_LDADD) $(SQLITE_LIBS) $(CHECK_LIBS)
+%C%_test_nft_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+%C%_test_nft_LDADD = $(KV_NFT_LDADD) libkvbase.a $(CHECK_LIBS)
 %C%_test_health_CPPFLAGS = $(daemon_test_cppflags)
 %C%_test_health_LDADD = libkvrouter.a $(KV_CONFIG_LDADD) $(KV_IPC_LDADD) $(SQLITE_LIBS) $(SYSTEMD_LIBS) $(CHECK_LIBS)
 endif
