@@ -3,21 +3,14 @@
 # Build the Debian package of this tree into DIST (default: dist). Run by ./dev deb.
 # The tree is copied first, so that packaging/debian can be debian/ without being at the top.
 set -eu
-top=$(cd "$(dirname "$0")/.." && pwd)
+. "$(dirname "$0")/source-tree.sh"
 dist=${1:-$top/dist}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-mkdir -p "$dist" "$work/kvmesh"
-if git -C "$top" rev-parse --is-inside-work-tree >/dev/null 2>&1; then
-	(cd "$top" && git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' f; do
-		[ -e "$f" ] && printf '%s\0' "$f"
-	done | tar --null -T - -cf -) | tar -C "$work/kvmesh" -xf -
-else
-	(cd "$top" && tar --exclude='./build*' --exclude=./dist -cf - .) | tar -C "$work/kvmesh" -xf -
-fi
+mkdir -p "$dist"
+copy_tree "$work/kvmesh"
 cp -r "$work/kvmesh/packaging/debian" "$work/kvmesh/debian"
-mkdir -p "$work/kvmesh/m4"
 
 # Reproducible: the changelog's date, not today's.
 SOURCE_DATE_EPOCH=$(cd "$work/kvmesh" && dpkg-parsechangelog -S Timestamp)

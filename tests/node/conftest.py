@@ -17,7 +17,7 @@ TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tests" / "lib"))
 import kvmesh  # noqa: E402
 
-INSIDE = "systemd,systemd-sysv,dbus,iproute2,nftables,nginx-light,curl,openssl,procps,util-linux,python3"
+INSIDE = "systemd,systemd-sysv,dbus,iproute2,nftables,nginx-light,curl,openssl,procps,util-linux,python3,rpm"
 
 
 def run(*args, **kw):
@@ -83,6 +83,17 @@ def deb(tmp_path_factory):
     assert r.returncode == 0, r.stdout[-8000:] + r.stderr[-4000:]
     (package,) = [p for p in dist.glob("kvmesh_*.deb")]
     return package
+
+
+@pytest.fixture(scope="session")
+def rpm(tmp_path_factory):
+    """The folder that build-rpm.sh has filled: the package and the tarball it was made of."""
+    if ready := os.environ.get("KVMESH_RPM"):
+        return pathlib.Path(ready)
+    dist = tmp_path_factory.mktemp("rpm")
+    r = run(TOP / "packaging" / "build-rpm.sh", dist, timeout=1800)
+    assert r.returncode == 0, r.stdout[-8000:] + r.stderr[-4000:]
+    return dist
 
 
 @pytest.fixture(scope="session")

@@ -12,3 +12,4 @@ ipc_test_cppflags = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(CHECK_CFLAGS)
 %C%_test_ipc_state_CPPFLAGS = $(ipc_test_cppflags)
 %C%_test_ipc_state_LDADD = $(ipc_test_libs)
 endif
+EXTRA_DIST += %D%/ipc_fixture.h
