@@ -97,6 +97,8 @@ static void check_kind(struct check *c, const struct model_resource *r)
 		return check_service(c, model_as_service(r));
 	case MODEL_KIND_WORKLOAD:
 		return check_workload(c, model_as_workload(r));
+	case MODEL_KIND_NAMESPACE:
+		return check_namespace(c, model_as_namespace(r));
 	case MODEL_KIND__N:
 		break;
 	}

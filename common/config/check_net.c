@@ -4,6 +4,7 @@
  * Layer config.
  */
 #include "config/check_parts.h"
+#include "config/quantity.h"
 
 /* ---- ports --------------------------------------------------------------------------------- */
 
@@ -259,39 +260,28 @@ void check_service(struct check *c, const struct model_service *s)
 			  "an empty selector selects nothing: the service has no endpoints");
 }
 
-/* "100m", "0.5", "2": cores. */
-static bool is_cpu(struct str s)
-{
-	double v;
-
-	if (str_has_suffix(s, STR("m")))
-		s = str_take(s, s.n - 1);
-	return str_to_double(s, &v) && v >= 0;
-}
-
-static bool is_memory(struct str s)
-{
-	static const char *const units[] = { "Ki", "Mi", "Gi", "Ti", "k", "K", "M", "G", "T" };
-	double v;
-
-	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++)
-		if (str_has_suffix(s, str_c(units[i]))) {
-			s = str_take(s, s.n - strlen(units[i]));
-			break;
-		}
-	return str_to_double(s, &v) && v >= 0;
-}
-
 static void check_amounts(struct check *c, const char *what, const struct model_resource_amounts *a)
 {
+	int64_t v;
+
 	if (a == NULL)
 		return;
-	if (a->cpu.n > 0 && !is_cpu(a->cpu))
+	if (a->cpu.n > 0 && !quantity_cpu(a->cpu, &v))
 		check_add(c, "KVM0361", c->r->at, "%s.cpu must be like 100m or 0.5, is '%.*s'",
 			  what, STR_ARG(a->cpu));
-	if (a->memory.n > 0 && !is_memory(a->memory))
+	if (a->memory.n > 0 && !quantity_memory(a->memory, &v))
 		check_add(c, "KVM0361", c->r->at, "%s.memory must be like 128Mi, is '%.*s'", what,
 			  STR_ARG(a->memory));
+}
+
+void check_namespace(struct check *c, const struct model_namespace *n)
+{
+	struct str word = labels_get(&n->r.labels, STR("istio-injection"));
+
+	if (word.p != NULL && !str_eq(word, STR("enabled")) && !str_eq(word, STR("disabled")))
+		check_add(c, "KVM0303", n->r.at,
+			  "the label istio-injection must be enabled or disabled, is '%.*s'",
+			  STR_ARG(word));
 }
 
 static void check_proof(struct check *c, const struct model_workload *w)

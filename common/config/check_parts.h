@@ -49,6 +49,7 @@ void check_destination_rule(struct check *c, const struct model_destination_rule
 void check_service_entry(struct check *c, const struct model_service_entry *se);
 void check_workload_entry(struct check *c, const struct model_workload_entry *we);
 void check_service(struct check *c, const struct model_service *s);
+void check_namespace(struct check *c, const struct model_namespace *n);
 void check_workload(struct check *c, const struct model_workload *w);
 void check_probe(struct check *c, const struct model_probe *p);         /* NULL is fine */
 void check_gateway(struct check *c, const struct model_gateway *g);

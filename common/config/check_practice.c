@@ -15,6 +15,7 @@ static const char *const known_annotations[] = {
 	"istio.io/dry-run",
 	"istio.io/rev",
 	"kvmesh.io/analyze-suppress",
+	"kvmesh.io/force-inject",
 	"networking.istio.io/exportTo",
 	"proxy.istio.io/config",
 	"proxy.istio.io/overrides",

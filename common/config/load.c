@@ -162,7 +162,9 @@ static int bind_resource(struct load *l, struct load_raw *raw)
 				     l->errs));
 	r->kind = k->kind;
 	r->name = md.name;
-	r->ns = model_ns(l->m, md.namespace);
+	r->ns = model_ns(l->m, k->kind == MODEL_KIND_NAMESPACE ? md.name : md.namespace);
+	if (k->kind == MODEL_KIND_NAMESPACE)
+		r->name = r->ns;
 	r->labels = md.labels;
 	r->annotations = md.annotations;
 	r->at = raw->at;

@@ -183,6 +183,7 @@ static int fill_inject(struct load *l, struct model_workload *w)
 		word = labels_get(&w->r.labels, STR("sidecar.istio.io/inject"));
 	if (w->has_inject)
 		return 0;
+	w->has_inject = word.p != NULL;
 	w->inject = !str_eq(word, STR("false"));
 	if (word.p == NULL || str_eq(word, STR("true")) || str_eq(word, STR("false")))
 		return 0;
@@ -291,6 +292,7 @@ int load_fill(struct load *l, struct model_resource *r)
 	case MODEL_KIND_SIDECAR:
 	case MODEL_KIND_AUTHORIZATION_POLICY:
 	case MODEL_KIND_TELEMETRY:
+	case MODEL_KIND_NAMESPACE:
 	case MODEL_KIND__N:
 		break;
 	}

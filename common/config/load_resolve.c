@@ -39,8 +39,22 @@ static void resolve_virtual_service(struct model *m, struct model_virtual_servic
 			resolve_destination(m, vs->tls.v[i].route.v[j].destination, ns);
 }
 
+/* What the Workload does not say itself, its namespace says (Istio's label istio-injection). */
+static void resolve_inject(struct model *m, struct model_workload *w)
+{
+	const struct model_resource *ns = model_find(m, MODEL_KIND_NAMESPACE, w->r.ns, w->r.ns);
+	struct str word = ns != NULL ? labels_get(&ns->labels, STR("istio-injection")) : STR_NULL;
+
+	if (!w->has_inject && !w->gateway)
+		w->inject = !str_eq(word, STR("disabled"));
+	w->injected = w->inject && !w->gateway &&
+		      (w->has_inject || str_eq(word, STR("enabled")));
+}
+
 void load_resolve(struct model *m)
 {
+	model_for_each(m, MODEL_KIND_WORKLOAD, r)
+		resolve_inject(m, (struct model_workload *)(void *)r);
 	model_for_each(m, MODEL_KIND_VIRTUAL_SERVICE, r)
 		resolve_virtual_service(m, (struct model_virtual_service *)(void *)r);
 	model_for_each(m, MODEL_KIND_DESTINATION_RULE, r) {

@@ -44,6 +44,7 @@ libkvconfig_a_SOURCES = \
 	%D%/compile_target.c \
 	%D%/compile_view.c \
 	%D%/delegate.c %D%/delegate.h \
+	%D%/inject.c %D%/inject.h \
 	%D%/load.c %D%/load.h \
 	%D%/load_canon.c \
 	%D%/load_files.c \
@@ -74,7 +75,8 @@ libkvconfig_a_SOURCES = \
 	%D%/names_gateway.c \
 	%D%/names_host.c \
 	%D%/names_policy.c \
-	%D%/names_sidecar.c
+	%D%/names_sidecar.c \
+	%D%/quantity.c %D%/quantity.h
 KV_CONFIG_LIBS = libkvconfig.a libkvsnap.a $(KV_DOC_LIBS)
 # Link with KV_CONFIG_LDADD; KV_CONFIG_LIBS is the archives alone.
 KV_CONFIG_LDADD = libkvconfig.a libkvsnap.a $(KV_DOC_LDADD)

@@ -95,6 +95,11 @@ static const struct model_kind_info kinds[MODEL_KIND__N] = {
 				  .versions = "v1", .table = &model_workload_table,
 				  .help = "A systemd unit (or user's processes) of this node that "
 					  "is part of the mesh" },
+	[MODEL_KIND_NAMESPACE] = { KIND(MODEL_KIND_NAMESPACE, model_namespace, 0),
+				   .name = "Namespace", .plural = "namespaces", .shorts = "ns",
+				   .group = "", .versions = "v1", .table = &model_namespace_table,
+				   .help = "What is said of a namespace as a whole: its labels. "
+					   "istio-injection=enabled injects its Workloads" },
 };
 
 const struct model_kind_info *model_kind_info(enum model_kind kind)

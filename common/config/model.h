@@ -96,3 +96,4 @@ MODEL_AS(model_as_ap, model_authorization_policy, MODEL_KIND_AUTHORIZATION_POLIC
 MODEL_AS(model_as_telemetry, model_telemetry, MODEL_KIND_TELEMETRY)
 MODEL_AS(model_as_service, model_service, MODEL_KIND_SERVICE)
 MODEL_AS(model_as_workload, model_workload, MODEL_KIND_WORKLOAD)
+MODEL_AS(model_as_namespace, model_namespace, MODEL_KIND_NAMESPACE)

@@ -205,6 +205,15 @@ static const struct field workload_fields[] = {
 const struct bind_table model_workload_table = TABLE("Workload", workload_fields);
 #undef T
 
+#define T struct model_namespace
+static const struct field namespace_fields[] = {
+	{ F_STR_LIST(T, finalizers), OURS, IGNORED("there is nothing to clean up"),
+	  .help = "Kubernetes' bookkeeping" },
+	F_END
+};
+const struct bind_table model_namespace_table = TABLE("Namespace", namespace_fields);
+#undef T
+
 #define T struct model_workload_port
 static const struct field workload_port_fields[] = {
 	{ F_STR(T, name), OURS,

@@ -91,7 +91,12 @@ struct model_workload {
 	struct str serviceAccount; /* load fills in the default: unit name, else workload name */
 	struct str address;             /* load fills in 127.0.0.1; IP or unix:/path */
 	MODEL_LIST(struct model_workload_port) ports;
-	bool inject, has_inject; /* load: absent is true, or annotation sidecar.istio.io/inject */
+	/*
+	 * inject: in the mesh; absent is true, unless an annotation, a label or the namespace says
+	 * otherwise. has_inject: the Workload itself says so. injected: it or its namespace asks
+	 * for it in so many words: the unit is ordered behind its proxy, its traffic is captured.
+	 */
+	bool inject, has_inject, injected;
 	int sidecar;                    /* enum model_sidecar_form */
 	bool gateway;                   /* an instance kvmesh-proxy@NAME */
 	struct model_capture *capture;
@@ -102,6 +107,13 @@ struct model_workload {
 	int64_t weight;                 /* 0: 1 */
 	int pathAmbiguity;              /* enum model_path_ambiguity */
 	struct str node;                /* node it runs on; p == NULL: this one */
+};
+
+/* ---- Namespace ------------------------------------------------------------------------------ */
+/* r.name and r.ns are the same; all that it says are its labels. */
+struct model_namespace {
+	struct model_resource r;
+	struct str_list finalizers;
 };
 
 /* ---- WorkloadEntry, ServiceEntry ----------------------------------------------------------- */

@@ -7,35 +7,16 @@
  */
 #include "config.h"
 
-#include <errno.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/fs.h"
 #include "base/vec.h"
-#include "ctl/findings.h"
+#include "ctl/changes.h"
 #include "ctl/print.h"
 #include "ctl/profile.h"
-#include "ctl/snapshot.h"
+#include "ctl/systemctl.h"
 
-extern char **environ;
-
-enum action { ACTION_WRITE, ACTION_SAME, ACTION_REPLACE, ACTION_REMOVE, ACTION_KEEP, ACTION__N };
-
-static const char *const action_names[ACTION__N] = {
-	[ACTION_WRITE] = "written",  [ACTION_SAME] = "unchanged", [ACTION_REPLACE] = "replaced",
-	[ACTION_REMOVE] = "removed", [ACTION_KEEP] = "kept",
-};
-
-struct item {
-	const char *path; /* whole */
-	enum action action;
-	struct str new, old; /* p == NULL: no file */
-};
 struct unit {
 	const char *name;
 	bool start; /* else it is stopped */
@@ -44,63 +25,17 @@ struct unit {
 struct plan {
 	struct ctl *c;
 	const struct profile *profile;
-	struct item *v;
-	size_t n, cap;
+	struct changes files;
 	struct unit *units; /* in this order */
 	size_t n_units, cap_units;
 };
 
 /* ---- planning -------------------------------------------------------------------------------- */
 
-/* STR_NULL: there is no such file. */
-static int read_old(struct ctl *c, const char *path, struct str *ret)
+static int plan_file(struct plan *p, const char *name, struct str new, struct change **ret)
 {
-	struct err err;
-	char *text;
-	size_t n;
-	int r = fs_read(path, DOC_FILE_MAX, &text, &n, &err);
-
-	*ret = STR_NULL;
-	if (r == -ENOENT)
-		return 0;
-	if (r < 0)
-		return ctl_fail_err(&err);
-	*ret = arena_str(&c->arena, str_from(text, n));
-	free(text);
-	return 0;
-}
-
-static enum action decide(const struct ctl *c, struct str old, struct str new)
-{
-	if (!old.p)
-		return new.p ? ACTION_WRITE : ACTION_SAME;
-	if (new.p && str_eq(old, new))
-		return ACTION_SAME;
-	if (!profile_is_ours(old) && !ctl_has(c, "force"))
-		return ACTION_KEEP;
-	return new.p ? ACTION_REPLACE : ACTION_REMOVE;
-}
-
-static bool is_planned(const struct plan *p, const char *path)
-{
-	for (size_t i = 0; i < p->n; i++)
-		if (strcmp(p->v[i].path, path) == 0)
-			return true;
-	return false;
-}
-
-static int plan_file(struct plan *p, const char *name, struct str new)
-{
-	const char *path = arena_printf(&p->c->arena, "%s/%s", p->c->etc, name).p;
-	struct str old;
-	int code = 0;
-
-	if (is_planned(p, path) || (code = read_old(p->c, path, &old)) != 0)
-		return code;
-	if (old.p || new.p)
-		*vec_push_arena(&p->c->arena, p->v, p->n, p->cap) =
-			(struct item){ path, decide(p->c, old, new), new, old };
-	return 0;
+	return changes_plan(&p->files, arena_printf(&p->c->arena, "%s/%s", p->c->etc, name).p, new,
+			    ret);
 }
 
 /* "ingressgateway" of its Workload's file. */
@@ -147,136 +82,32 @@ static int make_plan(struct plan *p, const struct profile *all, size_t n)
 	for (size_t i = 0; i < p->profile->n_files && code == 0; i++) {
 		const struct profile_file *f = &p->profile->files[i];
 
-		code = plan_file(p, f->path, f->text);
+		code = plan_file(p, f->path, f->text, NULL);
 		plan_units(p, f->path, true);
 	}
 	for (size_t i = 0; i < n; i++)
 		for (size_t k = 0; k < all[i].n_files && code == 0; k++) {
 			const char *path = all[i].files[k].path;
-			size_t before = p->n;
+			struct change *it;
 
-			code = plan_file(p, path, STR_NULL);
-			if (p->n > before && p->v[before].action == ACTION_REMOVE)
+			code = plan_file(p, path, STR_NULL, &it);
+			if (code == 0 && it && it->kind == CHANGE_REMOVE)
 				plan_units(p, path, false);
 		}
 	return code;
 }
 
-/* ---- doing ----------------------------------------------------------------------------------- */
-
-static int put(const char *path, struct str text, struct err *err)
-{
-	if (!text.p)
-		return unlink(path) < 0 && errno != ENOENT
-			       ? err_set(err, -errno, "cannot remove %s: %s", path, strerror(errno))
-			       : 0;
-	_cleanup_free_ char *dir = kv_strdup(path);
-
-	*strrchr(dir, '/') = '\0';
-	int r = fs_mkdir(dir, 0755, err);
-
-	return r < 0 ? r : fs_write(path, text.p, text.n, 0644, err);
-}
-
-static bool changes(const struct item *it)
-{
-	return it->action != ACTION_SAME && it->action != ACTION_KEEP;
-}
-
-static void take_back(const struct plan *p, size_t n)
-{
-	struct err err;
-
-	for (size_t i = 0; i < n; i++)
-		if (changes(&p->v[i]) && put(p->v[i].path, p->v[i].old, &err) < 0)
-			(void)ctl_fail_err(&err);
-}
-
-static int write_files(const struct plan *p)
-{
-	struct err err;
-
-	for (size_t i = 0; i < p->n; i++) {
-		if (changes(&p->v[i]) && put(p->v[i].path, p->v[i].new, &err) < 0) {
-			int code = ctl_fail_err(&err);
-
-			take_back(p, i);
-			return code;
-		}
-	}
-	return 0;
-}
-
-static int check_result(const struct plan *p)
-{
-	struct err_list errs;
-	struct model *m;
-	int code = 0;
-
-	err_list_init(&errs);
-	if (findings_load_dir(p->c, true, &m, &errs) != 0 || errs.n_errors > 0) {
-		findings_print(&errs, m, ERR_LEVEL_ERROR);
-		take_back(p, p->n);
-		code = ctl_fail(CTL_EXIT_CONFIG, "the configuration could not be used with this "
-						 "profile; every file is as it was");
-	}
-	err_list_done(&errs);
-	return code;
-}
-
-static int reload(struct ctl *c)
-{
-	struct doc *reply;
-	struct err err;
-
-	if (snapshot_is_of_files(c))
-		return 0;
-	if (ctl_reload(c, false, &reply, &err) == 0)
-		return doc_get_bool(reply, "ok", false)
-			       ? 0
-			       : ctl_fail(CTL_EXIT_CONFIG, "the router refuses the files; "
-							   "'kvmeshctl config test' tells why");
-	if (!ctl_is_unanswered(&err))
-		return ctl_fail_err(&err);
-	ctl_note(c, "the router does not run: it will read the files when it starts");
-	return 0;
-}
-
 /* ---- systemd --------------------------------------------------------------------------------- */
-
-static bool has_systemd(const struct ctl *c)
-{
-	struct stat st;
-
-	return !c->root && !c->etc_given && !c->run_given && stat("/run/systemd/system", &st) == 0;
-}
-
-static bool systemctl(const char *verb, const char *unit)
-{
-	_cleanup_free_ char *of_verb = kv_strdup(verb), *of_unit = kv_strdup(unit);
-	char *argv[] = { (char[]){ "systemctl" },
-			 (char[]){ "--quiet" },
-			 (char[]){ "--now" },
-			 of_verb,
-			 of_unit,
-			 NULL };
-	pid_t pid;
-	int st = 0, r = posix_spawnp(&pid, "systemctl", NULL, NULL, argv, environ);
-
-	if (r == 0)
-		while (waitpid(pid, &st, 0) < 0 && errno == EINTR)
-			;
-	if (r != 0)
-		(void)ctl_fail(CTL_EXIT_NO, "systemctl: %s", strerror(r));
-	return r == 0 && st == 0;
-}
 
 /* One that fails does not hold up the others: a port may be another server's. */
 static void run_units(struct plan *p)
 {
-	for (size_t i = 0; has_systemd(p->c) && i < p->n_units; i++)
-		p->units[i].failed =
-			!systemctl(p->units[i].start ? "enable" : "disable", p->units[i].name);
+	for (size_t i = 0; systemctl_is_here(p->c) && i < p->n_units; i++) {
+		const char *verb = p->units[i].start ? "enable" : "disable";
+		const char *words[] = { "--quiet", "--now", verb, p->units[i].name, NULL };
+
+		p->units[i].failed = !systemctl_run(words);
+	}
 }
 
 /* ---- showing --------------------------------------------------------------------------------- */
@@ -293,7 +124,7 @@ static void add_row(struct arena *a, struct doc *rows, const char *what, struct 
 
 static const char *unit_action(const struct plan *p, const struct unit *u)
 {
-	if (!has_systemd(p->c))
+	if (!systemctl_is_here(p->c))
 		return "not touched";
 	return u->failed ? "failed" : u->start ? "enabled" : "disabled";
 }
@@ -303,8 +134,9 @@ static struct doc *plan_rows(const struct plan *p)
 	struct arena *a = &p->c->arena;
 	struct doc *rows = doc_new_list(a);
 
-	for (size_t i = 0; i < p->n; i++)
-		add_row(a, rows, "file", str_c(p->v[i].path), action_names[p->v[i].action]);
+	for (size_t i = 0; i < p->files.n; i++)
+		add_row(a, rows, "file", str_c(p->files.v[i].path),
+			change_names[p->files.v[i].kind]);
 	for (size_t i = 0; i < p->n_units; i++)
 		add_row(a, rows, "unit", str_c(p->units[i].name), unit_action(p, &p->units[i]));
 	return rows;
@@ -345,14 +177,6 @@ static void show_plan(const struct plan *p, bool dry_run)
 		fprintf(c->out, "%.*s\n", STR_ARG(profile_text(&c->arena, p->profile)));
 	for (size_t i = 0; i < rows->n; i++)
 		show_row(c, rows->v[i], dry_run ? "would be " : "");
-}
-
-static bool is_kept(const struct plan *p)
-{
-	for (size_t i = 0; i < p->n; i++)
-		if (p->v[i].action == ACTION_KEEP)
-			return true;
-	return false;
 }
 
 /* On a terminal people are asked, as istioctl does. */
@@ -400,15 +224,14 @@ static int carry_out(struct plan *p)
 {
 	int code;
 
-	if ((code = write_files(p)) != 0 || (code = check_result(p)) != 0 ||
-	    (code = reload(p->c)) != 0)
+	if ((code = changes_do(&p->files)) != 0 || (code = changes_reload(p->c)) != 0)
 		return code;
 	run_units(p);
 	show_plan(p, false);
 	if (has_failed(p))
 		return ctl_fail(CTL_EXIT_NO, "a unit failed: 'systemctl status UNIT' tells why (a "
 					     "port that another server has?)");
-	if (!is_kept(p))
+	if (!changes_kept(&p->files))
 		return CTL_EXIT_OK;
 	return ctl_fail(CTL_EXIT_NO,
 			"files that were changed by hand stay as they are; --force replaces them");
@@ -416,7 +239,10 @@ static int carry_out(struct plan *p)
 
 int cmd_install(struct ctl *c)
 {
-	struct plan p = { .c = c };
+	struct plan p = {
+		.c = c,
+		.files = { .c = c, .sign = PROFILE_SIGN, .force = ctl_has(c, "force") },
+	};
 	struct profile *all;
 	const char *name;
 	size_t n;

@@ -4,6 +4,7 @@ kvmeshctl_SOURCES = \
 	%D%/args.c \
 	%D%/health_host.c %D%/health.h %D%/health_live.c \
 	%D%/canary.c %D%/canary.h \
+	%D%/changes.c %D%/changes.h \
 	%D%/child.c %D%/child.h \
 	%D%/cmd_analyze.c \
 	%D%/cmd_authz.c \
@@ -42,6 +43,7 @@ kvmeshctl_SOURCES = \
 	%D%/request.c %D%/request.h \
 	%D%/resources.c %D%/resources.h \
 	%D%/snapshot.c %D%/snapshot.h %D%/snapshot_open.c %D%/snapshot_routes.c \
+	%D%/systemctl.c %D%/systemctl.h \
 	%D%/tls_check.c %D%/tls_check.h \
 	%D%/verdict.c %D%/verdict.h %D%/verdict_rules.c
 kvmeshctl_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS)

@@ -8,32 +8,11 @@
 #include <string.h>
 
 #include "base/fs.h"
-#include "base/hash.h"
 #include "base/vec.h"
+#include "ctl/changes.h"
 #include "ctl/profile.h"
 
 #define FILE_MAX_BYTES 65536
-#define FIRST_LINE                                                                                 \
-	"# Written by \"kvmeshctl install\" from a profile; your own settings go into other "      \
-	"files. "
-
-/* ---- the first line -------------------------------------------------------------------------- */
-
-static struct str signed_text(struct arena *a, struct str body)
-{
-	return arena_printf(a, "%s%016llx\n%.*s", FIRST_LINE, (unsigned long long)hash_str(body),
-			    STR_ARG(body));
-}
-
-bool profile_is_ours(struct str text)
-{
-	struct str line, first = STR(FIRST_LINE);
-	uint64_t digest;
-
-	return str_split(&text, '\n', &line) && text.p && str_has_prefix(line, first) &&
-	       str_hex_to_u64(str_skip(line, first.n), &digest) && digest == hash_str(text);
-}
-
 /* ---- reading --------------------------------------------------------------------------------- */
 
 static const char *profiles_dir(struct ctl *c)
@@ -113,7 +92,7 @@ static int read_files(struct ctl *c, const char *dir, const char *sub, struct pr
 			break;
 		*vec_push_arena(&c->arena, p->files, p->n_files, *cap) = (struct profile_file){
 			.path = arena_printf(&c->arena, "%s/%s", sub, names[i]).p,
-			.text = signed_text(&c->arena, body),
+			.text = changes_signed(&c->arena, PROFILE_SIGN, body),
 		};
 	}
 	return code;

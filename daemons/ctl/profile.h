@@ -26,7 +26,9 @@ int profile_all(struct ctl *c, struct profile **ret, size_t *ret_n);
 const struct profile *profile_find(const struct profile *v, size_t n, const char *name);
 const struct profile_file *profile_file_of(const struct profile *p, const char *path);
 bool profile_has(const struct profile *p, const char *component);
-/* Has nobody changed what install has written? */
-bool profile_is_ours(struct str text);
+/* First line of the files (changes.h). */
+#define PROFILE_SIGN                                                                               \
+	"# Written by \"kvmeshctl install\" from a profile; your own settings go into other "      \
+	"files. "
 /* All files one after the other, each behind "# ---- PATH". */
 struct str profile_text(struct arena *a, const struct profile *p);
