@@ -6,6 +6,7 @@ dist_man_MANS += \
 	%D%/man/kvmesh.conf.5 \
 	%D%/man/kvmesh.7 \
 	%D%/man/kvmesh-ca.8 \
+	%D%/man/kvmesh-generator.8 \
 	%D%/man/kvmesh-metrics.8 \
 	%D%/man/kvmesh-probe.8 \
 	%D%/man/kvmesh-proxy.8 \
