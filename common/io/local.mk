@@ -13,7 +13,7 @@ libkvio_a_SOURCES = \
 	%D%/tls_digest.c %D%/tls_digest.h \
 	%D%/tls_files.c %D%/tls_jws.c %D%/tls_jws.h %D%/tls_key.c %D%/tls_memory.c %D%/tls_resume.c %D%/tls_session.c \
 	%D%/tls_revoked.c \
-	%D%/tls_sniff.c %D%/tls_verify.c \
+	%D%/tls_sniff.c %D%/tls_statement.c %D%/tls_statement.h %D%/tls_verify.c \
 	%D%/tls_websocket.c %D%/tls_websocket.h
 libkvio_a_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(OPENSSL_CFLAGS) $(SYSTEMD_CFLAGS)
 KV_IO_LIBS = libkvio.a $(KV_BASE_LIBS)

@@ -321,7 +321,9 @@ static int check_revoked(const struct authority *a, struct str id, struct err *e
 int authority_sign(struct authority *a, const struct authority_ask *ask,
 		   const struct authority_grant *grant, struct authority_cert *ret, struct err *err)
 {
-	struct sign_leaf leaf = { .spiffe = grant->spiffe, .serial = &ret->serial };
+	struct sign_leaf leaf = {
+		.spiffe = grant->spiffe, .serial = &ret->serial, .use = grant->use,
+	};
 	struct sign_request *req = NULL;
 	_cleanup_free_ char *pem = NULL;
 	int r = check_revoked(a, grant->spiffe, err);

@@ -79,6 +79,7 @@ struct authority_grant {
 	struct str spiffe;              /* the text that is trusted, not the caller's */
 	struct str proxy;               /* instance that it is for; "" none */
 	int64_t life_us;
+	const char *use;                /* sign_leaf.use */
 };
 /* Is there a CA, and has it a key? */
 int authority_can_sign(const struct authority *a, struct err *err);

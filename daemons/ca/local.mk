@@ -15,6 +15,7 @@ libkvca_a_SOURCES = \
 	%D%/policy.c %D%/policy.h \
 	%D%/rate.c %D%/rate.h \
 	%D%/registry.c %D%/registry.h \
+	%D%/report.c %D%/report.h \
 	%D%/revoked.c %D%/revoked.h \
 	%D%/rotation.c %D%/rotation.h \
 	%D%/server.c %D%/server.h %D%/server_admin.c %D%/server_int.h \

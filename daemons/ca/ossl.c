@@ -78,3 +78,22 @@ int64_t ossl_time_s(const ASN1_TIME *t)
 	ASN1_TIME_free(epoch);
 	return (int64_t)days * 86400 + seconds;
 }
+
+struct str ossl_bio_str(BIO *b)
+{
+	char *p;
+	long n = BIO_get_mem_data(b, &p);
+
+	return str_from(p, n > 0 ? (size_t)n : 0);
+}
+
+int ossl_request(EVP_PKEY *key, BIO *to, struct err *err)
+{
+	_cleanup_req_ X509_REQ *req = X509_REQ_new();
+
+	if (!req || X509_REQ_set_version(req, X509_REQ_VERSION_1) != 1 ||
+	    X509_REQ_set_pubkey(req, key) != 1 || X509_REQ_sign(req, key, EVP_sha256()) <= 0 ||
+	    PEM_write_bio_X509_REQ(to, req) != 1)
+		return ossl_fail(err, "make a certificate request");
+	return 0;
+}

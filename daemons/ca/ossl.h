@@ -34,4 +34,7 @@ struct ossl_cert_head {
 int ossl_set_head(X509 *cert, const struct ossl_cert_head *h, struct err *err);
 /* PEM of a certificate, malloc'ed. */
 int ossl_cert_pem(X509 *cert, char **ret, struct err *err);
+struct str ossl_bio_str(BIO *b);        /* what a memory BIO holds, borrowed */
+/* A request that tells the key and nothing else, in PEM. */
+int ossl_request(EVP_PKEY *key, BIO *to, struct err *err);
 int64_t ossl_time_s(const ASN1_TIME *t);

@@ -402,6 +402,7 @@ static const struct ipc_method methods[] = {
 	{ "Ack", IPC_ALLOW_ANY, on_ack, "a proxy tells what is in force in it" },
 	{ "Rotate", IPC_ALLOW_WRITE, server_on_rotate, "another issuer, another root; or go on, or go back" },
 	{ "Issue", IPC_ALLOW_WRITE, server_on_issue, "a certificate by hand, for no workload of this node" },
+	{ "SignReport", IPC_ALLOW_WRITE, server_on_sign_report, "a signature under the digest of a compliance report" },
 	{ "Request", IPC_ALLOW_WRITE, server_on_request, "a request for an issuing certificate of a root elsewhere" },
 	{ "Install", IPC_ALLOW_WRITE, server_on_install, "… and its answer" },
 	{ "Revoke", IPC_ALLOW_WRITE, server_on_revoke, "a certificate or an identity is not trusted any more" },

@@ -11,6 +11,7 @@
 #include "ca/advance.h"
 #include "ca/ceremony.h"
 #include "ca/people.h"
+#include "ca/report.h"
 #include "ca/server_int.h"
 
 /* ---- Rotate -------------------------------------------------------------------------------- */
@@ -137,6 +138,41 @@ void server_on_revoked(void *arg, struct ipc_call *call, const struct doc *p)
 	doc_set_int(a, d, "revision", revoked_revision(s->authority->revoked));
 	doc_set(a, d, "revoked", l.list);
 	ipc_reply(call, d);
+}
+
+/* ---- SignReport ---------------------------------------------------------------------------- */
+
+void server_on_sign_report(void *arg, struct ipc_call *call, const struct doc *p)
+{
+	struct server *s = arg;
+	struct arena *a = ipc_call_arena(call);
+	const struct report_ask ask = {
+		.sha256 = doc_get_str(p, "sha256", STR("")),
+		.uid = ipc_call_peer(call)->uid,
+		.now_us = clock_real_us(),
+	};
+	struct report_signed done;
+	char when[CLOCK_RFC3339_MAX];
+	struct err err = { 0 };
+	int r = report_sign(s->authority, &ask, a, &done, &err);
+
+	if (r < 0) {
+		log_warn("report_refused: uid %u: %s", (unsigned)ask.uid, err.text);
+		ipc_reply_error(call, server_error_name(r), "%s", err.text);
+		return;
+	}
+	log_info("report_signed: sha256 %.*s serial %s uid %u", STR_ARG(ask.sha256),
+		 done.serial.text, (unsigned)ask.uid);
+	const struct tls_statement *st = &done.statement;
+	struct doc *d = doc_new_map(a);
+
+	doc_set_str(a, d, "signedAt", arena_str(a, str_c(clock_rfc3339(st->signed_at_us, when))));
+	doc_set_str(a, d, "signedBy", st->signed_by);
+	doc_set_str(a, d, "certificate", st->certificate);
+	doc_set_str(a, d, "chain", st->chain);
+	doc_set_str(a, d, "signature", st->signature);
+	ipc_reply(call, d);
+	server_say_status(s);
 }
 
 /* ---- Request, Install ---------------------------------------------------------------------- */

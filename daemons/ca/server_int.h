@@ -37,5 +37,6 @@ void server_on_rotate(void *arg, struct ipc_call *call, const struct doc *p);
 void server_on_issue(void *arg, struct ipc_call *call, const struct doc *p);
 void server_on_revoke(void *arg, struct ipc_call *call, const struct doc *p);
 void server_on_revoked(void *arg, struct ipc_call *call, const struct doc *p);
+void server_on_sign_report(void *arg, struct ipc_call *call, const struct doc *p);
 void server_on_request(void *arg, struct ipc_call *call, const struct doc *p);
 void server_on_install(void *arg, struct ipc_call *call, const struct doc *p);

@@ -135,17 +135,18 @@ static int add_san(X509 *cert, struct str spiffe, struct err *err)
 	return ok ? 0 : ossl_fail(err, "name a certificate");
 }
 
-static int add_leaf_exts(X509 *cert, X509 *issuer, struct str spiffe, struct err *err)
+static int add_leaf_exts(X509 *cert, X509 *issuer, const struct sign_leaf *leaf, struct err *err)
 {
+	const char *use = leaf->use ? leaf->use : "serverAuth,clientAuth";
 	int r = ossl_add_ext(cert, issuer, NID_basic_constraints, "critical,CA:FALSE", err);
 
 	if (r == 0)
 		r = ossl_add_ext(cert, issuer, NID_key_usage, "critical,digitalSignature", err);
 	if (r == 0)
-		r = ossl_add_ext(cert, issuer, NID_ext_key_usage, "serverAuth,clientAuth", err);
+		r = ossl_add_ext(cert, issuer, NID_ext_key_usage, use, err);
 	if (r == 0)
 		r = ossl_add_ext(cert, issuer, NID_authority_key_identifier, "keyid:always", err);
-	return r < 0 ? r : add_san(cert, spiffe, err);
+	return r < 0 ? r : add_san(cert, leaf->spiffe, err);
 }
 
 int sign_leaf(const struct keystore *k, const struct sign_request *r, const struct sign_leaf *leaf,
@@ -164,7 +165,7 @@ int sign_leaf(const struct keystore *k, const struct sign_request *r, const stru
 	int code = ossl_set_head(cert, &head, err);
 
 	if (code == 0)
-		code = add_leaf_exts(cert, issuer, leaf->spiffe, err);
+		code = add_leaf_exts(cert, issuer, leaf, err);
 	if (code == 0 && X509_sign(cert, keystore_issuer_key(k), EVP_sha256()) == 0)
 		code = ossl_fail(err, "sign a certificate");
 	return code < 0 ? code : ossl_cert_pem(cert, ret_pem, err);

@@ -38,6 +38,7 @@ struct sign_leaf {
 	struct str spiffe;              /* checked by the caller */
 	const struct sign_serial *serial;
 	int64_t not_before_s, not_after_s;
+	const char *use;                /* its extended key usage; NULL: a peer in TLS, of both sides */
 };
 /* *ret_pem is malloc'ed: the leaf alone. */
 int sign_leaf(const struct keystore *k, const struct sign_request *r, const struct sign_leaf *leaf,

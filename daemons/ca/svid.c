@@ -51,14 +51,6 @@ static void append_field(struct buf *to, unsigned field, struct str value)
 
 /* ---- DER ----------------------------------------------------------------------------------- */
 
-static struct str bio_str(BIO *b)
-{
-	char *p;
-	long n = BIO_get_mem_data(b, &p);
-
-	return str_from(p, n > 0 ? (size_t)n : 0);
-}
-
 static int certs_to_der(struct str pem, BIO *to, struct err *err)
 {
 	_cleanup_bio_ BIO *from = BIO_new_mem_buf(pem.p, (int)pem.n);
@@ -73,17 +65,6 @@ static int certs_to_der(struct str pem, BIO *to, struct err *err)
 	return ok ? 0 : ossl_fail(err, "write a certificate");
 }
 
-static int request_of(EVP_PKEY *key, BIO *to, struct err *err)
-{
-	_cleanup_req_ X509_REQ *req = X509_REQ_new();
-
-	if (!req || X509_REQ_set_version(req, X509_REQ_VERSION_1) != 1 ||
-	    X509_REQ_set_pubkey(req, key) != 1 || X509_REQ_sign(req, key, EVP_sha256()) <= 0 ||
-	    PEM_write_bio_X509_REQ(to, req) != 1)
-		return ossl_fail(err, "make a certificate request");
-	return 0;
-}
-
 struct parts {
 	BIO *chain, *key, *bundle;
 };
@@ -92,13 +73,13 @@ static int issue(struct authority *a, const struct svid_ask *ask, struct str spi
 		 struct authority_cert *ret, struct err *err)
 {
 	_cleanup_bio_ BIO *csr = BIO_new(BIO_s_mem());
-	int r = csr ? request_of(key, csr, err) : ossl_fail(err, "make a certificate request");
+	int r = csr ? ossl_request(key, csr, err) : ossl_fail(err, "make a certificate request");
 
 	if (r < 0)
 		return r;
 	const struct authority_ask full = {
 		.caller = ask->caller,
-		.csr = bio_str(csr),
+		.csr = ossl_bio_str(csr),
 		.spiffe = spiffe,
 		.now_us = ask->now_us,
 		.mono_us = ask->mono_us,
@@ -137,8 +118,8 @@ int svid_append(struct authority *a, const struct svid_ask *ask, struct str spif
 					     : ossl_fail(err, "write an identity");
 
 	if (r == 0) {
-		const struct str fields[] = { spiffe, bio_str(p.chain), bio_str(p.key),
-					      bio_str(p.bundle) };
+		const struct str fields[] = { spiffe, ossl_bio_str(p.chain),
+					      ossl_bio_str(p.key), ossl_bio_str(p.bundle) };
 		size_t n = 0;
 
 		for (size_t i = 0; i < 4; i++)
@@ -162,7 +143,7 @@ int svid_append_bundle(const struct authority *a, struct buf *to, struct err *er
 
 	if (r < 0)
 		return r;
-	struct str value = bio_str(der);
+	struct str value = ossl_bio_str(der);
 
 	append_head(to, 2, field_bytes(strlen(name)) + field_bytes(value.n));
 	append_field(to, 1, str_c(name));
