@@ -364,7 +364,7 @@ int evidence_report(struct evidence *e, int64_t since_us, int64_t until_us, stru
 	if (r == 0)
 		r = evidence_db_watched(e->db, since_us, until_us, on_watched, &reply, err);
 	if (r == 0)
-		r = evidence_db_verify(e->db, &seals, err);
+		r = evidence_db_verify(e->db, NULL, NULL, &seals, err);
 	if (r == 0)
 		r = evidence_db_omissions(e->db, since_us / HOUR_US, &omitted, err);
 	if (r < 0)
@@ -375,4 +375,29 @@ int evidence_report(struct evidence *e, int64_t since_us, int64_t until_us, stru
 	if (seals.broken_day >= 0)
 		doc_set_int(a, to, "brokenDay", seals.broken_day);
 	return 0;
+}
+
+struct seal_list {
+	struct arena *a;
+	struct doc *list;
+};
+
+static void on_seal(void *arg, int64_t day, struct str seal)
+{
+	struct seal_list *l = arg;
+	struct doc *d = doc_add(l->a, l->list, doc_new_map(l->a));
+
+	doc_set_int(l->a, d, "day", day);
+	doc_set_str(l->a, d, "seal", arena_str(l->a, seal));
+}
+
+int evidence_seals(struct evidence *e, struct arena *a, struct doc *to, struct err *err)
+{
+	struct seal_list l = { a, doc_set(a, to, "seals", doc_new_list(a)) };
+	struct evidence_seals seals;
+	int r = evidence_db_verify(e->db, on_seal, &l, &seals, err);
+
+	if (r == 0 && seals.broken_day >= 0)
+		doc_set_int(a, to, "brokenDay", seals.broken_day);
+	return r;
 }

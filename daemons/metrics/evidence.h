@@ -31,3 +31,5 @@ int evidence_flush(struct evidence *e, int64_t now_us, struct err *err);
  */
 int evidence_report(struct evidence *e, int64_t since_us, int64_t until_us, struct arena *a,
 		    struct doc *to, struct err *err);
+/* The reply of "Seals": each day's, oldest first, and whether they hold. */
+int evidence_seals(struct evidence *e, struct arena *a, struct doc *to, struct err *err);

@@ -390,6 +390,8 @@ struct verify {
 	struct evidence_db *d;
 	struct evidence_seals *seals;
 	struct err *err;
+	evidence_seal_fn each;
+	void *arg;
 	int result;
 };
 
@@ -408,12 +410,15 @@ static void on_seal(void *arg, const struct db_row *row)
 	if (v->seals->broken_day < 0 && (!follows || !str_eq(sealed, str_c(digest))))
 		v->seals->broken_day = day;
 	v->seals->n++;
+	if (v->each)
+		v->each(v->arg, day, sealed);
 	snprintf(v->seals->last, sizeof(v->seals->last), "%.*s", STR_ARG(sealed));
 }
 
-int evidence_db_verify(struct evidence_db *d, struct evidence_seals *ret, struct err *err)
+int evidence_db_verify(struct evidence_db *d, evidence_seal_fn each, void *arg,
+		       struct evidence_seals *ret, struct err *err)
 {
-	struct verify v = { .d = d, .seals = ret, .err = err };
+	struct verify v = { .d = d, .seals = ret, .err = err, .each = each, .arg = arg };
 
 	*ret = (struct evidence_seals){ .broken_day = -1 };
 	int r = db_each(d->db, STATEMENT_SEALS, NULL, 0, on_seal, &v, err);

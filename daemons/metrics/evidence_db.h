@@ -62,4 +62,7 @@ struct evidence_seals {
 	char last[TLS_DIGEST_HEX_MAX];  /* the newest seal; "" none */
 	int64_t broken_day;             /* first day (since 1970) whose rows are not what was sealed; -1 */
 };
-int evidence_db_verify(struct evidence_db *d, struct evidence_seals *ret, struct err *err);
+/* each (may be NULL) is told every seal in order. */
+typedef void (*evidence_seal_fn)(void *arg, int64_t day, struct str seal);
+int evidence_db_verify(struct evidence_db *d, evidence_seal_fn each, void *arg,
+		       struct evidence_seals *ret, struct err *err);

@@ -70,6 +70,12 @@ static int64_t seconds_us(const struct doc *d, const char *name, int64_t dflt_us
 	return s < 0 || s > INT64_MAX / 1000000 ? dflt_us : s * 1000000;
 }
 
+static void reply_no_evidence(struct ipc_call *call)
+{
+	ipc_reply_error(call, IPC_E_FAILED,
+			"no evidence is kept: the journal of kvmesh-metrics says why");
+}
+
 static void on_evidence(void *arg, struct ipc_call *call, const struct doc *parameters)
 {
 	struct metrics *m = arg;
@@ -81,8 +87,7 @@ static void on_evidence(void *arg, struct ipc_call *call, const struct doc *para
 	int64_t until = seconds_us(parameters, "until", now);
 
 	if (!m->evidence) {
-		ipc_reply_error(call, IPC_E_FAILED, "no evidence is kept: the journal of kvmesh-metrics "
-			  "says why");
+		reply_no_evidence(call);
 	} else if (evidence_flush(m->evidence, now, &err) < 0 ||
 		   evidence_report(m->evidence, since, until, a, d, &err) < 0) {
 		ipc_reply_error(call, IPC_E_FAILED, "%s", err.text);
@@ -91,9 +96,25 @@ static void on_evidence(void *arg, struct ipc_call *call, const struct doc *para
 	}
 }
 
+static void on_seals(void *arg, struct ipc_call *call, const struct doc *parameters)
+{
+	struct metrics *m = arg;
+	struct doc *d = doc_new_map(ipc_call_arena(call));
+	struct err err = { 0 };
+
+	(void)parameters;
+	if (!m->evidence)
+		reply_no_evidence(call);
+	else if (evidence_seals(m->evidence, ipc_call_arena(call), d, &err) < 0)
+		ipc_reply_error(call, IPC_E_FAILED, "%s", err.text);
+	else
+		ipc_reply(call, d);
+}
+
 static const struct ipc_method methods[] = {
 	{ "Status", IPC_ALLOW_READ, on_status, "How the scrapes go." },
 	{ "Evidence", IPC_ALLOW_READ, on_evidence, "What went between whom, and how secured." },
+	{ "Seals", IPC_ALLOW_READ, on_seals, "The chain over the finished days." },
 	{ 0 },
 };
 
