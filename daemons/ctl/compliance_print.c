@@ -158,14 +158,22 @@ static bool is_clear(const struct doc *e)
 	return str_eq(text(e, "security"), STR("clear"));
 }
 
-void compliance_print_text(FILE *out, const struct doc *r, struct str digest, struct arena *a)
+/* "sha256 7d0e… signed by spiffe://…" */
+static struct str report_line(const struct compliance_titles *t, struct arena *a)
+{
+	return arena_printf(a, "sha256 %.*s%s%.*s", STR_ARG(t->sha256),
+			    t->signer.n > 0 ? " signed by " : "", STR_ARG(t->signer));
+}
+
+void compliance_print_text(FILE *out, const struct doc *r, const struct compliance_titles *t,
+			   struct arena *a)
 {
 	const struct doc *edges = doc_get(r, STR("edges"));
 	bool any = false;
 
 	for (size_t i = 0; i < LINES; i++)
 		fprintf(out, "%-22s %.*s\n", lines[i].head, STR_ARG(lines[i].line(a, r)));
-	fprintf(out, "%-22s sha256 %.*s\n", "REPORT", STR_ARG(digest));
+	fprintf(out, "%-22s %.*s\n", "REPORT", STR_ARG(report_line(t, a)));
 	for (size_t i = 0; i < edges->n; i++) {
 		const struct doc *e = edges->v[i];
 
@@ -260,7 +268,8 @@ static void html_element(FILE *out, const char *name, struct str s)
 	fprintf(out, "</%s>", name);
 }
 
-void compliance_print_html(FILE *out, const struct doc *r, struct str digest, struct arena *a)
+void compliance_print_html(FILE *out, const struct doc *r, const struct compliance_titles *t,
+			   struct arena *a)
 {
 	const struct doc *edges = doc_get(r, STR("edges"));
 
@@ -275,9 +284,9 @@ void compliance_print_html(FILE *out, const struct doc *r, struct str digest, st
 		html_element(out, "td", lines[i].line(a, r));
 		fputs("</tr>\n", out);
 	}
-	fputs("<tr><th>REPORT</th><td>sha256 ", out);
-	html(out, digest);
-	fputs("</td></tr>\n</table>\n<h2>Edges</h2>\n<table>\n<tr>", out);
+	fputs("<tr><th>REPORT</th>", out);
+	html_element(out, "td", report_line(t, a));
+	fputs("</tr>\n</table>\n<h2>Edges</h2>\n<table>\n<tr>", out);
 	for (size_t k = 0; k < COLUMNS; k++)
 		html_element(out, "th", str_c(columns[k]));
 	fputs("</tr>\n", out);

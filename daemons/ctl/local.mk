@@ -12,7 +12,7 @@ kvmeshctl_SOURCES = \
 	%D%/cmd_canary.c \
 	%D%/cmd_check.c \
 	%D%/cmd_completion.c \
-	%D%/cmd_compliance.c \
+	%D%/cmd_compliance.c %D%/cmd_compliance_verify.c \
 	%D%/cmd_config.c \
 	%D%/cmd_convert.c \
 	%D%/cmd_describe.c \
@@ -28,6 +28,7 @@ kvmeshctl_SOURCES = \
 	%D%/cmd_status.c \
 	%D%/cmd_tls_check.c \
 	%D%/compliance.c %D%/compliance.h %D%/compliance_print.c %D%/compliance_print.h \
+	%D%/compliance_sign.c %D%/compliance_sign.h \
 	%D%/credentials.c %D%/credentials.h \
 	%D%/describe.c %D%/describe.h \
 	%D%/ctl.c %D%/ctl.h \

@@ -151,13 +151,20 @@ static const struct ctl_command authz_commands[] = {
 static const struct ctl_option compliance_options[] = {
 	{ "since", 0, "TIME", "begin of the period: 30d (the default), 12h, 2026-10-01T00:00:00.000Z" },
 	{ "format", 0, "FORMAT", "text, json, html or csv (the edges)" },
+	{ "out", 0, "FILE", "write it there" },
+	{ "sign", 0, NULL, "with a signature of the CA; of CSV in FILE.sig" },
+	{ NULL },
+};
+static const struct ctl_option verify_options[] = {
+	{ "ca-file", 0, "FILE", "who is trusted: roots or issuers in PEM; a signature is demanded" },
 	{ NULL },
 };
 static const struct ctl_command compliance_commands[] = {
 	{ .name = "report", .options = compliance_options, .run = cmd_compliance_report,
 	  .help = "What was encrypted, by whom and how; exit 1 when not all, 3 without proof" },
 	{ .name = "verify", .words = "FILE", .min_words = 1, .max_words = 1,
-	  .run = cmd_compliance_verify, .help = "Is a report (JSON) as it was made; exit 1 when not" },
+	  .options = verify_options, .run = cmd_compliance_verify,
+	  .help = "Is a report as it was made, and by whom; exit 1 when not" },
 	{ NULL },
 };
 static const struct ctl_option rotate_options[] = {

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import sqlite3
+import subprocess
 
 import pytest
 
@@ -162,6 +163,96 @@ def test_a_changed_report_and_a_changed_past_are_told(article, workdir):
     start_again(article)
     r = report(mesh, code=1)
     assert r["verdict"] == "NON-COMPLIANT" and any("was changed after it was sealed" in why for why in r["reasons"])
+
+
+def sign(mesh, form, file, code=1):
+    mesh.ctl("compliance", "report", "--format", form, "--sign", "--out", file, check=code)
+    return file.read_bytes()
+
+
+def test_a_signed_report_in_every_form(article, workdir):
+    mesh = article.start().mesh
+    send(mesh)
+    wait_for("the requests", lambda: report(mesh)["exchanges"]["total"] == REQUESTS)
+    root = workdir / "root.pem"
+    root.write_text(mesh.ctl("ca", "bundle", check=0).stdout)
+    strange = workdir / "strange.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "/dev/null",
+                    "-out", strange, "-subj", "/CN=root"], check=True, capture_output=True)
+    issued = json.loads(mesh.ctl("ca", "status", "-o", "json", check=0).stdout)["issued"]
+    files = []
+    for form in "json", "text", "html", "csv":
+        file = workdir / f"report.{form}"
+        whole = sign(mesh, form, file, 3)
+        files.append((file, whole))
+        for args in [], ["--ca-file", root]:
+            told = mesh.ctl("compliance", "verify", file, *args, check=0).stdout
+            assert "unchanged" in told and "signed by spiffe://cluster.local/compliance at " in told
+        assert "certificate" in mesh.ctl("compliance", "verify", file, "--ca-file", strange, check=1).stderr
+        for at in 1, len(whole) // 2, len(whole) - 2:
+            file.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1:])
+            assert mesh.ctl("compliance", "verify", file).returncode in (1, 65), (form, at)
+        file.write_bytes(whole)
+    assert "signed by spiffe://cluster.local/compliance" in files[1][1].decode().split("-----")[0]
+    # Each in the CA's list.
+    made = json.loads(mesh.ctl("ca", "list", "spiffe://cluster.local/compliance", "-o", "json", check=0).stdout)
+    assert len(made) == 4
+    assert json.loads(mesh.ctl("ca", "status", "-o", "json", check=0).stdout)["issued"] >= issued + 4
+    # CSV on a pipe has no place for it; what is not signed is said, and is no proof to who asks for one.
+    mesh.ctl("compliance", "report", "--format", "csv", "--sign", check=64)
+    bare = workdir / "bare.json"
+    bare.write_text(mesh.ctl("compliance", "report", "--format", "json", check=3).stdout)
+    assert "not signed" in mesh.ctl("compliance", "verify", bare, check=0).stdout
+    assert "is not signed" in mesh.ctl("compliance", "verify", bare, "--ca-file", root, check=1).stderr
+    # On the auditor's desk: no daemon, the root in hand.
+    mesh.stop()
+    for file, _ in files:
+        assert "signed by" in mesh.ctl("compliance", "verify", file, "--ca-file", root, check=0).stdout
+        assert "--ca-file" in mesh.ctl("compliance", "verify", file, check=69).stderr
+
+
+def test_the_seal_of_a_report_is_looked_for(article, workdir):
+    mesh = article.start().mesh
+    send(mesh)
+    wait_for("the requests", lambda: report(mesh)["exchanges"]["total"] == REQUESTS)
+    mesh.stop()
+    path = mesh.state / "metrics" / "evidence.db"
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE traffic SET hour = hour - 48")
+    db.close()
+    start_again(article)
+    wait_for("seals", lambda: report(mesh)["evidence"]["sealedDays"] >= 1)
+    file = workdir / "report.json"
+    sign(mesh, "json", file, 3)
+    assert "the chain holds" in mesh.ctl("compliance", "verify", file, check=0).stdout
+    mesh.stop()
+    with sqlite3.connect(path) as db:         # another past, sealed anew
+        db.execute("UPDATE traffic SET requests = requests - 1")
+        db.execute("DELETE FROM seal")
+    db.close()
+    start_again(article)
+    wait_for("seals", lambda: report(mesh)["evidence"]["sealedDays"] >= 1)
+    assert "chain was made anew" in mesh.ctl("compliance", "verify", file, check=1).stderr
+
+
+def test_only_administrators_have_reports_signed(article):
+    mesh = article.start().mesh
+    digest = "7d0e" * 16
+    assert "signature" in mesh.call("ca/ca.sock", "SignReport", {"sha256": digest})["parameters"]
+    assert mesh.call("ca/ca.sock", "SignReport", {"sha256": "x"})["error"] == "InvalidParameter"
+    if os.geteuid() != 0:
+        pytest.skip("needs root to be somebody else")
+    pid = os.fork()
+    if pid == 0:
+        code = 2
+        try:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            code = 0 if mesh.call("ca/ca.sock", "SignReport", {"sha256": digest}).get("error") == "NotPermitted" else 1
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 def test_without_a_collector_there_is_no_report(article):
