@@ -50,6 +50,10 @@ static int gather(struct ctl *c, struct compliance_inputs *in, struct err *err)
 	in->evidence = d;
 	if (ctl_call_router(c, "Config", NULL, &d, &ignored) == 0)
 		in->config = d;
+	if (ctl_call_router(c, "Status", NULL, &d, &ignored) == 0)
+		in->status = d;
+	if (ctl_call_router(c, "History", limit, &d, &ignored) == 0)
+		in->history = d;
 	if (ctl_call(c, ctl_sock(c, "ca", "ca"), "Status", NULL, &d, &ignored) == 0)
 		in->ca = d;
 	if (ctl_call(c, ctl_sock(c, "ca", "ca"), "List", limit, &d, &ignored) == 0)

@@ -9,13 +9,14 @@
 #include "base/clock.h"
 #include "base/map.h"
 #include "ctl/compliance.h"
+#include "ctl/compliance_parts.h"
 #include "ctl/ctl.h"
 
 /* ---- edges --------------------------------------------------------------------------------- */
 
 static struct str text(const struct doc *d, const char *key)
 {
-	return doc_get_str(d, key, STR(""));
+	return compliance_text(d, key);
 }
 
 static bool is_source(const struct doc *e)
@@ -149,97 +150,6 @@ static struct doc *ciphers(struct arena *a, const struct doc *edges)
 	return list;
 }
 
-/* ---- policy and keys ----------------------------------------------------------------------- */
-
-static bool is_strict(const struct doc *mtls)
-{
-	return str_eq(doc_get_str(mtls, "mode", STR("")), STR("STRICT"));
-}
-
-static bool has_weaker_port(const struct doc *spec)
-{
-	const struct doc *ports = doc_get(spec, STR("portLevelMtls"));
-
-	for (size_t i = 0; ports && ports->kind == DOC_MAP && i < ports->n; i++) {
-		struct str mode = doc_get_str(ports->v[i], "mode", STR("UNSET"));
-
-		if (!str_eq(mode, STR("STRICT")) && !str_eq(mode, STR("UNSET")))
-			return true;
-	}
-	return false;
-}
-
-static struct str root_namespace(const struct doc *config)
-{
-	const struct doc *mesh = doc_get(doc_get(config, STR("kvmesh")), STR("mesh"));
-
-	return doc_get_str(mesh, "rootNamespace", STR("kvmesh-system"));
-}
-
-static void judge_policy(struct arena *a, const struct doc *config, const struct doc *r,
-			 struct doc *policy)
-{
-	const struct doc *spec = doc_get(r, STR("spec")), *mtls = doc_get(spec, STR("mtls"));
-	bool wide = str_eq(text(r, "namespace"), root_namespace(config)) &&
-		    !doc_get(spec, STR("selector"));
-	struct str mode = doc_get_str(mtls, "mode", STR("UNSET"));
-
-	if (wide && is_strict(mtls) && !has_weaker_port(spec)) {
-		doc_set_bool(a, policy, "strict", true);
-		doc_set_str(a, policy, "since", text(r, "firstSeen"));
-		return;
-	}
-	if ((is_strict(mtls) || str_eq(mode, STR("UNSET"))) && !has_weaker_port(spec))
-		return;
-	struct doc *x = doc_add(a, doc_get(policy, STR("exceptions")), doc_new_map(a));
-
-	doc_set_str(a, x, "policy", arena_printf(a, "%.*s.%.*s", STR_ARG(text(r, "name")),
-						 STR_ARG(text(r, "namespace"))));
-	doc_set_str(a, x, "mode", mode);
-	doc_set_str(a, x, "file", text(r, "file"));
-	doc_set_int(a, x, "line", doc_get_int(r, "line", 0));
-}
-
-static struct doc *policy_of(struct arena *a, const struct doc *config)
-{
-	const struct doc *all = doc_get(config, STR("resources"));
-	struct doc *policy = doc_new_map(a);
-
-	doc_set_bool(a, policy, "strict", false);
-	doc_set(a, policy, "exceptions", doc_new_list(a));
-	for (size_t i = 0; all && i < all->n; i++)
-		if (str_eq(text(all->v[i], "kind"), STR("PeerAuthentication")))
-			judge_policy(a, config, all->v[i], policy);
-	return policy;
-}
-
-static struct doc *keys_of(struct arena *a, const struct compliance_inputs *in)
-{
-	const struct doc *list = doc_get(in->certificates, STR("certificates"));
-	const struct doc *root = doc_get(in->ca, STR("root")), *issuer = doc_get(in->ca, STR("issuer"));
-	struct doc *keys = doc_new_map(a);
-	int64_t longest = 0, expired = 0;
-
-	for (size_t i = 0; list && i < list->n; i++) {
-		int64_t from, to;
-
-		if (!ctl_time_parse(text(list->v[i], "notBefore"), &from) ||
-		    !ctl_time_parse(text(list->v[i], "notAfter"), &to))
-			continue;
-		longest = to - from > longest ? to - from : longest;
-		expired += str_eq(text(list->v[i], "state"), STR("expired"));
-	}
-	doc_set_bool(a, keys, "rootKeyOnNode", doc_get_bool(root, "keyOnNode", false));
-	doc_set_str(a, keys, "rootUntil", text(root, "notAfter"));
-	doc_set_str(a, keys, "issuer", text(issuer, "subject"));
-	doc_set_str(a, keys, "issuerUntil", text(issuer, "notAfter"));
-	doc_set_int(a, keys, "issued", doc_get_int(in->ca, "issued", 0));
-	doc_set_int(a, keys, "listed", list ? (int64_t)list->n : 0);
-	doc_set_int(a, keys, "expired", expired);
-	doc_set_int(a, keys, "longestLifeSeconds", longest / 1000000);
-	return keys;
-}
-
 /* ---- evidence and verdict ------------------------------------------------------------------ */
 
 struct verdict {
@@ -294,6 +204,7 @@ static void judge(struct verdict *v, const struct compliance_inputs *in, const s
 {
 	const struct doc *exceptions = doc_get(policy, STR("exceptions"));
 	size_t n_clear = 0;
+	int64_t since_us;
 
 	for (size_t i = 0; i < edges->n; i++)
 		n_clear += str_eq(text(edges->v[i], "security"), STR("clear"));
@@ -304,6 +215,9 @@ static void judge(struct verdict *v, const struct compliance_inputs *in, const s
 		reason(v, &v->unproven, STR("the router does not say which policies are in force"));
 	else if (!doc_get_bool(policy, "strict", false))
 		reason(v, &v->broken, STR("no PeerAuthentication makes the mesh STRICT"));
+	else if (ctl_time_parse(text(policy, "since"), &since_us) && since_us > in->since_s * 1000000)
+		reason(v, &v->unproven, arena_printf(v->a, "STRICT only since %.*s",
+						     STR_ARG(text(policy, "since"))));
 	if (exceptions->n > 0)
 		reason(v, &v->broken, arena_printf(v->a, "%zu exception%s from STRICT", exceptions->n,
 						   exceptions->n == 1 ? "" : "s"));
@@ -323,7 +237,7 @@ struct doc *compliance_report(const struct compliance_inputs *in, struct arena *
 	struct verdict v = { .a = a, .reasons = doc_new_list(a) };
 	struct doc *d = doc_new_map(a), *period = doc_set(a, d, "period", doc_new_map(a));
 	struct doc *edges = edges_of(a, in->evidence);
-	struct doc *policy = policy_of(a, in->config);
+	struct doc *policy = compliance_policy(a, in);
 
 	set_time(a, period, "since", in->since_s);
 	set_time(a, period, "until", in->until_s);
@@ -333,7 +247,9 @@ struct doc *compliance_report(const struct compliance_inputs *in, struct arena *
 	doc_set(a, d, "ciphers", ciphers(a, edges));
 	doc_set(a, d, "edges", edges);
 	doc_set(a, d, "policy", policy);
-	doc_set(a, d, "keys", keys_of(a, in));
+	doc_set(a, d, "keys", compliance_keys(a, in));
+	doc_set(a, d, "egress", compliance_egress(a, in, edges));
+	doc_set(a, d, "inventory", compliance_inventory(a, in));
 	judge(&v, in, edges, policy);
 	doc_set(a, d, "evidence", evidence_of(a, in, &v));
 	doc_set_str(a, d, "verdict", v.broken ? STR("NON-COMPLIANT") : v.unproven ?

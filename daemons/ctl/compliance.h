@@ -15,15 +15,17 @@
 
 struct compliance_inputs {
 	int64_t since_s, until_s;       /* seconds since 1970 */
-	/* Replies of docs/IPC.md; config, ca and certificates may be NULL: no answer. */
+	/* Replies of docs/IPC.md; all but evidence may be NULL: no answer. */
 	const struct doc *evidence;     /* metrics "Evidence" */
 	const struct doc *config;       /* router "Config" */
+	const struct doc *status;       /* router "Status" */
+	const struct doc *history;      /* router "History" */
 	const struct doc *ca;           /* ca "Status" */
 	const struct doc *certificates; /* ca "List" */
 };
 
 /*
- * The report: period, traffic, edges, policy, keys, egress, evidence, verdict (COMPLIANT,
- * NON-COMPLIANT, NOT ENOUGH EVIDENCE) with reasons. In the arena.
+ * The report: period, traffic, edges, policy, keys, egress, inventory, evidence, verdict
+ * (COMPLIANT, NON-COMPLIANT, NOT ENOUGH EVIDENCE) with reasons. In the arena.
  */
 struct doc *compliance_report(const struct compliance_inputs *in, struct arena *a);

@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 #include "ctl/compliance_print.h"
 
@@ -37,6 +38,11 @@ static struct str day(const struct doc *d, const char *key)
 	return str_take(text(d, key), sizeof("2026-10-01") - 1);
 }
 
+static bool is_clear(const struct doc *e)
+{
+	return str_eq(text(e, "security"), STR("clear"));
+}
+
 /* ---- the lines ----------------------------------------------------------------------------- */
 
 static struct str encrypted_line(struct arena *a, const struct doc *r)
@@ -67,12 +73,16 @@ static struct str keys_line(struct arena *a, const struct doc *r)
 {
 	const struct doc *k = doc_get(r, STR("keys"));
 
-	return arena_printf(a, "root key %s, %.*s certificates issued, longest life %.1f h, "
-			    "%" PRId64 " of %" PRId64 " listed have expired",
+	return arena_printf(a, "root key %s, issuer%s until %.*s, %.*s certificates issued, longest life "
+			    "%.1f h, %" PRId64 " of %" PRId64 " listed have expired, %" PRId64
+			    " outside of proxies, %" PRId64 " revoked",
 			    doc_get_bool(k, "rootKeyOnNode", false) ? "on this node" : "not here",
+			    doc_get_bool(k, "issuerPluggedIn", false) ? " plugged in" : "",
+			    STR_ARG(day(k, "issuerUntil")),
 			    STR_ARG(grouped(a, doc_get_int(k, "issued", 0))),
 			    (double)doc_get_int(k, "longestLifeSeconds", 0) / 3600,
-			    doc_get_int(k, "expired", 0), doc_get_int(k, "listed", 0));
+			    doc_get_int(k, "expired", 0), doc_get_int(k, "listed", 0),
+			    doc_get_int(k, "outsideOfProxies", 0), doc_get_int(k, "revoked", 0));
 }
 
 static struct str ciphers_line(struct arena *a, const struct doc *r)
@@ -94,18 +104,17 @@ static struct str ciphers_line(struct arena *a, const struct doc *r)
 
 static struct str egress_line(struct arena *a, const struct doc *r)
 {
-	const struct doc *edges = doc_get(r, STR("edges"));
-	size_t n = 0, clear = 0;
+	const struct doc *to = doc_get(doc_get(r, STR("egress")), STR("destinations"));
+	size_t clear = 0, nowhere = 0;
 
-	for (size_t i = 0; i < edges->n; i++) {
-		bool out = doc_get_bool(edges->v[i], "egress", false);
-
-		n += out;
-		clear += out && str_eq(text(edges->v[i], "security"), STR("clear"));
+	for (size_t i = 0; i < to->n; i++) {
+		clear += is_clear(to->v[i]);
+		nowhere += text(to->v[i], "country").n == 0;
 	}
-	return n == 0 ? STR("nothing left the mesh") :
-			arena_printf(a, "%zu edge%s out of the mesh, %zu of them clear", n,
-				     n == 1 ? "" : "s", clear);
+	return to->n == 0 ? STR("nothing left the mesh") :
+			    arena_printf(a, "%zu destination%s out of the mesh, %zu of them clear, %zu "
+					 "without a declared country", to->n, to->n == 1 ? "" : "s", clear,
+					 nowhere);
 }
 
 static struct str evidence_line(struct arena *a, const struct doc *r)
@@ -140,63 +149,96 @@ static struct str period_line(struct arena *a, const struct doc *r)
 			    STR_ARG(text(p, "until")), STR_ARG(text(r, "trustDomain")));
 }
 
+static struct str inventory_line(struct arena *a, const struct doc *r)
+{
+	const struct doc *i = doc_get(r, STR("inventory"));
+	struct str node = text(i, "node");
+
+	return arena_printf(a, "node %.*s, %zu workloads, %zu services, %zu proxies, kvmesh %.*s",
+			    STR_ARG(node.n > 0 ? node : STR("unknown")),
+			    doc_get(i, STR("workloads"))->n, doc_get(i, STR("services"))->n,
+			    doc_get(i, STR("proxies"))->n, STR_ARG(text(i, "software")));
+}
+
 static const struct {
 	const char *head;
 	struct str (*line)(struct arena *a, const struct doc *r);
 } lines[] = {
-	{ "PERIOD", period_line },       { "ENCRYPTED IN TRANSIT", encrypted_line },
+	{ "PERIOD", period_line },       { "INVENTORY", inventory_line },
+	{ "ENCRYPTED IN TRANSIT", encrypted_line },
 	{ "POLICY", policy_line },       { "KEYS", keys_line },
 	{ "CIPHERS", ciphers_line },     { "EGRESS", egress_line },
 	{ "EVIDENCE", evidence_line },   { "VERDICT", verdict_line },
 };
 #define LINES (sizeof(lines) / sizeof(lines[0]))
 
-/* ---- text ---------------------------------------------------------------------------------- */
-
-static bool is_clear(const struct doc *e)
-{
-	return str_eq(text(e, "security"), STR("clear"));
-}
-
-/* "sha256 7d0e… signed by spiffe://…" */
-static struct str report_line(const struct compliance_titles *t, struct arena *a)
-{
-	return arena_printf(a, "sha256 %.*s%s%.*s", STR_ARG(t->sha256),
-			    t->signer.n > 0 ? " signed by " : "", STR_ARG(t->signer));
-}
-
-void compliance_print_text(FILE *out, const struct doc *r, const struct compliance_titles *t,
-			   struct arena *a)
-{
-	const struct doc *edges = doc_get(r, STR("edges"));
-	bool any = false;
-
-	for (size_t i = 0; i < LINES; i++)
-		fprintf(out, "%-22s %.*s\n", lines[i].head, STR_ARG(lines[i].line(a, r)));
-	fprintf(out, "%-22s %.*s\n", "REPORT", STR_ARG(report_line(t, a)));
-	for (size_t i = 0; i < edges->n; i++) {
-		const struct doc *e = edges->v[i];
-
-		if (!is_clear(e))
-			continue;
-		if (!any)
-			fputs("\nCLEAR EDGES\n", out);
-		any = true;
-		fprintf(out, "%.*s → %.*s (%.*s:%" PRId64 ")  %" PRId64 " requests, %" PRId64
-			" connections\n",
-			STR_ARG(text(e, "source")), STR_ARG(text(e, "destination")),
-			STR_ARG(text(e, "service")), doc_get_int(e, "port", 0),
-			doc_get_int(e, "requests", 0), doc_get_int(e, "connections", 0));
-	}
-}
-
 /* ---- tables -------------------------------------------------------------------------------- */
 
-static const char *const columns[] = {
-	"source", "destination", "service", "port", "security", "tls", "cipher", "egress", "requests",
-	"connections", "bytesReceived", "bytesSent", "sourcePrincipal", "destinationPrincipal",
+#define COLUMNS_MAX 14
+struct table {
+	const char *head, *group, *list;        /* where its rows are: report.group.list */
+	bool (*takes)(const struct doc *row);   /* NULL: all */
+	struct {
+		const char *head, *key;
+	} columns[COLUMNS_MAX + 1];
 };
-#define COLUMNS (sizeof(columns) / sizeof(columns[0]))
+
+static const struct table tables[] = {
+	{ "EXCEPTIONS", "policy", "exceptions", NULL,
+	  { { "KIND", "kind" }, { "POLICY", "policy" }, { "SAYS", "mode" }, { "FILE", "file" },
+	    { "LINE", "line" } } },
+	{ "CLEAR EDGES", NULL, "edges", is_clear,
+	  { { "SOURCE", "source" }, { "DESTINATION", "destination" }, { "SERVICE", "service" },
+	    { "PORT", "port" }, { "REQUESTS", "requests" }, { "CONNECTIONS", "connections" } } },
+	{ "EGRESS", "egress", "destinations", NULL,
+	  { { "DESTINATION", "destination" }, { "PORT", "port" }, { "COUNTRY", "country" },
+	    { "OPERATOR", "operator" }, { "SECURITY", "security" }, { "REQUESTS", "requests" },
+	    { "CONNECTIONS", "connections" }, { "RECEIVED", "bytesReceived" }, { "SENT", "bytesSent" } } },
+	{ "POLICIES", "policy", "policies", NULL,
+	  { { "KIND", "kind" }, { "POLICY", "policy" }, { "SAYS", "says" }, { "SINCE", "since" },
+	    { "FILE", "file" }, { "LINE", "line" } } },
+	{ "CHANGES", "policy", "loads", NULL,
+	  { { "GENERATION", "generation" }, { "AT", "at" }, { "BY", "by" }, { "OK", "ok" },
+	    { "DIGEST", "digest" }, { "CHANGED", "changed" } } },
+	{ "WORKLOADS", "inventory", "workloads", NULL,
+	  { { "WORKLOAD", "workload" }, { "IDENTITY", "identity" }, { "PROVED BY", "provedBy" },
+	    { "PORTS", "ports" } } },
+	{ "SERVICES", "inventory", "services", NULL,
+	  { { "SERVICE", "service" }, { "KIND", "kind" }, { "PORTS", "ports" } } },
+	{ "PROXIES", "inventory", "proxies", NULL,
+	  { { "PROXY", "proxy" }, { "STATE", "state" }, { "GENERATION", "generation" },
+	    { "SOFTWARE", "software" } } },
+};
+#define TABLES (sizeof(tables) / sizeof(tables[0]))
+
+/* All edges: a page and a spreadsheet have room for them. */
+static const struct table edges_table = {
+	"EDGES", NULL, "edges", NULL,
+	{ { "source", "source" }, { "destination", "destination" }, { "service", "service" },
+	  { "port", "port" }, { "security", "security" }, { "tls", "tls" }, { "cipher", "cipher" },
+	  { "egress", "egress" }, { "requests", "requests" }, { "connections", "connections" },
+	  { "bytesReceived", "bytesReceived" }, { "bytesSent", "bytesSent" },
+	  { "sourcePrincipal", "sourcePrincipal" },
+	  { "destinationPrincipal", "destinationPrincipal" } },
+};
+
+static const struct doc *rows_of(const struct table *t, const struct doc *r)
+{
+	return doc_get(t->group ? doc_get(r, str_c(t->group)) : r, str_c(t->list));
+}
+
+static bool has_row(const struct table *t, const struct doc *row)
+{
+	return !t->takes || t->takes(row);
+}
+
+static bool is_empty(const struct table *t, const struct doc *rows)
+{
+	for (size_t i = 0; i < rows->n; i++)
+		if (has_row(t, rows->v[i]))
+			return false;
+	return true;
+}
 
 static struct str cell(struct arena *a, const struct doc *e, const char *key)
 {
@@ -210,6 +252,78 @@ static struct str cell(struct arena *a, const struct doc *e, const char *key)
 		return v->b ? STR("yes") : STR("no");
 	return v->kind == DOC_STR ? v->s : STR("");
 }
+
+/* "sha256 7d0e… signed by spiffe://…" */
+static struct str report_line(const struct compliance_titles *t, struct arena *a)
+{
+	return arena_printf(a, "sha256 %.*s%s%.*s", STR_ARG(t->sha256),
+			    t->signer.n > 0 ? " signed by " : "", STR_ARG(t->signer));
+}
+
+/* ---- text ---------------------------------------------------------------------------------- */
+
+/* A name must not move the cursor of whoever reads it. */
+static struct str harmless(struct str s, struct arena *a)
+{
+	struct str copy = arena_str(a, s);
+	char *p = (char *)(uintptr_t)copy.p;
+
+	for (size_t i = 0; i < copy.n; i++)
+		if ((unsigned char)p[i] < ' ' || p[i] == 0x7f)
+			p[i] = '?';
+	return copy;
+}
+
+static void text_row(FILE *out, const struct table *t, const struct doc *row, const size_t *width,
+		     struct arena *a)
+{
+	for (size_t k = 0; t->columns[k].key; k++) {
+		struct str s = row ? cell(a, row, t->columns[k].key) : str_c(t->columns[k].head);
+
+		if (s.n == 0)
+			s = STR("-");
+		s = harmless(s, a);
+		fprintf(out, "%s%.*s", k > 0 ? "  " : "", STR_ARG(s));
+		if (t->columns[k + 1].key)
+			fprintf(out, "%*s", (int)(width[k] - s.n), "");
+	}
+	fputc('\n', out);
+}
+
+static void text_table(FILE *out, const struct table *t, const struct doc *rows, struct arena *a)
+{
+	size_t width[COLUMNS_MAX] = { 0 };
+
+	for (size_t k = 0; t->columns[k].key; k++) {
+		width[k] = strlen(t->columns[k].head);
+		for (size_t i = 0; i < rows->n; i++) {
+			size_t n = has_row(t, rows->v[i]) ? cell(a, rows->v[i], t->columns[k].key).n : 0;
+
+			width[k] = n > width[k] ? n : width[k];
+		}
+	}
+	fprintf(out, "\n%s\n", t->head);
+	text_row(out, t, NULL, width, a);
+	for (size_t i = 0; i < rows->n; i++)
+		if (has_row(t, rows->v[i]))
+			text_row(out, t, rows->v[i], width, a);
+}
+
+void compliance_print_text(FILE *out, const struct doc *r, const struct compliance_titles *t,
+			   struct arena *a)
+{
+	for (size_t i = 0; i < LINES; i++)
+		fprintf(out, "%-22s %.*s\n", lines[i].head, STR_ARG(lines[i].line(a, r)));
+	fprintf(out, "%-22s %.*s\n", "REPORT", STR_ARG(report_line(t, a)));
+	for (size_t i = 0; i < TABLES; i++) {
+		const struct doc *rows = rows_of(&tables[i], r);
+
+		if (!is_empty(&tables[i], rows))
+			text_table(out, &tables[i], rows, a);
+	}
+}
+
+/* ---- CSV ----------------------------------------------------------------------------------- */
 
 /* RFC 4180. A cell that a spreadsheet would take for a formula gets a quote in front. */
 static void csv_cell(FILE *out, struct str s)
@@ -228,20 +342,23 @@ static void csv_cell(FILE *out, struct str s)
 
 void compliance_print_csv(FILE *out, const struct doc *r, struct arena *a)
 {
-	const struct doc *edges = doc_get(r, STR("edges"));
+	const struct table *t = &edges_table;
+	const struct doc *edges = rows_of(t, r);
 
-	for (size_t k = 0; k < COLUMNS; k++)
-		fprintf(out, "%s%s", k > 0 ? "," : "", columns[k]);
+	for (size_t k = 0; t->columns[k].key; k++)
+		fprintf(out, "%s%s", k > 0 ? "," : "", t->columns[k].head);
 	fputs("\r\n", out);
-	for (size_t i = 0; i < edges->n; i++)
-		for (size_t k = 0; k < COLUMNS; k++) {
+	for (size_t i = 0; i < edges->n; i++) {
+		for (size_t k = 0; t->columns[k].key; k++) {
 			if (k > 0)
 				fputc(',', out);
-			csv_cell(out, cell(a, edges->v[i], columns[k]));
-			if (k + 1 == COLUMNS)
-				fputs("\r\n", out);
+			csv_cell(out, cell(a, edges->v[i], t->columns[k].key));
 		}
+		fputs("\r\n", out);
+	}
 }
+
+/* ---- HTML ---------------------------------------------------------------------------------- */
 
 static void html(FILE *out, struct str s)
 {
@@ -253,8 +370,14 @@ static void html(FILE *out, struct str s)
 		case '&':
 			fputs("&amp;", out);
 			break;
+		case '>':
+			fputs("&gt;", out);
+			break;
 		case '"':
 			fputs("&quot;", out);
+			break;
+		case '\'':
+			fputs("&#39;", out);
 			break;
 		default:
 			fputc(s.p[i], out);
@@ -268,13 +391,31 @@ static void html_element(FILE *out, const char *name, struct str s)
 	fprintf(out, "</%s>", name);
 }
 
+static void html_table(FILE *out, const struct table *t, const struct doc *rows, struct arena *a)
+{
+	fputs("<h2>", out);
+	html(out, str_c(t->head));
+	fputs("</h2>\n<table>\n<tr>", out);
+	for (size_t k = 0; t->columns[k].key; k++)
+		html_element(out, "th", str_c(t->columns[k].head));
+	fputs("</tr>\n", out);
+	for (size_t i = 0; i < rows->n; i++) {
+		if (!has_row(t, rows->v[i]))
+			continue;
+		fputs(is_clear(rows->v[i]) ? "<tr class=\"clear\">" : "<tr>", out);
+		for (size_t k = 0; t->columns[k].key; k++)
+			html_element(out, "td", cell(a, rows->v[i], t->columns[k].key));
+		fputs("</tr>\n", out);
+	}
+	fputs("</table>\n", out);
+}
+
 void compliance_print_html(FILE *out, const struct doc *r, const struct compliance_titles *t,
 			   struct arena *a)
 {
-	const struct doc *edges = doc_get(r, STR("edges"));
-
 	fputs("<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\">"
-	      "<title>Compliance report</title>\n"
+	      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src "
+	      "'unsafe-inline'\"><title>Compliance report</title>\n"
 	      "<style>body{font:14px sans-serif;margin:2em}td,th{padding:.2em .8em;text-align:left;"
 	      "border-bottom:1px solid #ccc}.clear{background:#fdd}</style>\n"
 	      "<h1>Compliance report</h1>\n<table>\n", out);
@@ -286,15 +427,13 @@ void compliance_print_html(FILE *out, const struct doc *r, const struct complian
 	}
 	fputs("<tr><th>REPORT</th>", out);
 	html_element(out, "td", report_line(t, a));
-	fputs("</tr>\n</table>\n<h2>Edges</h2>\n<table>\n<tr>", out);
-	for (size_t k = 0; k < COLUMNS; k++)
-		html_element(out, "th", str_c(columns[k]));
-	fputs("</tr>\n", out);
-	for (size_t i = 0; i < edges->n; i++) {
-		fputs(is_clear(edges->v[i]) ? "<tr class=\"clear\">" : "<tr>", out);
-		for (size_t k = 0; k < COLUMNS; k++)
-			html_element(out, "td", cell(a, edges->v[i], columns[k]));
-		fputs("</tr>\n", out);
+	fputs("</tr>\n</table>\n", out);
+	for (size_t i = 0; i < TABLES; i++) {
+		const struct doc *rows = rows_of(&tables[i], r);
+
+		if (!is_empty(&tables[i], rows))
+			html_table(out, &tables[i], rows, a);
 	}
-	fputs("</table>\n</html>\n", out);
+	html_table(out, &edges_table, rows_of(&edges_table, r), a);
+	fputs("</html>\n", out);
 }

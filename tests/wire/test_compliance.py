@@ -107,6 +107,51 @@ spec:
     assert page.startswith("<!doctype html>") and "legacy.example" in page and "<script" not in page and "http://" not in page
 
 
+EGRESS = """\
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: { name: outside, namespace: default, annotations: { kvmesh.io/country: DE, kvmesh.io/operator: "Rechen & <Zentrum>" } }
+spec:
+  hosts: [ outside.example ]
+  ports: [ { number: 80, name: http, protocol: HTTP } ]
+  resolution: STATIC
+  endpoints: [ { address: 127.0.0.1, ports: { http: %d } } ]
+"""
+
+
+def test_inventory_custody_history_and_egress_are_in_it(article):
+    mesh = article.mesh
+    mesh.write("mesh.d/40-outside.yaml", EGRESS % article.v1.port)
+    article.start()
+    send(mesh, 3, "outside.example")
+    mesh.write("mesh.d/20-strict.yaml", (STRICT % "kvmesh-system").replace("STRICT", "PERMISSIVE"))
+    mesh.ctl("config", "reload", check=0)
+    mesh.write("mesh.d/20-strict.yaml", STRICT % "kvmesh-system")
+    mesh.ctl("config", "reload", check=0)
+    r = wait_for("the requests", lambda: (x := report(mesh))["exchanges"]["total"] >= 3 and x)
+    inventory = r["inventory"]
+    assert inventory["node"] == "test-1" and [p["proxy"] for p in inventory["proxies"]] == ["node"]
+    assert {w["workload"]: w["identity"] for w in inventory["workloads"]}["my-app-v1.default"] == "spiffe://cluster.local/ns/default/sa/my-app"
+    assert {"my-app.default", "outside.default"} <= {x["service"] for x in inventory["services"]}
+    keys = r["keys"]
+    assert keys["rootKeyOnNode"] and not keys["issuerPluggedIn"] and keys["revoked"] == 0 and keys["outsideOfProxies"] == 0
+    # STRICT was taken back for a while: since when it is in force is told, and the days before are not proven.
+    loads = r["policy"]["loads"]
+    changes = [x for x in loads if "PeerAuthentication default.kvmesh-system" in x["changed"]]
+    assert loads[0]["by"] == "start" and len(changes) == 2 and all(x["ok"] for x in loads)
+    assert r["policy"]["strict"] and r["policy"]["since"] == changes[-1]["at"] > loads[0]["at"]
+    assert any(why == "STRICT only since " + changes[-1]["at"] for why in r["reasons"])
+    assert ("PeerAuthentication", "default.kvmesh-system", "STRICT") in {(x["kind"], x["policy"], x["says"]) for x in r["policy"]["policies"]}
+    (way,) = r["egress"]["destinations"]
+    assert (way["destination"], way["country"], way["operator"]) == ("outside.example", "DE", "Rechen & <Zentrum>")
+    assert way["requests"] == 3 and way["security"] == "clear" and r["egress"]["outboundTrafficPolicy"] == "ALLOW_ANY"
+    text = mesh.ctl("compliance", "report", check=1).stdout
+    for head in "INVENTORY", "EGRESS", "POLICIES", "CHANGES", "WORKLOADS", "SERVICES", "PROXIES":
+        assert f"\n{head}" in text, text
+    page = mesh.ctl("compliance", "report", "--format", "html", check=1).stdout
+    assert "Rechen &amp; &lt;Zentrum&gt;" in page and "<Zentrum" not in page and "default-src 'none'" in page
+
+
 def test_exceptions_from_strict_are_told(article):
     mesh = article.mesh
     mesh.write("mesh.d/30-lax.yaml", (STRICT % "default").replace("STRICT", "PERMISSIVE").replace("name: default", "name: lax"))
