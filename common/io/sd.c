@@ -128,18 +128,57 @@ int sd_listen_fd(const char *name)
 	return found;
 }
 
-unsigned sd_listen_sockets(int *ret_first)
-{
-	int n = sd_listen_fds(0);
+/* In the names of the descriptor store; ':' is not allowed there. */
+#define STORED "listener."
 
-	*ret_first = SD_LISTEN_FDS_START;
-	for (int fd = SD_LISTEN_FDS_START; fd < SD_LISTEN_FDS_START + n; fd++) {
-		int flags = fcntl(fd, F_GETFL);
+static void stored_name(const char *address, char buf[static STATUS_MAX])
+{
+	snprintf(buf, STATUS_MAX, STORED "%s", address);
+	for (char *p = buf; *p; p++)
+		if (*p == ':' || (unsigned char)*p <= ' ' || (unsigned char)*p >= 127)
+			*p = '_';
+}
+
+void sd_listen_sockets(void (*fn)(void *arg, int fd, bool stored), void *arg)
+{
+	char **names = NULL;
+	int n = sd_listen_fds_with_names(0, &names);
+
+	for (int i = 0; i < n; i++) {
+		int fd = SD_LISTEN_FDS_START + i, flags = fcntl(fd, F_GETFL);
 
 		if (flags >= 0)
 			(void)fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+		fn(arg, fd, strncmp(names[i], STORED, sizeof(STORED) - 1) == 0);
+		free(names[i]);
 	}
-	return n > 0 ? (unsigned)n : 0;
+	free(names);
+}
+
+void sd_store_socket(const char *address, int fd)
+{
+	char name[STATUS_MAX], text[STATUS_MAX + 32];
+
+	stored_name(address, name);
+	snprintf(text, sizeof(text), "FDSTORE=1\nFDNAME=%s", name);
+	(void)sd_pid_notify_with_fds(0, 0, text, &fd, 1);
+}
+
+void sd_unstore_socket(const char *address)
+{
+	char name[STATUS_MAX];
+
+	stored_name(address, name);
+	sd_notifyf(0, "FDSTOREREMOVE=1\nFDNAME=%s", name);
+}
+
+#define BARRIER_US (5u * 1000 * 1000)
+
+bool sd_main_pid(pid_t pid)
+{
+	if (sd_notifyf(0, "MAINPID=%d", (int)pid) <= 0)
+		return !getenv("NOTIFY_SOCKET");
+	return sd_notify_barrier(0, BARRIER_US) >= 0;
 }
 
 static bool take_unit(int r, char *unit, char *buf, size_t n)

@@ -18,10 +18,21 @@ void sd_watchdog_stop(void);                    /* before that loop is freed */
 /* Descriptor passed under that FileDescriptorName=, or -1. */
 int sd_listen_fd(const char *name);
 /*
- * How many sockets the service manager has passed, from *ret_first on. They are close-on-exec and
- * non-blocking from then on, and this process's until it ends.
+ * Every socket that the service manager has passed; stored: an earlier process has asked it to keep it
+ * (sd_store_socket). They are close-on-exec and non-blocking from then on, and fn's.
  */
-unsigned sd_listen_sockets(int *ret_first);
+void sd_listen_sockets(void (*fn)(void *arg, int fd, bool stored), void *arg);
+/*
+ * Keep a descriptor of this socket for the next process of the unit (FileDescriptorStoreMax=), under an address's
+ * text; several may have the same. It stays the caller's. Over a stop the service manager keeps none.
+ */
+void sd_store_socket(const char *address, int fd);
+void sd_unstore_socket(const char *address);    /* all under that text */
+/*
+ * Another process of the unit is the main one from now on: the service manager knows when this returns. False: it
+ * does not answer.
+ */
+bool sd_main_pid(pid_t pid);
 /*
  * The system unit of a process (0: own); false when it is in none (user manager counts as that
  * unit).

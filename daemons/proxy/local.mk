@@ -17,6 +17,7 @@ libkvproxy_a_SOURCES = \
 	%D%/control.c %D%/control.h %D%/control_api.c %D%/control_int.h %D%/control_stats.c \
 	%D%/cross_origin.c %D%/cross_origin.h \
 	%D%/cpus.c %D%/cpus.h \
+	%D%/doors.c %D%/doors.h \
 	%D%/ejection.c %D%/ejection.h \
 	%D%/entry.c %D%/entry.h \
 	%D%/fail.c %D%/fail.h \

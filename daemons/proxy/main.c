@@ -18,6 +18,7 @@
 #include "ipc/kept.h"
 #include "proxy/control.h"
 #include "proxy/cpus.h"
+#include "proxy/doors.h"
 #include "proxy/watch.h"
 #include "proxy/worker.h"
 #include "snap/snap.h"
@@ -118,6 +119,11 @@ static int serve(struct proxy *p, const struct daemon_options *o)
 	return DAEMON_EXIT_OK;
 }
 
+static void take_socket(void *arg, int fd, bool stored)
+{
+	doors_inherit(arg, fd, stored ? DOOR_ORIGIN_OURS : DOOR_ORIGIN_MANAGER);
+}
+
 int main(int argc, char **argv)
 {
 	struct daemon_options o;
@@ -138,11 +144,8 @@ int main(int argc, char **argv)
 	(void)mallopt(M_ARENA_MAX, (int)n + 1);
 	struct proxy p = { .loop = loop_new() };
 
-	int first;
-	unsigned passed = sd_listen_sockets(&first);
-
 	p.workers = worker_set_start(n);
-	worker_inherit(p.workers, first, passed);
+	sd_listen_sockets(take_socket, worker_doors(p.workers));
 	code = serve(&p, &o);
 	/* Workers first: they write into the log's rings until their last exchange. */
 	worker_set_stop(p.workers);

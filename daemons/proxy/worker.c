@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * worker: threads, leases, what a publish changes in them, drain and stop. Layer proxy. The control
- * thread keeps the list of bound addresses; sockets and attachments cross to a worker by loop_post
- * and belong to it from then on.
+ * worker: threads, leases, what a publish changes in them, drain and stop. Layer proxy. Sockets
+ * (doors.h) and attachments cross to a worker by loop_post and belong to it from then on.
  */
 #include "config.h"
 
@@ -20,6 +19,7 @@
 #include "doc/doc.h"
 #include "proxy/conn.h"
 #include "proxy/cpus.h"
+#include "proxy/doors.h"
 #include "proxy/gate.h"
 #include "proxy/listener.h"
 #include "proxy/named.h"
@@ -41,30 +41,11 @@ struct worker_thread {
 	struct loop_timer forget;       /* worker->previous */
 };
 
-/* One address of the snapshot, with a socket in each worker. */
-struct bound {
-	uint64_t id;
-	struct snap_listener desc;      /* as configured; service is owned */
-	struct sock_addr addr;          /* as bound */
-	struct gate_door *count;        /* connections of all workers through it */
-	bool keep;
-};
-
-/* A listening socket that the service manager keeps for us. */
-struct inherited {
-	int fd;
-	bool told;                      /* that nobody wants it */
-};
-
 struct worker_set {
 	struct worker_thread *v;
 	size_t n;
 	struct stats **stats;
-	struct bound *bound;
-	size_t n_bound, cap_bound;
-	uint64_t next_id;
-	struct inherited *inherited;
-	size_t n_inherited;
+	struct doors *doors;
 	struct gate gate;
 };
 
@@ -141,7 +122,7 @@ void lease_unref(struct lease *l)
 
 struct opening {
 	uint64_t id;
-	int fd;                         /* -1: this worker has it open */
+	int fd;                         /* -1: the door stays as it is here */
 	struct sock_addr addr;
 	struct gate_door *count;        /* one reference */
 	size_t listener;                /* index in the snapshot */
@@ -151,19 +132,8 @@ struct publication {
 	struct worker *w;
 	struct attached *at;            /* one reference */
 	struct opening *v;
-	size_t n;
+	size_t n, cap;
 };
-
-static struct listener *listener_of(const struct worker *w, uint64_t id)
-{
-	list_for_each(it, &w->listeners) {
-		struct listener *l = list_entry(it, struct listener, node);
-
-		if (l->id == id)
-			return l;
-	}
-	return NULL;
-}
 
 static bool is_named(const struct publication *p, uint64_t id)
 {
@@ -171,6 +141,16 @@ static bool is_named(const struct publication *p, uint64_t id)
 		if (p->v[i].id == id)
 			return true;
 	return false;
+}
+
+static void update_listeners(const struct worker *w, uint64_t id, const struct snap_listener *desc)
+{
+	list_for_each(it, &w->listeners) {
+		struct listener *l = list_entry(it, struct listener, node);
+
+		if (l->id == id)
+			listener_update(l, desc);
+	}
 }
 
 static void apply_listeners(struct worker *w, const struct publication *p)
@@ -183,11 +163,10 @@ static void apply_listeners(struct worker *w, const struct publication *p)
 	}
 	for (size_t i = 0; i < p->n; i++) {
 		const struct snap_listener *desc = &p->at->snap->listeners.v[p->v[i].listener];
-		struct listener *l = listener_of(w, p->v[i].id);
 
-		if (l)
-			listener_update(l, desc);
-		else if (p->v[i].fd >= 0)
+		if (p->v[i].fd < 0)
+			update_listeners(w, p->v[i].id, desc);
+		else
 			listener_open(w, &(struct listener_socket){ p->v[i].fd, p->v[i].addr, p->v[i].id, p->v[i].count },
 				      desc);
 	}
@@ -250,53 +229,6 @@ static void apply(void *arg)
 
 /* ---- publish: the control thread's half ------------------------------------------------------ */
 
-static bool is_same_door(const struct snap_listener *a, const struct snap_listener *b)
-{
-	if (!str_eq(a->address, b->address) || a->port != b->port)
-		return false;
-	if (str_has_prefix(a->address, STR("unix:")))
-		return true;
-	/* Ports that the kernel chooses are told apart by what they are for. */
-	return a->port != 0 || (a->kind == b->kind && str_eq(a->service, b->service) &&
-				a->service_port == b->service_port && a->view == b->view);
-}
-
-static struct bound *bound_of(struct worker_set *ws, const struct snap_listener *desc)
-{
-	for (size_t i = 0; i < ws->n_bound; i++)
-		if (is_same_door(&ws->bound[i].desc, desc))
-			return &ws->bound[i];
-	return NULL;
-}
-
-static struct str own(struct str s)
-{
-	char *p = kv_malloc(s.n + 1);
-
-	memcpy(p, s.n > 0 ? s.p : "", s.n);
-	return str_from(p, s.n);
-}
-
-static void bound_set(struct bound *b, const struct snap_listener *desc)
-{
-	struct str service = own(desc->service), address = own(desc->address);
-
-	free((void *)(uintptr_t)b->desc.service.p);
-	free((void *)(uintptr_t)b->desc.address.p);
-	b->desc = *desc;
-	b->desc.servers.v = NULL;       /* the snapshot's; it goes before the socket does */
-	b->desc.servers.n = 0;
-	b->desc.service = service;
-	b->desc.address = address;
-}
-
-static void bound_done(struct bound *b)
-{
-	free((void *)(uintptr_t)b->desc.service.p);
-	free((void *)(uintptr_t)b->desc.address.p);
-	gate_door_unref(b->count);
-}
-
 /*
  * How many of the workers serve: the snapshot may ask for fewer than there are CPUs. It counts for
  * addresses that are opened from then on.
@@ -308,228 +240,61 @@ static size_t n_serving(const struct worker_set *ws, const struct snap *s)
 	return want > 0 && (size_t)want < ws->n ? (size_t)want : ws->n;
 }
 
-/* The sockets of one new address: one per worker that serves, all or none. */
-struct door {
-	size_t listener;
-	struct sock_addr addr;
-	int *fds;
-};
-
-static void door_close(struct door *d, size_t n)
+static void add_opening(struct publication *p, const struct door *d, size_t listener, int fd)
 {
-	for (size_t i = 0; i < n; i++)
-		if (d->fds[i] >= 0)
-			close(d->fds[i]);
-	free(d->fds);
+	*vec_push(p->v, p->n, p->cap) = (struct opening){
+		.id = d->id,
+		.fd = fd,
+		.addr = d->addr,
+		.count = gate_door_ref(d->count),
+		.listener = listener,
+	};
 }
 
-static struct inherited *inherited_for(struct worker_set *ws, const struct sock_addr *a)
+/* The sockets that are this worker's and not there yet; else the mere word that the door stays. */
+static void add_door(struct publication *p, struct door *d, size_t listener)
 {
-	for (size_t i = 0; i < ws->n_inherited; i++)
-		if (sock_listens_for(ws->inherited[i].fd, a))
-			return &ws->inherited[i];
-	return NULL;
-}
+	bool any = false;
 
-/* A low port is the service manager's to bind. */
-static int refused(int code, const struct snap *s, struct err *err)
-{
-	struct err why = *err;
+	for (size_t i = 0; i < d->n; i++) {
+		struct door_socket *s = &d->v[i];
 
-	if (code != -EACCES)
-		return code;
-	return err_set(err, code, "%s: systemctl enable --now kvmesh-proxy@%.*s.socket binds it",
-		       why.text, STR_ARG(s->proxy));
-}
-
-/* Whoever may open a port of this host may come to a path. */
-#define UNIX_MODE 0666
-
-/*
- * TCP sockets are each worker's own, and the kernel spreads connections; of others there is one, and
- * who comes first has the connection. from: the one that is there already, -1 none.
- */
-static int make_socket(const struct door *d, int from, struct err *err)
-{
-	if (from < 0 && d->addr.sa.sa_family == AF_UNIX)
-		return sock_listen_unix(d->addr.un.sun_path, UNIX_MODE, (gid_t)-1, err);
-	if (from < 0)
-		return sock_listen_tcp(&d->addr, SOCK_REUSEPORT, err);
-	int fd = fcntl(from, F_DUPFD_CLOEXEC, 0);
-
-	return fd >= 0 ? fd : err_set(err, -errno, "cannot share a socket: %s", err_code_name(-errno));
-}
-
-/* A socket for each worker that serves; the rest stays -1. */
-static int door_open(struct worker_set *ws, struct door *d, const struct snap *s, struct err *err)
-{
-	const struct snap_listener *desc = &s->listeners.v[d->listener];
-
-	if (!sock_addr_parse(desc->address, (uint16_t)desc->port, &d->addr))
-		return err_set(err, KV_ERR_SCHEMA, "listener address '%.*s' is neither an IP address nor a path",
-			       STR_ARG(desc->address));
-	const struct inherited *passed = inherited_for(ws, &d->addr);
-	bool shared = passed || d->addr.sa.sa_family == AF_UNIX;
-	int from = passed ? passed->fd : -1;
-
-	d->fds = kv_malloc(sizeof(*d->fds) * ws->n);
-	memset(d->fds, 0xff, sizeof(*d->fds) * ws->n);
-	for (size_t i = 0; i < n_serving(ws, s); i++) {
-		d->fds[i] = make_socket(d, from, err);
-		if (d->fds[i] < 0) {
-			int r = d->fds[i];
-
-			door_close(d, ws->n);
-			return refused(r, s, err);
-		}
-		if (i == 0 && !shared)  /* the others join the port that the kernel chose */
-			(void)sock_local_addr(d->fds[0], &d->addr);
-		if (shared && from < 0)
-			from = d->fds[0];
-	}
-	return 0;
-}
-
-static int open_doors(struct worker_set *ws, const struct snap *s, struct door *v, size_t *ret_n,
-		      struct err *err)
-{
-	*ret_n = 0;
-	for (size_t i = 0; i < s->listeners.n; i++) {
-		if (bound_of(ws, &s->listeners.v[i]))
+		if (s->given < 0 || s->worker != p->w->index)
 			continue;
-		struct door *d = &v[*ret_n];
-
-		*d = (struct door){ .listener = i };
-		int r = door_open(ws, d, s, err);
-
-		if (r < 0) {
-			while (*ret_n > 0)
-				door_close(&v[--*ret_n], ws->n);
-			return r;
-		}
-		(*ret_n)++;
+		add_opening(p, d, listener, s->given);
+		s->given = -1;
+		any = true;
 	}
-	return 0;
+	if (!any)
+		add_opening(p, d, listener, -1);
 }
 
-/* The list of bound addresses becomes the snapshot's; new ones are appended in the order of v. */
-static void remember(struct worker_set *ws, const struct snap *s, const struct door *v, size_t n)
-{
-	size_t kept = 0;
-
-	for (size_t i = 0; i < ws->n_bound; i++)
-		ws->bound[i].keep = false;
-	for (size_t i = 0; i < s->listeners.n; i++) {
-		struct bound *b = bound_of(ws, &s->listeners.v[i]);
-
-		if (!b)
-			continue;
-		b->keep = true;
-		bound_set(b, &s->listeners.v[i]);
-	}
-	for (size_t i = 0; i < ws->n_bound; i++) {
-		if (ws->bound[i].keep)
-			ws->bound[kept++] = ws->bound[i];
-		else
-			bound_done(&ws->bound[i]);
-	}
-	ws->n_bound = kept;
-	for (size_t i = 0; i < n; i++) {
-		struct bound *b = vec_push(ws->bound, ws->n_bound, ws->cap_bound);
-
-		*b = (struct bound){ .id = ++ws->next_id, .addr = v[i].addr, .count = gate_door_new() };
-		bound_set(b, &s->listeners.v[v[i].listener]);
-	}
-}
-
-static int fd_for(const struct door *v, size_t n, size_t listener, size_t worker)
-{
-	for (size_t i = 0; i < n; i++)
-		if (v[i].listener == listener)
-			return v[i].fds[worker];
-	return -1;
-}
-
-static void send_to(struct worker_set *ws, size_t worker, struct attached *at, const struct door *v,
-		    size_t n)
+static void send_to(struct worker_set *ws, size_t worker, struct attached *at)
 {
 	const struct snap *s = at->snap;
 	struct publication *p = kv_zalloc(sizeof(*p));
 
 	p->w = &ws->v[worker].w;
 	p->at = attach_ref(at);
-	p->n = s->listeners.n;
-	p->v = kv_zalloc(sizeof(*p->v) * (p->n + 1));
-	for (size_t i = 0; i < p->n; i++) {
-		const struct bound *b = bound_of(ws, &s->listeners.v[i]);
-
-		p->v[i] = (struct opening){
-			.id = b->id,
-			.fd = fd_for(v, n, i, worker),
-			.addr = b->addr,
-			.count = gate_door_ref(b->count),
-			.listener = i,
-		};
-	}
+	for (size_t i = 0; i < s->listeners.n; i++)
+		add_door(p, doors_find(ws->doors, &s->listeners.v[i]), i);
 	loop_post(p->w->loop, apply, p);
-}
-
-/* Who connects to a socket that nobody accepts from waits for ever: the operator is told. */
-static void tell_idle(struct worker_set *ws)
-{
-	char text[SOCK_ADDR_TEXT_MAX];
-	struct sock_addr a;
-
-	for (size_t i = 0; i < ws->n_inherited; i++) {
-		struct inherited *from = &ws->inherited[i];
-		bool used = false;
-
-		for (size_t k = 0; k < ws->n_bound && !used; k++)
-			used = sock_listens_for(from->fd, &ws->bound[k].addr);
-		if (!used && !from->told && sock_local_addr(from->fd, &a) == 0)
-			log_warn("the socket for %s that was passed on is no Gateway server's: its clients wait in vain",
-				 sock_addr_text(&a, text));
-		from->told = !used;
-	}
 }
 
 int worker_publish(struct worker_set *ws, struct attached *at, struct err *err)
 {
-	const struct snap *s = at->snap;
-	struct door *v = kv_zalloc(sizeof(*v) * (s->listeners.n + 1));
-	size_t n;
-	int r = open_doors(ws, s, v, &n, err);
+	int r = doors_follow(ws->doors, at->snap, n_serving(ws, at->snap), err);
 
-	if (r < 0) {
-		free(v);
+	if (r < 0)
 		return r;
-	}
-	remember(ws, s, v, n);
-	tell_idle(ws);
 	for (size_t i = 0; i < ws->n; i++)
-		send_to(ws, i, at, v, n);
-	for (size_t i = 0; i < n; i++)
-		free(v[i].fds);         /* the sockets are the workers' now */
-	free(v);
+		send_to(ws, i, at);
 	return 0;
 }
 
 struct doc *worker_listeners(const struct worker_set *ws, struct arena *a)
 {
-	struct doc *list = doc_new_list(a);
-	char host[SOCK_ADDR_TEXT_MAX];
-
-	for (size_t i = 0; i < ws->n_bound; i++) {
-		const struct bound *b = &ws->bound[i];
-		struct doc *row = doc_add(a, list, doc_new_map(a));
-
-		doc_set_str(a, row, "kind", str_c(snap_listener_kind_names[b->desc.kind]));
-		doc_set_str(a, row, "address", str_c(sock_addr_host(&b->addr, host)));
-		doc_set_int(a, row, "port", sock_addr_port(&b->addr));
-		if (b->desc.service.n > 0)
-			doc_set_str(a, row, "service", b->desc.service);
-	}
-	return list;
+	return doors_list(ws->doors, a);
 }
 
 /* ---- drain ----------------------------------------------------------------------------------- */
@@ -641,6 +406,7 @@ void worker_drain(struct worker_set *ws, uint64_t deadline_us, struct loop *loop
 
 	*d = (struct drain){ .deadline_us = deadline_us, .loop = loop, .done = done, .arg = arg };
 	atomic_init(&d->left, (unsigned)ws->n);
+	doors_close(ws->doors);
 	for (size_t i = 0; i < ws->n; i++) {
 		struct drain_order *o = kv_malloc(sizeof(*o));
 
@@ -740,6 +506,7 @@ struct worker_set *worker_set_start(unsigned n)
 	if (n == 0)
 		n = cpus_available();
 	ws->n = n < WORKERS_MAX ? n : WORKERS_MAX;
+	ws->doors = doors_new();
 	gate_init(&ws->gate);
 	ws->v = kv_zalloc(sizeof(*ws->v) * ws->n);
 	ws->stats = kv_zalloc(sizeof(*ws->stats) * ws->n);
@@ -754,11 +521,9 @@ struct worker_set *worker_set_start(unsigned n)
 	return ws;
 }
 
-void worker_inherit(struct worker_set *ws, int first, unsigned n)
+struct doors *worker_doors(const struct worker_set *ws)
 {
-	ws->inherited = kv_zalloc(sizeof(*ws->inherited) * (n + 1));
-	for (; ws->n_inherited < n; ws->n_inherited++)
-		ws->inherited[ws->n_inherited].fd = first + (int)ws->n_inherited;
+	return ws->doors;
 }
 
 void worker_set_stop(struct worker_set *ws)
@@ -769,10 +534,7 @@ void worker_set_stop(struct worker_set *ws)
 		pthread_join(ws->v[i].id, NULL);
 	for (size_t i = 0; i < ws->n; i++)
 		worker_done(&ws->v[i].w);
-	for (size_t i = 0; i < ws->n_bound; i++)
-		bound_done(&ws->bound[i]);
-	free(ws->bound);
-	free(ws->inherited);
+	doors_free(ws->doors);
 	free(ws->stats);
 	free(ws->v);
 	free(ws);

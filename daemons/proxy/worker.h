@@ -22,6 +22,7 @@
 #define WORKER_POOL_HINTS 64            /* pools found without their key, see upstream.h */
 
 struct access_log;
+struct doors;
 struct gate;
 struct named;
 struct regex_scratch;
@@ -104,9 +105,7 @@ struct worker_set;
 struct worker_set *worker_set_start(unsigned n);
 /*
  * Hand a new attachment to all workers (takes one reference per worker itself); opens and closes
- * listeners as the snapshot says: the same address stays open. listening sockets are made in the
- * control thread, one per worker and address (SO_REUSEPORT), so that a failure is reported here and
- * nothing changes.
+ * listeners as the snapshot says (doors.h). Negative: nothing has changed.
  */
 int worker_publish(struct worker_set *ws, struct attached *at, struct err *err);
 /*
@@ -115,12 +114,8 @@ int worker_publish(struct worker_set *ws, struct attached *at, struct err *err);
  */
 void worker_drain(struct worker_set *ws, uint64_t deadline_us, struct loop *loop, loop_fn done,
 		  void *arg);
-/*
- * Listening sockets that the service manager has made: n, from first on. What a snapshot wants of
- * them is not bound again; they stay open as long as the process, whatever snapshots want. Before
- * the first publish.
- */
-void worker_inherit(struct worker_set *ws, int first, unsigned n);
+/* The addresses that it listens on; the control thread's. */
+struct doors *worker_doors(const struct worker_set *ws);
 void worker_set_stop(struct worker_set *ws);            /* joins */
 size_t worker_count(const struct worker_set *ws);
 struct stats *const *worker_stats(const struct worker_set *ws, size_t *ret_n);

@@ -5,6 +5,11 @@ TESTS += %D%/test_overload
 %C%_test_overload_SOURCES = %D%/test_overload.c %D%/unit.h
 %C%_test_overload_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS) $(EVENT_CFLAGS)
 %C%_test_overload_LDADD = $(KV_PROXY_LDADD) $(OPENSSL_LIBS) $(CHECK_LIBS)
+check_PROGRAMS += %D%/test_doors
+TESTS += %D%/test_doors
+%C%_test_doors_SOURCES = %D%/test_doors.c %D%/unit.h
+%C%_test_doors_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS) $(EVENT_CFLAGS)
+%C%_test_doors_LDADD = $(KV_PROXY_LDADD) $(OPENSSL_LIBS) $(CHECK_LIBS)
 # The data path on real loopback sockets: workers, a service, a client (proxy_net.h).
 proxy_net_tests = %D%/test_proxy_http %D%/test_proxy_bad %D%/test_proxy_mtls %D%/test_proxy_tries \
 	%D%/test_proxy_pools %D%/test_proxy_capture %D%/test_proxy_chaos %D%/test_proxy_steps \
