@@ -369,11 +369,11 @@ static void refer_provider(struct check *c, struct origin at, struct str name)
 static void refer_authorizer(struct check *c, const struct model_authorization_policy *ap)
 {
 	const struct model_mesh_config *mesh = &c->m->mesh.mesh;
-	const struct model_ext_authz_http *p = NULL;
+	const struct model_ext_authz *p = NULL;
 
 	for (size_t i = 0; i < mesh->extensionProviders.n; i++)
 		if (str_eq(ap->provider->name, mesh->extensionProviders.v[i].name))
-			p = mesh->extensionProviders.v[i].envoyExtAuthzHttp;
+			p = model_ext_authz_of(&mesh->extensionProviders.v[i]);
 	if (!p)
 		return;
 	ptrdiff_t slash = str_find(p->service, '/');

@@ -198,7 +198,7 @@ static void check_bind(struct check *c, const char *name, struct str address, bo
 
 static void check_authorizer(struct check *c, const struct model_extension_provider *p)
 {
-	const struct model_ext_authz_http *h = p->envoyExtAuthzHttp;
+	const struct model_ext_authz *h = model_ext_authz_of(p);
 	const struct model_check_body *body = h->includeRequestBodyInCheck;
 	uint64_t status = 403;
 
@@ -221,7 +221,7 @@ static void check_providers(struct check *c)
 	const struct model_mesh_config *m = &c->m->mesh.mesh;
 
 	for (size_t i = 0; i < m->extensionProviders.n; i++)
-		if (m->extensionProviders.v[i].envoyExtAuthzHttp)
+		if (model_ext_authz_of(&m->extensionProviders.v[i]))
 			check_authorizer(c, &m->extensionProviders.v[i]);
 	for (size_t i = 0; i < m->extensionProviders.n; i++)
 		for (size_t k = 0; k < i; k++)

@@ -40,7 +40,7 @@ static const struct model_extension_provider *provider_of(const struct compile *
 
 /* "[NS/]HOST" and port: the cluster as this workload reaches it; -1: there is none to name. */
 static int64_t find_cluster(struct compile *c, const struct model_workload *w,
-			    const struct model_ext_authz_http *p)
+			    const struct model_ext_authz *p)
 {
 	ptrdiff_t slash = str_find(p->service, '/');
 	struct str ns = slash < 0 ? w->r.ns : str_take(p->service, (size_t)slash);
@@ -64,7 +64,7 @@ static struct str_list lowered(struct compile *c, const struct str_list *l)
 	return to;
 }
 
-static void put_headers(struct compile *c, const struct model_ext_authz_http *p,
+static void put_headers(struct compile *c, const struct model_ext_authz *p,
 			struct snap_authorizer *to)
 {
 	const struct labels *add = &p->includeAdditionalHeadersInCheck;
@@ -85,7 +85,7 @@ static void put_headers(struct compile *c, const struct model_ext_authz_http *p,
 static int64_t add_authorizer(struct compile *c, const struct model_extension_provider *provider,
 			      int64_t cluster)
 {
-	const struct model_ext_authz_http *p = provider->envoyExtAuthzHttp;
+	const struct model_ext_authz *p = model_ext_authz_of(provider);
 	uint64_t status = STATUS_ON_ERROR;
 
 	for (size_t i = 0; i < c->s->authorizers.n; i++)
@@ -98,6 +98,7 @@ static int64_t add_authorizer(struct compile *c, const struct model_extension_pr
 	*to = (struct snap_authorizer){
 		.name = provider->name,
 		.cluster = cluster,
+		.grpc = provider->envoyExtAuthzGrpc != NULL,
 		.path_prefix = p->pathPrefix.n > 0 ? p->pathPrefix : STR_NULL,
 		.timeout_us = p->timeout > 0 ? p->timeout : TIMEOUT_US,
 		.fail_open = p->failOpen,
@@ -107,6 +108,7 @@ static int64_t add_authorizer(struct compile *c, const struct model_extension_pr
 	if (p->includeRequestBodyInCheck) {
 		to->body_bytes = p->includeRequestBodyInCheck->maxRequestBytes;
 		to->partial_body = p->includeRequestBodyInCheck->allowPartialMessage;
+		to->raw_body = p->includeRequestBodyInCheck->packAsBytes;
 	}
 	return (int64_t)c->s->authorizers.n - 1;
 }
@@ -116,8 +118,8 @@ void compile_authorizers(struct compile *c)
 	for (size_t i = 0; i < c->s->workloads.n; i++) {
 		const struct model_extension_provider *p =
 			provider_of(c, &c->s->workloads.v[i]);
-		int64_t cluster = p && p->envoyExtAuthzHttp && c->locals[i] ?
-					  find_cluster(c, c->locals[i], p->envoyExtAuthzHttp) : -1;
+		const struct model_ext_authz *to = p ? model_ext_authz_of(p) : NULL;
+		int64_t cluster = to && c->locals[i] ? find_cluster(c, c->locals[i], to) : -1;
 
 		if (cluster >= 0)
 			c->s->workloads.v[i].authorizer = add_authorizer(c, p, cluster) + 1;

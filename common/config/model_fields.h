@@ -197,7 +197,7 @@ extern const struct bind_table model_dashboard_settings_table;
 extern const struct bind_table model_limits_table;
 extern const struct bind_table model_router_settings_table;
 extern const struct bind_table model_extension_provider_table;
-extern const struct bind_table model_ext_authz_http_table;
+extern const struct bind_table model_ext_authz_http_table, model_ext_authz_grpc_table;
 extern const struct bind_table model_check_body_table;
 extern const struct bind_table model_zipkin_table;
 extern const struct bind_table model_opentelemetry_table;

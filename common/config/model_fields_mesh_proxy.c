@@ -24,8 +24,7 @@ static const struct field extension_provider_fields[] = {
 	{ F_PTR(T, envoyFileAccessLog, model_file_access_log_table), ONEOF(1), P2, SINCE("1.11"),
 	  NOT_YET("no provider of this kind is used yet"),
 	  .help = "Access log into a file" },
-	{ F_ANY(T, envoyExtAuthzGrpc), ONEOF(1), P3, SINCE("1.8"),
-	  NOT_YET("only authorizers over HTTP are planned"),
+	{ F_PTR(T, envoyExtAuthzGrpc, model_ext_authz_grpc_table), ONEOF(1), P3, SINCE("1.8"),
 	  .help = "External authorizer over gRPC" },
 	{ F_ANY(T, refused), .name = "lightstep", ONEOF(1), P3, SINCE("1.10"),
 	  REFUSED("the vendor's protocol is not spoken; use opentelemetry"),
@@ -60,7 +59,7 @@ const struct bind_table model_extension_provider_table =
 	TABLE_AT("ExtensionProvider", extension_provider_fields);
 #undef T
 
-#define T struct model_ext_authz_http
+#define T struct model_ext_authz
 static const struct field ext_authz_http_fields[] = {
 	{ F_STR(T, service), .flags = FIELD_REQUIRED | FIELD_NONEMPTY, P2, SINCE("1.8"),
 	  .help = "Service that decides: [namespace/]host" },
@@ -89,12 +88,33 @@ static const struct field ext_authz_http_fields[] = {
 	{ F_STR_LIST(T, headersToDownstreamOnAllow), P2, SINCE("1.14"),
 	  .help = "Headers of its answer that go to the client" },
 	{ F_BOOL(T, clearRouteCache), P3, SINCE("1.25"),
-	  IGNORED("routes are chosen before"),
+	  IGNORED("the route is always chosen after the answer"),
 	  .help = "Choose the route again" },
 	F_END
 };
 const struct bind_table model_ext_authz_http_table =
 	TABLE("EnvoyExternalAuthorizationHttpProvider", ext_authz_http_fields);
+
+static const struct field ext_authz_grpc_fields[] = {
+	{ F_STR(T, service), .flags = FIELD_REQUIRED | FIELD_NONEMPTY, P3, SINCE("1.8"),
+	  .help = "Service that decides: [namespace/]host" },
+	{ F_INT(T, port, 1, 65535), .flags = FIELD_REQUIRED, P3, SINCE("1.8"),
+	  .help = "Its port" },
+	{ F_TIME(T, timeout), P3, SINCE("1.10"),
+	  .help = "Time for an answer (default 600s)" },
+	{ F_BOOL(T, failOpen), P3, SINCE("1.8"),
+	  .help = "Allow when the service does not answer (default false)" },
+	{ F_STR(T, statusOnError), P3, SINCE("1.8"),
+	  .help = "Status when the service does not answer (default 403)" },
+	{ F_PTR(T, includeRequestBodyInCheck, model_check_body_table), P3, SINCE("1.10"),
+	  .help = "How much of the body it gets" },
+	{ F_BOOL(T, clearRouteCache), P3, SINCE("1.25"),
+	  IGNORED("the route is always chosen after the answer"),
+	  .help = "Choose the route again" },
+	F_END
+};
+const struct bind_table model_ext_authz_grpc_table =
+	TABLE("EnvoyExternalAuthorizationGrpcProvider", ext_authz_grpc_fields);
 #undef T
 
 #define T struct model_check_body
@@ -104,8 +124,7 @@ static const struct field check_body_fields[] = {
 	{ F_BOOL(T, allowPartialMessage), P2, SINCE("1.10"),
 	  .help = "Send the beginning of a longer body" },
 	{ F_BOOL(T, packAsBytes), P3, SINCE("1.10"),
-	  IGNORED("gRPC only"),
-	  .help = "Send it as bytes" },
+	  .help = "Over gRPC: send it as bytes (default: as text)" },
 	F_END
 };
 const struct bind_table model_check_body_table =

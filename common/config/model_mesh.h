@@ -70,7 +70,8 @@ struct model_check_body {
 	int64_t maxRequestBytes;
 	bool allowPartialMessage, packAsBytes;
 };
-struct model_ext_authz_http {
+/* Over HTTP or gRPC, which has fewer of the fields. */
+struct model_ext_authz {
 	struct str service, pathPrefix, statusOnError;
 	int64_t port, timeout;
 	bool failOpen, clearRouteCache;
@@ -116,14 +117,18 @@ struct model_file_access_log {
 struct model_extension_provider {
 	struct origin at;
 	struct str name;
-	struct model_ext_authz_http *envoyExtAuthzHttp;
+	struct model_ext_authz *envoyExtAuthzHttp, *envoyExtAuthzGrpc;
 	struct model_zipkin *zipkin;
 	struct model_opentelemetry *opentelemetry;
 	struct model_file_access_log *envoyFileAccessLog;
 	struct doc *prometheus;         /* an empty message */
-	struct doc *envoyExtAuthzGrpc;
 	struct doc *refused;            /* never set */
 };
+/* NULL: it is no authorizer. */
+static inline const struct model_ext_authz *model_ext_authz_of(const struct model_extension_provider *p)
+{
+	return p->envoyExtAuthzHttp ? p->envoyExtAuthzHttp : p->envoyExtAuthzGrpc;
+}
 struct model_mesh_config {
 	struct str trustDomain;         /* "cluster.local" */
 	struct str_list trustDomainAliases;

@@ -515,6 +515,14 @@ static bool has_authorizer(const struct authz *a, size_t workload)
 	return a->snap->workloads.v[workload].authorizer > 0;
 }
 
+/* Who is asked over HTTP has no say about bytes (2.11.14). */
+static bool is_asked(const struct authz *a, size_t workload, bool http)
+{
+	int64_t i = a->snap->workloads.v[workload].authorizer - 1;
+
+	return i >= 0 && (http || a->snap->authorizers.v[i].grpc);
+}
+
 static bool decide(const struct authz *a, size_t workload, const struct authz_facts *f,
 		   bool dry_run, struct found *ret)
 {
@@ -539,8 +547,7 @@ void authz_judge(const struct authz *a, size_t workload, const struct authz_fact
 	ret->policy = by.policy;
 	ret->rule = by.rule;
 	ret->audit = find(a, workload, f, SNAP_AUTHZ_AUDIT, false).policy;
-	/* Who is asked over HTTP has no say about bytes (2.11.14). */
-	if (f->http && has_authorizer(a, workload))
+	if (is_asked(a, workload, f->http))
 		ret->custom = find(a, workload, f, SNAP_AUTHZ_CUSTOM, false).policy;
 	ret->shadow_denied = !decide(a, workload, f, true, &shadow);
 	ret->shadow = ret->shadow_denied ? shadow.policy : NULL;

@@ -54,6 +54,7 @@ static TABLE(authorizer_header_table, struct snap_authorizer_header, "Authorizer
 static const struct field authorizer_fields[] = {
 	{ F_STR(struct snap_authorizer, name), .flags = FIELD_REQUIRED | FIELD_NONEMPTY },
 	{ F_INT(struct snap_authorizer, cluster, 0, INDEX_MAX) },
+	{ F_BOOL(struct snap_authorizer, grpc) },
 	{ F_STR(struct snap_authorizer, path_prefix) },
 	{ F_INT(struct snap_authorizer, timeout_us, 1, 24 * HOUR_US), .flags = FIELD_REQUIRED },
 	{ F_BOOL(struct snap_authorizer, fail_open) },
@@ -65,6 +66,7 @@ static const struct field authorizer_fields[] = {
 	{ F_LIST(struct snap_authorizer, add, authorizer_header_table) },
 	{ F_INT(struct snap_authorizer, body_bytes, 0, SNAP_AUTHORIZER_BODY_MAX) },
 	{ F_BOOL(struct snap_authorizer, partial_body) },
+	{ F_BOOL(struct snap_authorizer, raw_body) },
 	F_END
 };
 TABLE(snap_authorizer_table, struct snap_authorizer, "Authorizer", authorizer_fields);

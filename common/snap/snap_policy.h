@@ -65,7 +65,7 @@ struct snap_policy {
 	struct str provider;            /* SNAP_AUTHZ_CUSTOM: whom it names */
 };
 
-/* Who is asked for CUSTOM policies (semantics 2.11.15), over HTTP. */
+/* Who is asked for CUSTOM policies (semantics 2.11.15). */
 #define SNAP_AUTHORIZER_BODY_MAX (128 << 10)
 struct snap_authorizer_header {
 	struct str name, value;
@@ -73,6 +73,7 @@ struct snap_authorizer_header {
 struct snap_authorizer {
 	struct str name;                /* of the provider */
 	int64_t cluster;                /* where it is; index into snap.clusters */
+	bool grpc;                      /* else over HTTP: of paths and headers only that knows */
 	struct str path_prefix;
 	int64_t timeout_us;
 	bool fail_open;
@@ -82,6 +83,7 @@ struct snap_authorizer {
 	struct { struct snap_authorizer_header *v; size_t n; } add;     /* to the question */
 	int64_t body_bytes;             /* of the request's body that it gets; 0: none */
 	bool partial_body;              /* the beginning of a longer one; else it is refused with 413 */
+	bool raw_body;                  /* over gRPC: as bytes, not as text */
 };
 
 extern const struct bind_table snap_policy_table, snap_authorizer_table;

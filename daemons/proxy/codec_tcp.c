@@ -159,7 +159,8 @@ static void tcp_reset(struct leg *l, enum fail why)
 	const struct linger now = { .l_onoff = 1, .l_linger = 0 };
 
 	detach(c);
-	if (l->end_out || why == FAIL_NO_ROUTE || why == FAIL_MAX_DURATION || why == FAIL_BLOCKED || why == FAIL_DENIED) {
+	if (l->end_out || why == FAIL_NO_ROUTE || why == FAIL_MAX_DURATION || why == FAIL_BLOCKED || why == FAIL_DENIED ||
+	    why == FAIL_EXT_AUTHZ) {
 		conn_close(c);
 		return;
 	}

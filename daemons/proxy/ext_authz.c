@@ -4,6 +4,7 @@
 
 #include "proxy/conn.h"
 #include "proxy/ext_authz.h"
+#include "proxy/ext_authz_grpc.h"
 #include "proxy/forward.h"
 #include "proxy/reply.h"
 
@@ -17,7 +18,8 @@ struct ext_authz {
 	enum state state;
 	bool applied;
 	struct head answer;             /* copied into the asker's arena */
-	struct buf body;                /* of a refusal */
+	struct authz_proto_answer message;      /* over gRPC instead */
+	struct buf body;                /* of a refusal; over gRPC of any answer */
 	bool too_long;
 };
 
@@ -45,8 +47,7 @@ static bool is_named(const struct str_list *l, struct str name)
 	return false;
 }
 
-/* What belongs to a connection, or is this proxy's own word, is nobody else's to set. */
-static bool is_free(const struct head_field *f)
+bool ext_authz_is_free(const struct head_field *f)
 {
 	return !head_is_of_connection(f->id) && f->id != HEAD_ID_TRAILER &&
 	       f->id != HEAD_ID_X_FORWARDED_CLIENT_CERT &&
@@ -67,10 +68,10 @@ static void copy_field(struct head *to, const struct head_field *f, struct arena
 static void set_fields(struct head *to, const struct head *from, const struct str_list *names)
 {
 	for (size_t i = 0; i < from->n; i++)
-		if (is_free(&from->fields[i]) && is_named(names, from->fields[i].name))
+		if (ext_authz_is_free(&from->fields[i]) && is_named(names, from->fields[i].name))
 			head_remove(to, from->fields[i].name);
 	for (size_t i = 0; i < from->n; i++)
-		if (is_free(&from->fields[i]) && is_named(names, from->fields[i].name))
+		if (ext_authz_is_free(&from->fields[i]) && is_named(names, from->fields[i].name))
 			head_add(to, from->fields[i].name, from->fields[i].value);
 }
 
@@ -89,26 +90,46 @@ static void make_head(const struct ext_authz *c, struct stream *q)
 	h->authority = arena_str(a, s->req.authority);
 	h->path = arena_printf(a, "%.*s%.*s", STR_ARG(to->path_prefix), STR_ARG(s->req.path));
 	for (size_t i = 0; i < s->req.n; i++)
-		if (is_free(&s->req.fields[i]) && is_named(&to->send, s->req.fields[i].name))
+		if (ext_authz_is_free(&s->req.fields[i]) && is_named(&to->send, s->req.fields[i].name))
 			copy_field(h, &s->req.fields[i], a);
 	for (size_t i = 0; i < to->add.n; i++)
 		head_set(h, to->add.v[i].name, to->add.v[i].value);
 }
 
-static void add_body(const struct ext_authz *c, struct stream *q)
+static struct str run_of(const struct buf *b, size_t max, struct arena *a)
 {
 	struct iovec iov[64];
-	int n = buf_iov(&c->asker->held, iov, 64);
-	size_t left = (size_t)c->to->body_bytes;
+	int n = buf_iov(b, iov, 64);
+	size_t want = b->n < max ? b->n : max, have = 0;
+	char *p = arena_alloc(a, want + 1);
 
-	for (int i = 0; i < n && left > 0; i++) {
-		size_t take = iov[i].iov_len < left ? iov[i].iov_len : left;
+	for (int i = 0; i < n && have < want; i++) {
+		size_t take = iov[i].iov_len < want - have ? iov[i].iov_len : want - have;
 
-		buf_append(&q->held, iov[i].iov_base, take);
-		left -= take;
+		memcpy(p + have, iov[i].iov_base, take);
+		have += take;
 	}
+	return str_from(p, have);
+}
+
+struct str ext_authz_held(const struct stream *s, size_t max, struct arena *a)
+{
+	return run_of(&s->held, max, a);
+}
+
+static void add_body(const struct ext_authz *c, struct stream *q)
+{
+	buf_append_str(&q->held, ext_authz_held(c->asker, (size_t)c->to->body_bytes, &q->arena));
 	q->req.body = HEAD_BODY_LENGTH;
 	q->req.content_length = q->held.n;
+}
+
+static void ask_http(const struct ext_authz *c, struct stream *q)
+{
+	make_head(c, q);
+	add_body(c, q);
+	q->host = arena_str(&q->arena, c->asker->host);
+	q->port = c->asker->port;
 }
 
 static void ask(struct ext_authz *c)
@@ -118,10 +139,10 @@ static void ask(struct ext_authz *c)
 	c->state = STATE_ASKING;
 	c->question = q;
 	q->answers = c;
-	make_head(c, q);
-	add_body(c, q);
-	q->host = arena_str(&q->arena, s->host);
-	q->port = s->port;
+	if (c->to->grpc)
+		ext_authz_grpc_ask(s, c->to, q);
+	else
+		ask_http(c, q);
 	q->cluster_index = (size_t)c->to->cluster;
 	q->cluster = &stream_snap(q)->clusters.v[q->cluster_index];
 	q->replay = q->idempotent = true;
@@ -153,16 +174,36 @@ static enum state state_of(const struct ext_authz *c, const struct stream *q)
 										     STATE_REFUSED;
 }
 
+static void read_http(struct ext_authz *c, const struct stream *q)
+{
+	c->state = state_of(c, q);
+	c->answer.status = q->res.status;
+	for (size_t i = 0; i < q->res.n && c->state != STATE_BROKEN; i++)
+		copy_field(&c->answer, &q->res.fields[i], &c->asker->arena);
+}
+
+static void read_message(struct ext_authz *c, const struct stream *q)
+{
+	struct arena *a = &c->asker->arena;
+	bool whole = q->fail == FAIL_NONE && !c->too_long &&
+		     ext_authz_grpc_read(q, run_of(&c->body, EXT_AUTHZ_BODY_MAX, a), a, &c->message);
+
+	buf_done(&c->body);
+	if (!whole)
+		c->message = (struct authz_proto_answer){ .allowed = false };
+	c->state = !whole ? STATE_BROKEN : c->message.allowed ? STATE_ALLOWED : STATE_REFUSED;
+}
+
 void ext_authz_answered(struct stream *q)
 {
 	struct ext_authz *c = q->answers;
 
 	q->answers = NULL;
 	c->question = NULL;
-	c->state = state_of(c, q);
-	c->answer.status = q->res.status;
-	for (size_t i = 0; i < q->res.n && c->state != STATE_BROKEN; i++)
-		copy_field(&c->answer, &q->res.fields[i], &c->asker->arena);
+	if (c->to->grpc)
+		read_message(c, q);
+	else
+		read_http(c, q);
 	if (c->state != STATE_REFUSED)
 		buf_done(&c->body);
 	loop_later(q->w->loop, &c->tell);
@@ -179,7 +220,10 @@ static enum next allow(struct ext_authz *c)
 {
 	if (!c->applied) {
 		count(c->asker, c->state == STATE_ALLOWED ? "allowed" : "fail_open");
-		set_fields(&c->asker->req, &c->answer, &c->to->to_service);
+		if (c->to->grpc)
+			ext_authz_grpc_to_service(c->asker, &c->message);
+		else
+			set_fields(&c->asker->req, &c->answer, &c->to->to_service);
 	}
 	c->applied = true;
 	return NEXT_STEP;
@@ -189,7 +233,11 @@ void ext_authz_to_client(struct stream *s, struct head *h)
 {
 	const struct ext_authz *c = s->check;
 
-	if (c->state == STATE_ALLOWED)
+	if (c->state != STATE_ALLOWED)
+		return;
+	if (c->to->grpc)
+		ext_authz_grpc_fields(h, &c->message.to_client);
+	else
 		set_fields(h, &c->answer, &c->to->to_client);
 }
 
@@ -202,36 +250,36 @@ static void put_refusal(const struct ext_authz *c, struct head *to)
 		const struct head_field *f = &from->fields[i];
 		bool always = f->id == HEAD_ID_LOCATION || str_eq(f->name, STR("www-authenticate"));
 
-		if (is_free(f) && (always || c->to->to_client_denied.n == 0 ||
+		if (ext_authz_is_free(f) && (always || c->to->to_client_denied.n == 0 ||
 				   is_named(&c->to->to_client_denied, f->name)))
 			head_add(to, f->name, f->value);
 	}
 }
 
-static struct str body_text(struct ext_authz *c)
+/* A connection has no answer but its end. */
+static enum next refuse_connection(struct stream *s, const char *why)
 {
-	struct iovec iov[64];
-	int n = buf_iov(&c->body, iov, 64);
-	char *p = arena_alloc(&c->asker->arena, c->body.n + 1), *at = p;
-
-	for (int i = 0; i < n; i++) {
-		memcpy(at, iov[i].iov_base, iov[i].iov_len);
-		at += iov[i].iov_len;
-	}
-	buf_done(&c->body);
-	return str_from(p, (size_t)(at - p));
+	s->down.reason = why;
+	return NEXT_FAIL;
 }
 
 static enum next refuse(struct ext_authz *c)
 {
 	struct stream *s = c->asker;
+	struct str body = c->to->grpc ? c->message.body : run_of(&c->body, EXT_AUTHZ_BODY_MAX, &s->arena);
 	struct head fields;
 
 	count(s, "denied");
-	head_init(&fields, &s->arena);
-	put_refusal(c, &fields);
+	buf_done(&c->body);
 	s->fail = FAIL_EXT_AUTHZ;
-	reply_given(s, c->answer.status, &fields, body_text(c), "ext_authz_denied");
+	if (!s->http)
+		return refuse_connection(s, "ext_authz_denied");
+	head_init(&fields, &s->arena);
+	if (c->to->grpc)
+		ext_authz_grpc_fields(&fields, &c->message.refusal);
+	else
+		put_refusal(c, &fields);
+	reply_given(s, c->to->grpc ? c->message.status : c->answer.status, &fields, body, "ext_authz_denied");
 	return NEXT_END;
 }
 
@@ -243,6 +291,8 @@ static enum next broken(struct ext_authz *c)
 		return allow(c);
 	count(s, "error");
 	s->fail = FAIL_EXT_AUTHZ;
+	if (!s->http)
+		return refuse_connection(s, "ext_authz_error");
 	reply_status(s, (unsigned)c->to->status_on_error, STR_NULL, "ext_authz_error");
 	return NEXT_END;
 }
@@ -266,7 +316,7 @@ static void invite_body(struct stream *s)
 static enum next collect(struct ext_authz *c)
 {
 	struct stream *s = c->asker;
-	size_t want = (size_t)c->to->body_bytes, have = s->held.n;
+	size_t want = s->http ? (size_t)c->to->body_bytes : 0, have = s->held.n;
 
 	if (want > 0 && !c->to->partial_body &&
 	    (have > want || (s->req.body == HEAD_BODY_LENGTH && s->req.content_length > want))) {

@@ -5,6 +5,7 @@ libkvproxy_a_SOURCES = \
 	%D%/access_format.c %D%/access_format.h \
 	%D%/access_log.c %D%/access_log.h \
 	%D%/asked.c %D%/asked.h \
+	%D%/authz_proto.c %D%/authz_proto.h \
 	%D%/attach.c %D%/attach.h %D%/attach_state.c %D%/attach_state.h \
 	%D%/barrier.c %D%/barrier.h \
 	%D%/cgroup.c %D%/cgroup.h \
@@ -23,7 +24,7 @@ libkvproxy_a_SOURCES = \
 	%D%/fail.c %D%/fail.h \
 	%D%/families.c %D%/families.h \
 	%D%/fetch.c %D%/fetch.h \
-	%D%/ext_authz.c %D%/ext_authz.h \
+	%D%/ext_authz.c %D%/ext_authz.h %D%/ext_authz_grpc.c %D%/ext_authz_grpc.h \
 	%D%/forward.c %D%/forward.h \
 	%D%/gate.c %D%/gate.h \
 	%D%/grpc.c %D%/grpc.h \

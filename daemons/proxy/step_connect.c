@@ -288,6 +288,8 @@ static const struct codec_ops *codec_for(const struct stream *s)
 		return &codec_tcp;
 	if (s->h1_only)
 		return &codec_h1;
+	if (s->question && s->rec.protocol == RECORD_GRPC)
+		return &codec_h2;
 	if (s->entry.inbound)
 		return speaks_h2(s->entry.target->protocol) ||
 		       (s->entry.target->protocol == SNAP_PROTOCOL_AUTO && client_speaks_h2(s)) ?
@@ -379,7 +381,8 @@ static enum next begin(struct stream *s)
 
 	if (n != NEXT_STEP)
 		return n;
-	s->idempotent = s->http && s->req.upgrade.n == 0 && method_is_idempotent(s->req.method);
+	s->idempotent = s->http && s->req.upgrade.n == 0 &&
+			(s->question || method_is_idempotent(s->req.method));
 	begin_try(s);
 	s->wait = (struct upstream_wait){
 		.leg = &s->up, .fn = on_connection, .fresh = s->raced > 0,

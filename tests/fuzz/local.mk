@@ -40,6 +40,8 @@ fuzz_programs += %D%/fuzz_snap
 %C%_fuzz_snap_LDADD = $(KV_FUZZ_DRIVER) $(KV_CORE_LDADD)
 fuzz_programs += %D%/fuzz_jwt
 %C%_fuzz_jwt_LDADD = $(KV_FUZZ_DRIVER) $(KV_CORE_LDADD) $(KV_IO_LDADD)
+fuzz_programs += %D%/fuzz_authz_answer
+%C%_fuzz_authz_answer_LDADD = $(KV_FUZZ_DRIVER) libkvproxy.a $(KV_HTTP_LIBS) $(KV_IO_LDADD)
 
 # ---- how they are built and run; nothing below changes for a new target -----------------------
 FUZZ_SECONDS = 60

@@ -421,7 +421,10 @@ static void compare(struct lot *l, size_t set)
 {
 	struct snap *s = some_snap(l);
 	struct authz *a = prepared(s);
+	struct snap_authorizer authorizer = { .grpc = rng_below(&l->rng, 2) != 0 };
 
+	s->authorizers.v = &authorizer;
+	s->authorizers.n = 1;
 	s->workloads.v[0].authorizer = (int64_t)rng_below(&l->rng, 2);
 	for (size_t i = 0; i < N_REQUESTS; i++) {
 		struct authz_verdict v;
@@ -434,13 +437,14 @@ static void compare(struct lot *l, size_t set)
 		ck_assert_msg(v.shadow_denied == !allowed(&r, s, true), "set %zu, request %zu: dry run", set, i);
 		ck_assert_msg((v.audit != NULL) == any_rule(&r, s, SNAP_AUTHZ_AUDIT, false, &unused),
 			      "set %zu, request %zu: audit", set, i);
-		bool asked = s->workloads.v[0].authorizer > 0 && r.f.http &&
+		bool asked = s->workloads.v[0].authorizer > 0 && (r.f.http || authorizer.grpc) &&
 			     any_rule(&r, s, SNAP_AUTHZ_CUSTOM, false, &unused);
 
 		ck_assert_msg((v.custom != NULL) == asked, "set %zu, request %zu: custom", set, i);
 		ck_assert(v.allowed || !v.policy || v.policy->action != SNAP_AUTHZ_ALLOW);
 		arena_done(&r.arena);
 	}
+	s->authorizers.n = 0;
 	authz_free(a);
 	snap_unref(s);
 }

@@ -57,7 +57,7 @@ class App(Server):
                 method, target, _ = line.decode().split(" ")
                 fields = []
                 while (field := f.readline().strip()):
-                    key, value = field.decode().split(":", 1)
+                    key, value = field.decode(errors="replace").split(":", 1)
                     fields.append((key.lower(), value.strip()))
                 n = int(dict(fields).get("content-length", 0))
                 body = f.read(n)
