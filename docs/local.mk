@@ -8,6 +8,7 @@ dist_man_MANS += \
 	%D%/man/kvmesh-ca.8 \
 	%D%/man/kvmesh-generator.8 \
 	%D%/man/kvmesh-metrics.8 \
+	%D%/man/kvmesh-nft.8 \
 	%D%/man/kvmesh-probe.8 \
 	%D%/man/kvmesh-proxy.8 \
 	%D%/man/kvmesh-router.8

@@ -5,6 +5,7 @@ KV_UNITS_IN = \
 	%D%/kvmesh-proxy.service.in \
 	%D%/kvmesh-proxy@.service.in \
 	%D%/kvmesh-metrics.service.in \
+	%D%/kvmesh-nft.service.in \
 	%D%/kvmesh-probe.service.in
 nodist_systemdsystemunit_DATA = $(KV_UNITS_IN:.service.in=.service)
 dist_systemdsystemunit_DATA = %D%/kvmesh.target %D%/kvmesh.slice %D%/kvmesh-probe.path %D%/kvmesh-proxy@.socket

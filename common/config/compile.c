@@ -3,6 +3,7 @@
  * compile: the frame of a snapshot: settings, listeners, who is served; see compile.h. Layer
  * config.
  */
+#include "config/capture.h"
 #include "config/compile_parts.h"
 
 #define NODE "node"                     /* the instance that serves the local workloads */
@@ -140,12 +141,36 @@ static void add_entry(struct compile *c, const struct compile_service *s,
 			      STR_ARG(p->listen));
 }
 
+/* Not every host has IPv6. */
+static void add_optional(struct compile *c, enum snap_listener_kind kind, const char *address, int64_t port)
+{
+	size_t n = c->s->listeners.n;
+	add_listener(c, kind, str_c(address), port);
+	if (c->s->listeners.n > n)
+		c->s->listeners.v[n].optional = true;
+}
+
+/*
+ * Redirected connections keep the address family. What a local process opens arrives at the loopback address; what
+ * comes from outside at an address of the interface, whichever that is.
+ */
+static void add_captured(struct compile *c)
+{
+	const struct model_node *n = &c->m->mesh.node;
+	bool in = capture_any_in(c->m);
+	add_listener(c, SNAP_LISTENER_OUTBOUND, n->localBind, n->outboundPort);
+	if (capture_any_out(c->m))
+		add_optional(c, SNAP_LISTENER_OUTBOUND, "::1", n->outboundPort);
+	add_listener(c, SNAP_LISTENER_INBOUND, in ? STR("0.0.0.0") : n->localBind, n->inboundPort);
+	if (in)
+		add_optional(c, SNAP_LISTENER_INBOUND, "::", n->inboundPort);
+}
+
 static void add_listeners(struct compile *c)
 {
 	const struct model_node *n = &c->m->mesh.node;
 	add_listener(c, SNAP_LISTENER_HTTP_PROXY, n->localBind, c->m->mesh.mesh.proxyHttpPort);
-	add_listener(c, SNAP_LISTENER_OUTBOUND, n->localBind, n->outboundPort);
-	add_listener(c, SNAP_LISTENER_INBOUND, n->localBind, n->inboundPort);
+	add_captured(c);
 	add_listener(c, SNAP_LISTENER_MESH, n->meshBind, n->meshPort);
 	add_listener(c, SNAP_LISTENER_READY, n->localBind, n->readyPort);
 	for (size_t i = 0; i < c->n_services; i++) {

@@ -3,6 +3,7 @@
  * compile_inbound: ports of the local workloads, what PeerAuthentication asks of them, and the
  * server names under which the mesh port leads to them. Layer config.
  */
+#include "config/capture.h"
 #include "config/compile_parts.h"
 
 /* A port of one service as callers name it. */
@@ -65,6 +66,19 @@ static void add_ingress(struct inbound *b)
 			struct port *to = port_of(b, (int64_t)i, p->number);
 			to->protocol = names_protocol(STR(""), p->protocol, STR(""));
 			to->declared = to->protocol != SNAP_PROTOCOL_AUTO;
+		}
+	}
+}
+
+/* Ports that nobody declares and that are captured all the same (2.10.10). */
+static void add_asked(struct inbound *b)
+{
+	for (size_t i = 1; i < b->c->s->workloads.n; i++) {
+		const struct model_workload *w = b->c->locals[i];
+		for (size_t k = 0; w->capture && k < w->capture->includeInboundPorts.n; k++) {
+			int64_t number = w->capture->includeInboundPorts.v[k];
+			if (capture_takes_in(b->c->m, w, number))
+				port_of(b, (int64_t)i, number);
 		}
 	}
 }
@@ -171,6 +185,7 @@ static void add_inbound(struct inbound *b, const struct port *p)
 				     .address = w->address,
 				     .port = p->number,
 				     .protocol = p->protocol,
+				     .captured = capture_takes_in(c->m, w, p->number),
 				     .mtls = mode_of(mtls.mode) };
 	if (mtls.by)
 		to->policy = arena_printf(c->a, "%.*s.%.*s", STR_ARG(mtls.by->r.name),
@@ -275,6 +290,7 @@ void compile_inbounds(struct compile *c)
 	struct inbound b = { .c = c };
 	add_declared(&b);
 	add_ingress(&b);
+	add_asked(&b);
 	for (size_t i = 0; i < c->n_services; i++) {
 		for (size_t k = 0; k < c->services[i].ports.n; k++)
 			add_service_port(&b, &c->services[i], &c->services[i].ports.v[k]);

@@ -200,7 +200,9 @@ static int fill_workload(struct load *l, struct model_workload *w)
 	fill_amount(l, w, "sidecar.istio.io/proxyMemory", false, false);
 	fill_amount(l, w, "sidecar.istio.io/proxyCPULimit", true, true);
 	fill_amount(l, w, "sidecar.istio.io/proxyMemoryLimit", true, false);
-	return fill_inject(l, w);
+	int inject = fill_inject(l, w), capture = load_capture(l, w);
+
+	return inject != 0 ? inject : capture;
 }
 
 /* ---- VirtualService ------------------------------------------------------------------------ */

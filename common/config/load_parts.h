@@ -41,6 +41,8 @@ int load_mesh_bind(struct load *l);
 /* ---- load_fill.c: what tables cannot say --------------------------------------------------- */
 /* Members marked "filled by load", defaults from other fields, annotations. */
 int load_fill(struct load *l, struct model_resource *r);
+/* load_capture.c: what annotations say of redirected traffic. */
+int load_capture(struct load *l, struct model_workload *w);
 /* load_jwks.c: keys that stand in files. */
 void load_jwks(struct load *l, struct model_request_authentication *ra);
 /*

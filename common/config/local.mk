@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 noinst_LIBRARIES += libkvconfig.a
 libkvconfig_a_SOURCES = \
+	%D%/capture.c %D%/capture.h \
 	%D%/check.c %D%/check.h \
 	%D%/check_dr.c \
 	%D%/check_fields.c \
@@ -49,6 +50,7 @@ libkvconfig_a_SOURCES = \
 	%D%/load_canon.c \
 	%D%/load_files.c \
 	%D%/load_fill.c \
+	%D%/load_capture.c \
 	%D%/load_jwks.c \
 	%D%/load_mesh.c \
 	%D%/load_parts.h \

@@ -23,6 +23,7 @@ const char *const model_se_resolution_names[] = {
 };
 const char *const model_sidecar_form_names[] = { "shared", "dedicated", NULL };
 const char *const model_path_ambiguity_names[] = { "refuse", "allow", NULL };
+const char *const model_failure_mode_names[] = { "closed", "open", NULL };
 const char *const model_capture_mode_names[] = { "NONE", "REDIRECT", "TPROXY", NULL };
 const char *const model_server_tls_names[] = {
 	"PASSTHROUGH", "SIMPLE", "MUTUAL", "AUTO_PASSTHROUGH", "ISTIO_MUTUAL", "OPTIONAL_MUTUAL",

@@ -49,6 +49,7 @@ extern const char *const model_se_resolution_names[];
 extern const char *const model_sidecar_form_names[];
 extern const char *const model_path_ambiguity_names[];
 extern const char *const model_capture_mode_names[];
+extern const char *const model_failure_mode_names[];
 extern const char *const model_server_tls_names[];
 extern const char *const model_tls_version_names[];
 extern const char *const model_listener_capture_names[];

@@ -263,7 +263,6 @@ static const struct field proxy_config_fields[] = {
 	  NOT_YET("inject orders the units"),
 	  .help = "Start the application after its proxy" },
 	{ F_ENUM(T, interceptionMode, model_interception_names), P2, SINCE("1.8"),
-	  NOT_YET("no traffic is redirected yet"),
 	  .help = "REDIRECT, TPROXY or NONE (default REDIRECT)" },
 	{ F_ENUM(T, tracingServiceName, model_tracing_name_names), P2, SINCE("1.13"),
 	  NOT_YET("no spans are made yet"),

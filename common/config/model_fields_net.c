@@ -184,9 +184,7 @@ static const struct field workload_fields[] = {
 	  .help = "An edge proxy kvmesh-proxy@NAME that serves Gateways whose selector "
 		  "matches" },
 	{ F_PTR(T, capture, model_capture_table), OURS,
-	  NOT_YET("no traffic is redirected yet; callers use mesh.proxyHttpPort or "
-		  "Service.ports.listen"),
-	  .help = "Which traffic is redirected through the proxy" },
+	  .help = "Which traffic is redirected through the proxy, while kvmeshctl capture is on" },
 	{ F_PTR(T, resources, model_resources_table), OURS,
 	  NOT_YET("limits of a dedicated proxy are not written into its unit yet"),
 	  .help = "CPU and memory of its proxy" },
@@ -230,17 +228,20 @@ const struct bind_table model_workload_port_table = TABLE_AT("WorkloadPort", wor
 #define T struct model_capture
 static const struct field capture_fields[] = {
 	{ F_ENUM(T, mode, model_capture_mode_names), F_OPT(T, has_mode), OURS,
-	  .help = "NONE, REDIRECT or TPROXY" },
+	  .help = "NONE, REDIRECT or TPROXY (default: mesh.defaultConfig.interceptionMode)" },
+	{ F_ENUM(T, failureMode, model_failure_mode_names), OURS,
+	  .help = "Without a proxy its traffic is refused (closed) or goes its own way (open) "
+		  "(default closed)" },
 	{ F_INT_LIST(T, includeInboundPorts, 1, 65535), OURS,
-	  .help = "Ports whose incoming traffic is redirected" },
+	  .help = "Ports whose incoming traffic is redirected (default: all of its ports)" },
 	{ F_INT_LIST(T, excludeInboundPorts, 1, 65535), OURS,
 	  .help = "Ports whose incoming traffic is left alone" },
 	{ F_INT_LIST(T, includeOutboundPorts, 1, 65535), OURS,
-	  .help = "Destination ports that are redirected" },
+	  .help = "Destination ports that are redirected whatever the address" },
 	{ F_INT_LIST(T, excludeOutboundPorts, 1, 65535), OURS,
 	  .help = "Destination ports that are left alone" },
 	{ F_STR_LIST(T, includeOutboundIPRanges), OURS,
-	  .help = "Destinations (CIDR) that are redirected" },
+	  .help = "Destinations (CIDR) that are redirected (default: all)" },
 	{ F_STR_LIST(T, excludeOutboundIPRanges), OURS,
 	  .help = "Destinations (CIDR) that are left alone" },
 	F_END

@@ -42,6 +42,7 @@ struct model_workload_port {
 };
 enum model_sidecar_form { MODEL_SIDECAR_SHARED, MODEL_SIDECAR_DEDICATED };
 enum model_capture_mode { MODEL_CAPTURE_NONE, MODEL_CAPTURE_REDIRECT, MODEL_CAPTURE_TPROXY };
+enum model_failure_mode { MODEL_FAILURE_CLOSED, MODEL_FAILURE_OPEN };
 enum model_path_ambiguity { MODEL_PATH_REFUSE, MODEL_PATH_ALLOW };
 struct model_capture {
 	struct origin at;
@@ -50,6 +51,9 @@ struct model_capture {
 	struct int_list includeInboundPorts, excludeInboundPorts, includeOutboundPorts,
 		excludeOutboundPorts;
 	struct str_list includeOutboundIPRanges, excludeOutboundIPRanges;
+	int failureMode;                /* enum model_failure_mode */
+	/* filled by load: an annotation names no port, no range at all */
+	bool noInbound, noOutbound;
 };
 struct model_resource_amounts {
 	struct str cpu, memory;         /* "100m", "128Mi" */

@@ -2,6 +2,7 @@
 noinst_LIBRARIES += libkvio.a
 libkvio_a_SOURCES = \
 	%D%/buf.c %D%/buf.h \
+	%D%/cgroup.c %D%/cgroup.h \
 	%D%/dns.c %D%/dns.h \
 	%D%/loop.c %D%/loop.h \
 	%D%/proxy_protocol.c %D%/proxy_protocol.h \

@@ -356,6 +356,7 @@ struct snap_inbound {
 	struct str policy;              /* PeerAuthentication that decided: "default-strict-mtls.default", "" */
 	SNAP_LIST(struct snap_service_ref) services;    /* services that select it through this port */
 	struct snap_application *application;   /* what a Sidecar says of it, NULL: nothing */
+	bool captured;                  /* connections to the port, at any address of the host, may come redirected */
 };
 
 /* SNI on the mesh port → where it leads. Both forms are compiled in:
@@ -412,6 +413,7 @@ struct snap_listener {
 	int kind;                       /* enum snap_listener_kind */
 	struct str address;
 	int64_t port;                   /* 0: let the kernel choose (tests) */
+	bool optional;                  /* the host may have no such address: then it is left out */
 	struct str service;             /* SNAP_LISTENER_TCP: FQDN and port of the service */
 	int64_t service_port;           /* gateways: by which number clients and routes know it; 0: port */
 	int64_t view;                   /* gateways: their own view; else -1 */

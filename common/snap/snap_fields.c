@@ -393,6 +393,7 @@ static const struct field inbound_fields[] = {
 	{ F_STR(struct snap_inbound, policy) },
 	{ F_LIST(struct snap_inbound, services, service_ref_table) },
 	{ F_PTR(struct snap_inbound, application, application_table) },
+	{ F_BOOL(struct snap_inbound, captured) },
 	F_END
 };
 TABLE(inbound_table, struct snap_inbound, "Inbound", inbound_fields);
@@ -440,6 +441,7 @@ static const struct field listener_fields[] = {
 	{ F_ENUM(struct snap_listener, kind, snap_listener_kind_names) },
 	{ F_STR(struct snap_listener, address), .flags = FIELD_REQUIRED | FIELD_NONEMPTY },
 	{ F_PORT(struct snap_listener, port) },
+	{ F_BOOL(struct snap_listener, optional) },
 	{ F_STR(struct snap_listener, service) },
 	{ F_PORT(struct snap_listener, service_port) },
 	{ F_INDEX_OR_NONE(struct snap_listener, view) },

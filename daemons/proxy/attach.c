@@ -10,7 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "proxy/attach_state.h"
-#include "proxy/cgroup.h"
+#include "io/cgroup.h"
 #include "proxy/tokens.h"
 
 /* Match tables over one snap, and the snap's life with them. */
@@ -219,6 +219,22 @@ static uintptr_t find_addr(const struct map *m, const struct sock_addr *addr)
 	return (uintptr_t)map_get(m, str_c(sock_addr_text(addr, text)));
 }
 
+static struct str port_text(char text[static STR_U64_MAX], int64_t port)
+{
+	return str_from(text, str_put_u64(text, (uint64_t)port));
+}
+
+static void put_captured(struct attached *at, const struct snap_inbound *in, size_t i)
+{
+	char text[STR_U64_MAX];
+	struct str key = port_text(text, in->port);
+
+	if (map_has(&at->inbound_by_port, key))
+		map_put(&at->inbound_by_port, key, NULL);
+	else
+		map_put(&at->inbound_by_port, arena_str(&at->arena, key), index_value(i));
+}
+
 static void attach_names(struct attached *at)
 {
 	const struct snap *s = at->snap;
@@ -233,6 +249,8 @@ static void attach_names(struct attached *at)
 			put_addr(at, &at->inbound_by_addr, &addr, i);
 		if (attach_application_addr(in, &addr))
 			put_addr(at, &at->inbound_by_application, &addr, i);
+		if (in->captured)
+			put_captured(at, in, i);
 	}
 }
 
@@ -243,9 +261,21 @@ const struct snap_inbound *attach_inbound_at(const struct attached *at, const st
 	return i > 0 ? &at->snap->inbounds.v[i - 1] : NULL;
 }
 
+const struct snap_inbound *attach_captured_at(const struct attached *at, const struct sock_addr *dst)
+{
+	const struct snap_inbound *in = attach_inbound_at(at, dst);
+	char text[STR_U64_MAX];
+
+	if (in)
+		return in->captured ? in : NULL;
+	uintptr_t i = (uintptr_t)map_get(&at->inbound_by_port, port_text(text, sock_addr_port(dst)));
+
+	return i > 0 ? &at->snap->inbounds.v[i - 1] : NULL;
+}
+
 bool attach_is_application(const struct attached *at, const struct sock_addr *addr)
 {
-	return find_addr(&at->inbound_by_application, addr) > 0;
+	return find_addr(&at->inbound_by_application, addr) > 0 || attach_captured_at(at, addr);
 }
 
 bool attach_application_addr(const struct snap_inbound *in, struct sock_addr *ret)
@@ -425,6 +455,7 @@ int attach_new(struct attach_state *st, struct snap *snap, const struct map *ide
 	map_init(&at->peers_by_principal);
 	map_init(&at->inbound_by_addr);
 	map_init(&at->inbound_by_application);
+	map_init(&at->inbound_by_port);
 	map_init(&at->gateway_by_addr);
 	attach_clusters(st, at);
 	attach_gateways(st, at);
@@ -460,6 +491,7 @@ void attach_unref(struct attached *a)
 	map_done(&a->peers_by_principal);
 	map_done(&a->inbound_by_addr);
 	map_done(&a->inbound_by_application);
+	map_done(&a->inbound_by_port);
 	map_done(&a->gateway_by_addr);
 	for (size_t i = 0; i < a->n_gateways; i++)
 		for (size_t k = 0; k < a->gateways[i].desc->servers.n; k++)

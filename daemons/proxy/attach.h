@@ -105,6 +105,7 @@ struct attached {
 	struct map gateway_by_addr;             /* "address:port" as bound → struct attached_gateway * */
 	/* sock_addr_text of inbounds, and of the applications behind them → index + 1 */
 	struct map inbound_by_addr, inbound_by_application;
+	struct map inbound_by_port;             /* captured ones, "8080" → index + 1; 0: of several workloads */
 	struct arena arena;                     /* keys of the maps, arrays */
 };
 
@@ -127,6 +128,11 @@ void attach_unref(struct attached *a);                  /* any thread */
 int64_t attach_caller(const struct attached *a, const struct sock_owner *owner);
 /* The local port at that address, NULL when the snapshot does not know it. */
 const struct snap_inbound *attach_inbound_at(const struct attached *at, const struct sock_addr *dst);
+/*
+ * The same of a captured port, which stands for every address of this host: dst is one. NULL also when several
+ * workloads have that port at other addresses.
+ */
+const struct snap_inbound *attach_captured_at(const struct attached *at, const struct sock_addr *dst);
 /* Does the application of some local port listen there? */
 bool attach_is_application(const struct attached *at, const struct sock_addr *addr);
 /* Where the application behind a local port listens. */

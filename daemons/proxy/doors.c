@@ -311,6 +311,11 @@ static int open_missing(const struct doors *ds, const struct snap *s, size_t n, 
 			continue;
 		int r = door_open(ds, &v[(*ret_n)++], &s->listeners.v[i], n, err);
 
+		if (r < 0 && s->listeners.v[i].optional) {
+			log_debug("left out: %s", err->text);
+			door_done(&v[--*ret_n]);
+			continue;
+		}
 		if (r < 0) {
 			while (*ret_n > 0)
 				door_done(&v[--*ret_n]);

@@ -267,6 +267,8 @@ static void resolve_inbound(struct entry *e, const struct conn *c, const struct 
 		/* Not redirected: it came to a door of one workload's port. */
 		ret->target = attach_inbound_at(at, e->original_dst ? e->original_dst :
 								      &e->listener->addr);
+		if (!ret->target && e->original_dst)
+			ret->target = attach_captured_at(at, e->original_dst);
 		ret->service = service_at(ret->target, sni ? sni->service : 0);
 	} else if (sni) {
 		ret->target = pick_target(at, sni, f->own_spiffe, rng);

@@ -148,7 +148,8 @@ static void learn_caller(struct conn *c, struct entry *e)
 {
 	struct sock_addr client = conn_addr_full(&c->remote), server = conn_addr_full(&c->local);
 
-	e->owner_known = sock_tcp_owner(&client, &server, &e->owner);
+	/* The caller's socket knows nothing of a redirection. */
+	e->owner_known = sock_tcp_owner(&client, e->original_dst ? e->original_dst : &server, &e->owner);
 }
 
 static void learn_destination(struct conn *c, struct entry *e)
@@ -176,8 +177,8 @@ static void begin(struct conn *c)
 		sniff_service(c);
 		break;
 	case SNAP_LISTENER_OUTBOUND:
-		learn_caller(c, e);
 		learn_destination(c, e);
+		learn_caller(c, e);
 		sniff_outbound(c);
 		break;
 	case SNAP_LISTENER_INBOUND:

@@ -8,7 +8,6 @@ libkvproxy_a_SOURCES = \
 	%D%/authz_proto.c %D%/authz_proto.h \
 	%D%/attach.c %D%/attach.h %D%/attach_state.c %D%/attach_state.h \
 	%D%/barrier.c %D%/barrier.h \
-	%D%/cgroup.c %D%/cgroup.h \
 	%D%/codec.h \
 	%D%/codec_h1.c %D%/codec_h1.h %D%/codec_h1_in.c %D%/codec_h1_out.c \
 	%D%/codec_h2.c %D%/codec_h2.h %D%/codec_h2_in.c %D%/codec_h2_out.c \

@@ -13,7 +13,7 @@
 
 #include "base/log.h"
 #include "io/loop.h"
-#include "proxy/cgroup.h"
+#include "io/cgroup.h"
 #include "proxy/families.h"
 #include "proxy/gate.h"
 #include "proxy/overload.h"

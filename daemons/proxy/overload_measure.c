@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "base/fs.h"
-#include "proxy/cgroup.h"
+#include "io/cgroup.h"
 #include "proxy/overload.h"
 
 #define FILE_MAX_BYTES 65536

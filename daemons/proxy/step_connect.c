@@ -230,13 +230,45 @@ static enum next target_named(struct stream *s)
 										 : NEXT_STEP;
 }
 
+/*
+ * The rules of capture let pass what the proxy sends, so plain text to a captured port of this host would come in
+ * around what protects the port. What a caller merely names is never sent there; a service's endpoint is unless
+ * the port is STRICT.
+ */
+static bool goes_round(const struct stream *s, const struct sock_addr *a)
+{
+	const struct snap_inbound *in = attach_captured_at(s->lease->at, a);
+
+	return in && (!s->endpoint || in->mtls == SNAP_MTLS_STRICT) &&
+	       (sock_addr_is_loopback(a) || sock_addr_is_local(a));
+}
+
+/*
+ * What was captured goes on to the address that it was sent to: an application that listens on one address alone is
+ * not to be had at the others, as without a mesh.
+ */
+static bool application_addr(const struct stream *s, struct sock_addr *ret)
+{
+	const struct entry *e = s->down.conn->owner_data;
+	const struct snap_application *a = s->entry.target->application;
+
+	if (!e->original_dst || (a && a->address.n > 0))
+		return attach_application_addr(s->entry.target, ret);
+	*ret = *e->original_dst;
+	return true;
+}
+
 static enum next target_application(struct stream *s)
 {
 	const struct snap_inbound *to = s->entry.target;
+	const struct entry *e = s->down.conn->owner_data;
 	struct upstream_target *t = &s->target;
+	struct sock_addr usual;
 
-	if (!attach_application_addr(to, &t->addr))
+	if (!application_addr(s, &t->addr))
 		return fail_text(s, FAIL_CONNECT, STR("the workload's address is no IP address"));
+	if (e->original_dst && is_own_door(s, &t->addr))
+		return fail_text(s, FAIL_CONNECT, STR("the destination is this proxy itself"));
 	if (to->application && to->application->cluster >= 0) {
 		t->cluster = s->lease->at->clusters[to->application->cluster].state;
 		t->limits = &stream_snap(s)->clusters.v[to->application->cluster].limits;
@@ -247,6 +279,8 @@ static enum next target_application(struct stream *s)
 		.workload = UINT32_MAX,         /* no caller's: every one goes to the same */
 		.endpoint = (uint32_t)(to - stream_snap(s)->inbounds.v),
 	};
+	if (e->original_dst && !(attach_application_addr(to, &usual) && sock_addr_eq(&usual, &t->addr)))
+		t->hint.serial = 0;     /* another address, another pool */
 	return NEXT_STEP;
 }
 
@@ -302,7 +336,12 @@ static enum next make_target(struct stream *s)
 	s->target = (struct upstream_target){ .codec = codec_for(s) };
 	if (s->entry.inbound)
 		return target_application(s);
-	return s->endpoint ? target_endpoint(s) : target_named(s);
+	enum next n = s->endpoint ? target_endpoint(s) : target_named(s);
+
+	if (n == NEXT_STEP && !s->target.identity && goes_round(s, &s->target.addr))
+		return fail_text(s, FAIL_CONNECT,
+				 STR("the port is a workload's of this mesh: it is called by its service's name, over mTLS"));
+	return n;
 }
 
 /* ---- the try --------------------------------------------------------------------------------- */

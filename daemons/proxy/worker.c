@@ -276,8 +276,12 @@ static void send_to(struct worker_set *ws, size_t worker, struct attached *at)
 
 	p->w = &ws->v[worker].w;
 	p->at = attach_ref(at);
-	for (size_t i = 0; i < s->listeners.n; i++)
-		add_door(p, doors_find(ws->doors, &s->listeners.v[i]), i);
+	for (size_t i = 0; i < s->listeners.n; i++) {
+		struct door *d = doors_find(ws->doors, &s->listeners.v[i]);
+
+		if (d)                  /* else it is optional, and not to be had */
+			add_door(p, d, i);
+	}
 	loop_post(p->w->loop, apply, p);
 }
 

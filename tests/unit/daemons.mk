@@ -16,7 +16,7 @@ daemon_test_cppflags = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(CHECK_CFLAGS)
 %C%_test_router_parts_CPPFLAGS = $(daemon_test_cppflags)
 %C%_test_router_parts_LDADD = libkvrouter.a $(KV_IPC_LDADD) $(SQLITE_LIBS) $(CHECK_LIBS)
 %C%_test_nft_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
-%C%_test_nft_LDADD = $(KV_NFT_LDADD) libkvbase.a $(CHECK_LIBS)
+%C%_test_nft_LDADD = $(KV_NFT_LDADD) $(CHECK_LIBS)
 %C%_test_health_CPPFLAGS = $(daemon_test_cppflags)
 %C%_test_health_LDADD = libkvrouter.a $(KV_CONFIG_LDADD) $(KV_IPC_LDADD) $(SQLITE_LIBS) $(SYSTEMD_LIBS) $(CHECK_LIBS)
 endif

@@ -8,7 +8,7 @@
 #include "base/fs.h"
 #include "fake_ca.h"
 #include "proxy/attach.h"
-#include "proxy/cgroup.h"
+#include "io/cgroup.h"
 #include "unit.h"
 
 static struct arena arena;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cgroup: finding units below the slices, see cgroup.h. Layer proxy.
+ * cgroup: finding units below the slices, see cgroup.h. Layer io.
  * Only slices are descended into: those belong to the system's manager. A unit of the same name
  * that some user's own manager runs is below a service (user@UID.service) and is never found.
  */
@@ -15,7 +15,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include "proxy/cgroup.h"
+#include "io/cgroup.h"
 
 #define SLICE_DEPTH_MAX 8
 #define SLICE_COUNT_MAX 1024            /* directories opened for one question */
@@ -107,6 +107,28 @@ uint64_t cgroup_of_unit(const char *root, const char *unit)
 
 	close(fd);
 	return id;
+}
+
+unsigned cgroup_path_of_unit(const char *root, const char *unit, char *ret, size_t n)
+{
+	char link[64], path[4096];
+	int fd = open_unit(root, unit);
+	unsigned levels = 1;
+
+	if (fd < 0)
+		return 0;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	ssize_t got = readlink(link, path, sizeof(path) - 1);
+	size_t skip = strlen(root) + 1;
+
+	close(fd);
+	if (got <= (ssize_t)skip || (size_t)got - skip >= n)
+		return 0;
+	memcpy(ret, path + skip, (size_t)got - skip);
+	ret[(size_t)got - skip] = '\0';
+	for (const char *p = ret; (p = strchr(p, '/')); p++)
+		levels++;
+	return levels;
 }
 
 /* Takes fd. */
