@@ -96,3 +96,10 @@ struct sock_owner {
 };
 bool sock_tcp_owner(const struct sock_addr *client, const struct sock_addr *server,
 		    struct sock_owner *ret);
+
+/*
+ * Every listening TCP socket of this network namespace, told to fn with its inode and the address
+ * it is bound to. 0, or a negative errno.
+ */
+typedef void sock_listener_fn(void *arg, const struct sock_addr *at, uint64_t inode);
+int sock_tcp_listeners(sock_listener_fn *fn, void *arg);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * sock_diag: which user and cgroup own the local end of a TCP connection, asked from the kernel by
- * NETLINK_SOCK_DIAG (one exact look-up, no dump). Layer io. Owns one netlink socket per thread:
+ * NETLINK_SOCK_DIAG (one exact look-up, no dump); and what listens, which is a dump. Layer io. Owns one netlink socket per thread:
  * making one for each accepted connection would cost more than the question.
  */
 #include "io/sock.h"
@@ -11,7 +11,9 @@
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <linux/sock_diag.h>
+#include <netinet/tcp.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "io/thread.h"
@@ -156,4 +158,89 @@ bool sock_tcp_owner(const struct sock_addr *client, const struct sock_addr *serv
 	ret->uid = msg.idiag_uid;
 	ret->cgroup_id = find_cgroup(&reply.nl);
 	return true;
+}
+
+/* ---- what listens ----------------------------------------------------------------------------- */
+
+#define DUMP_BYTES 32768
+
+static void tell_listener(const struct nlmsghdr *nl, sock_listener_fn *fn, void *arg)
+{
+	struct inet_diag_msg msg;
+	struct sock_addr at = { .len = 0 };
+
+	if (nl->nlmsg_type != SOCK_DIAG_BY_FAMILY || nl->nlmsg_len < NLMSG_LENGTH(sizeof(msg)))
+		return;
+	memcpy(&msg, (const char *)nl + NLMSG_HDRLEN, sizeof(msg));
+	if (msg.idiag_family == AF_INET) {
+		at.len = sizeof(at.in);
+		at.in = (struct sockaddr_in){ .sin_family = AF_INET,
+					      .sin_port = msg.id.idiag_sport,
+					      .sin_addr.s_addr = msg.id.idiag_src[0] };
+	} else {
+		at.len = sizeof(at.in6);
+		at.in6 = (struct sockaddr_in6){ .sin6_family = AF_INET6,
+						.sin6_port = msg.id.idiag_sport };
+		memcpy(&at.in6.sin6_addr, msg.id.idiag_src, sizeof(at.in6.sin6_addr));
+	}
+	fn(arg, &at, msg.idiag_inode);
+}
+
+/* 1: the dump goes on; 0: it is complete; a negative errno. */
+static int read_dump(int fd, char *buf, sock_listener_fn *fn, void *arg)
+{
+	ssize_t n = recv(fd, buf, DUMP_BYTES, 0);
+
+	if (n < 0)
+		return errno == EINTR ? 1 : -errno;
+	for (size_t at = 0; at + sizeof(struct nlmsghdr) <= (size_t)n;) {
+		const struct nlmsghdr *nl = (const struct nlmsghdr *)(const void *)(buf + at);
+		int error;
+
+		if (nl->nlmsg_len < sizeof(*nl) || nl->nlmsg_len > (size_t)n - at)
+			return -EBADMSG;
+		if (nl->nlmsg_type == NLMSG_DONE)
+			return 0;
+		if (nl->nlmsg_type == NLMSG_ERROR && nl->nlmsg_len >= NLMSG_LENGTH(sizeof(error))) {
+			memcpy(&error, buf + at + NLMSG_HDRLEN, sizeof(error));
+			return error < 0 ? error : -EPROTO;
+		}
+		tell_listener(nl, fn, arg);
+		at += NLMSG_ALIGN(nl->nlmsg_len);
+	}
+	return n == 0 ? -EBADMSG : 1;
+}
+
+static int dump_family(int fd, uint8_t family, char *buf, sock_listener_fn *fn, void *arg)
+{
+	struct question q = {
+		.nl = { .nlmsg_len = sizeof(q), .nlmsg_type = SOCK_DIAG_BY_FAMILY,
+			.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP },
+		.req = { .sdiag_family = family, .sdiag_protocol = IPPROTO_TCP,
+			 .idiag_states = 1u << TCP_LISTEN },
+	};
+	int r;
+
+	if (send(fd, &q, sizeof(q), 0) != (ssize_t)sizeof(q))
+		return -errno;
+	while ((r = read_dump(fd, buf, fn, arg)) > 0)
+		;
+	return r;
+}
+
+int sock_tcp_listeners(sock_listener_fn *fn, void *arg)
+{
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+	char *buf;
+	int r;
+
+	if (fd < 0)
+		return -errno;
+	buf = kv_malloc(DUMP_BYTES);
+	r = dump_family(fd, AF_INET, buf, fn, arg);
+	if (r == 0)
+		r = dump_family(fd, AF_INET6, buf, fn, arg);
+	free(buf);
+	close(fd);
+	return r;
 }

@@ -155,6 +155,9 @@ static int check_result(const struct changes *p)
 	int code = 0;
 
 	err_list_init(&errs);
+	/* What was read before the change is of no use any more. */
+	model_free(p->c->model);
+	p->c->model = NULL;
 	if (findings_load_dir(p->c, true, &m, &errs) != 0 || errs.n_errors > 0) {
 		findings_print(&errs, m, ERR_LEVEL_ERROR);
 		take_back(p, p->n);

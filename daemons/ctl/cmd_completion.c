@@ -10,6 +10,8 @@
 #include "config/model.h"
 #include "ctl/profile.h"
 #include "ctl/resources.h"
+#include "ctl/systemctl.h"
+#include "ctl/unit_facts.h"
 
 static const char bash_script[] =
 	"# bash completion of kvmeshctl: 'kvmeshctl completion bash' prints it.\n"
@@ -90,6 +92,16 @@ static void offer_profiles(struct ctl *c, struct str begun)
 			offer(c, v[i].name, begun);
 }
 
+static void offer_units(struct ctl *c, struct str begun)
+{
+	struct str *names;
+	size_t n = 0;
+
+	if (systemctl_is_here(c) && unit_facts_list(c, STR("*"), &names, &n) == 0)
+		for (size_t i = 0; i < n; i++)
+			offer(c, arena_str(&c->arena, names[i]).p, begun);
+}
+
 /* "explain" is about kinds, "explain request" about who asks. */
 static void offer_explained(struct ctl *c, bool request, struct str begun)
 {
@@ -119,6 +131,10 @@ static void offer_words(struct ctl *c, const struct ctl_command *cmd, struct str
 		offer_profiles(c, begun);
 	else if (str_find_str(words, STR("PROXY")) >= 0)
 		offer_proxies(c, begun);
+	else if (str_find_str(words, STR("UNIT")) >= 0)
+		offer_units(c, begun);
+	else if (strcmp(cmd->name, "label") == 0)
+		offer_list(c, "namespace istio-injection=enabled istio-injection=disabled", begun);
 	else if (strcmp(cmd->name, "completion") == 0)
 		offer(c, "bash", begun);
 }

@@ -1,4 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
+# What of kvmeshctl unit tests look at.
+noinst_LIBRARIES += libkvctl.a
+libkvctl_a_SOURCES = \
+	%D%/draft.c %D%/draft.h \
+	%D%/guess.c %D%/guess.h \
+	%D%/listening.c %D%/listening.h
+
 bin_PROGRAMS += kvmeshctl
 kvmeshctl_SOURCES = \
 	%D%/args.c \
@@ -20,7 +27,10 @@ kvmeshctl_SOURCES = \
 	%D%/cmd_explain.c \
 	%D%/cmd_get.c \
 	%D%/cmd_identity.c \
+	%D%/cmd_check_inject.c \
+	%D%/cmd_inject.c \
 	%D%/cmd_install.c \
+	%D%/cmd_label.c \
 	%D%/cmd_profile.c \
 	%D%/cmd_proxy_config.c \
 	%D%/cmd_routes.c \
@@ -33,6 +43,7 @@ kvmeshctl_SOURCES = \
 	%D%/credentials.c %D%/credentials.h \
 	%D%/describe.c %D%/describe.h \
 	%D%/ctl.c %D%/ctl.h \
+	%D%/injected.c %D%/injected.h \
 	%D%/explain.h %D%/explain_destination.c %D%/explain_inbound.c %D%/explain_open.c \
 	%D%/explain_print.c %D%/explain_request.c %D%/explain_route.c %D%/explain_steps.c \
 	%D%/findings.c %D%/findings.h \
@@ -46,10 +57,11 @@ kvmeshctl_SOURCES = \
 	%D%/resources.c %D%/resources.h \
 	%D%/snapshot.c %D%/snapshot.h %D%/snapshot_open.c %D%/snapshot_routes.c \
 	%D%/systemctl.c %D%/systemctl.h \
+	%D%/unit_facts.c %D%/unit_facts.h \
 	%D%/tls_check.c %D%/tls_check.h \
 	%D%/verdict.c %D%/verdict.h %D%/verdict_rules.c
 kvmeshctl_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS)
-kvmeshctl_LDADD = libkvcore.a libkvhttp.a libkvipc.a $(KV_IO_LDADD) $(KV_CONFIG_LDADD) $(PCRE2_LIBS) -lm
+kvmeshctl_LDADD = libkvctl.a libkvcore.a libkvhttp.a libkvipc.a $(KV_IO_LDADD) $(KV_CONFIG_LDADD) $(PCRE2_LIBS) -lm
 
 # The script is what the program prints.
 bashcompletion_DATA = %D%/completions/kvmeshctl

@@ -259,6 +259,29 @@ static const struct ctl_command profile_commands[] = {
 	{ NULL },
 };
 
+static const struct ctl_option inject_options[] = {
+	{ "dry-run", 0, NULL, "show the files, write none" },
+	{ "label", 0, "KEY=VALUE", "a label of the Workload; repeatable" },
+	{ "annotation", 0, "KEY=VALUE", "an annotation of it; repeatable" },
+	{ "port", 0, "N[:NAME][/PROTOCOL]", "a port that it listens on; repeatable" },
+	{ "address", 0, "IP", "where it listens (as found, else 127.0.0.1)" },
+	{ "name", 0, "NAME", "of the Workload (by the unit's name)" },
+	{ "service-account", 0, "NAME", "account of its identity (by the unit's name)" },
+	{ "sidecar", 0, "FORM", "shared or dedicated" },
+	{ "force", 0, NULL, "units that are better left alone, files changed by hand, too" },
+	{ NULL },
+};
+static const struct ctl_option uninject_options[] = {
+	{ "dry-run", 0, NULL, "show what would be removed" },
+	{ "force", 0, NULL, "files that were changed by hand, too" },
+	{ NULL },
+};
+static const struct ctl_option label_options[] = {
+	{ "dry-run", 0, NULL, "show the file, write none" },
+	{ "overwrite", 0, NULL, "a label that has another value, too" },
+	{ NULL },
+};
+
 const struct ctl_command ctl_commands[] = {
 	{ .name = "check", .category = "Health", .options = check_options, .run = cmd_check,
 	  .help = "Is this node fit, and does the mesh on it work?" },
@@ -311,6 +334,19 @@ const struct ctl_command ctl_commands[] = {
 	  .help = "Where its requests go, and how that was" },
 	{ .name = "edges", .category = "Traffic", .options = edges_options, .run = cmd_edges,
 	  .help = "Who talks to whom, and is it secured" },
+
+	{ .name = "inject", .category = "Units", .words = "UNIT…", .min_words = 1,
+	  .max_words = WORDS_MAX, .options = inject_options, .run = cmd_inject,
+	  .help = "Put a systemd unit into the mesh" },
+	{ .name = "uninject", .category = "Units", .words = "UNIT…", .min_words = 1,
+	  .max_words = WORDS_MAX, .options = uninject_options, .run = cmd_uninject,
+	  .help = "Take it out again, without a trace" },
+	{ .name = "check-inject", .category = "Units", .words = "[UNIT…]",
+	  .max_words = WORDS_MAX, .run = cmd_check_inject,
+	  .help = "Which units are injected, and why; exit 1 when one is not" },
+	{ .name = "label", .category = "Units", .words = "namespace NAME KEY=VALUE…|KEY-…",
+	  .min_words = 3, .max_words = WORDS_MAX, .options = label_options, .run = cmd_label,
+	  .help = "Labels of a namespace: istio-injection=enabled injects its units" },
 
 	{ .name = "install", .category = "Other", .options = install_options, .run = cmd_install,
 	  .help = "Write a profile into /etc/kvmesh and run what it asks for" },

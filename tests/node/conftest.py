@@ -17,7 +17,7 @@ TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tests" / "lib"))
 import kvmesh  # noqa: E402
 
-INSIDE = "systemd,systemd-sysv,dbus,iproute2,nftables,nginx-light,curl,openssl,procps,util-linux,python3,rpm"
+INSIDE = "systemd,systemd-sysv,dbus,iproute2,nftables,nginx-light,redis-server,curl,openssl,procps,util-linux,python3,rpm"
 
 
 def run(*args, **kw):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 if HAVE_CHECK
-daemon_tests = %D%/test_ca_policy %D%/test_health %D%/test_nft %D%/test_precedence %D%/test_report \
-	%D%/test_router_parts
+daemon_tests = %D%/test_ca_policy %D%/test_draft %D%/test_health %D%/test_nft %D%/test_precedence \
+	%D%/test_report %D%/test_router_parts
 check_PROGRAMS += $(daemon_tests)
 TESTS += $(daemon_tests)
 daemon_test_cppflags = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(CHECK_CFLAGS)
@@ -19,4 +19,6 @@ daemon_test_cppflags = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(CHECK_CFLAGS)
 %C%_test_nft_LDADD = $(KV_NFT_LDADD) $(CHECK_LIBS)
 %C%_test_health_CPPFLAGS = $(daemon_test_cppflags)
 %C%_test_health_LDADD = libkvrouter.a $(KV_CONFIG_LDADD) $(KV_IPC_LDADD) $(SQLITE_LIBS) $(SYSTEMD_LIBS) $(CHECK_LIBS)
+%C%_test_draft_CPPFLAGS = $(daemon_test_cppflags)
+%C%_test_draft_LDADD = libkvctl.a $(KV_IO_LDADD) $(KV_CONFIG_LDADD) $(CHECK_LIBS)
 endif
