@@ -57,7 +57,7 @@ void sd_ready(const char *fmt_status, ...)
 	va_start(ap, fmt_status);
 	format_status(status, fmt_status, ap);
 	va_end(ap);
-	sd_notifyf(0, "READY=1\nSTATUS=%s", status);
+	sd_notifyf(0, "READY=1\nWATCHDOG=1\nSTATUS=%s", status);
 	tell_ready_fd();
 }
 

@@ -61,6 +61,8 @@ struct ipc_method {
 /* Takes fd (a listening socket). methods ends with .name == NULL and outlives the server. */
 struct ipc_server *ipc_server_new(struct loop *l, int fd, const struct ipc_method *methods,
 				  void *arg);
+/* No more is accepted, the listening socket is closed; whoever is connected is served on. */
+void ipc_server_leave(struct ipc_server *s);
 /* Open calls see their on_close. Not from inside a method. NULL is fine. */
 void ipc_server_free(struct ipc_server *s);
 

@@ -411,13 +411,20 @@ struct ipc_server *ipc_server_new(struct loop *l, int fd, const struct ipc_metho
 	return s;
 }
 
+void ipc_server_leave(struct ipc_server *s)
+{
+	loop_fd_done(&s->watch);
+	loop_timer_done(&s->resume);
+	if (s->fd >= 0)
+		close(s->fd);
+	s->fd = -1;
+}
+
 void ipc_server_free(struct ipc_server *s)
 {
 	if (!s)
 		return;
-	loop_fd_done(&s->watch);
-	loop_timer_done(&s->resume);
-	close(s->fd);
+	ipc_server_leave(s);
 	list_for_each_safe(it, &s->conns) {
 		struct conn *c = list_entry(it, struct conn, node);
 		struct ipc_call *call = conn_drop_call(c);

@@ -75,6 +75,11 @@ static void on_restart(void *arg)
 	child_start(arg);
 }
 
+const char *child_notify_path(struct ctl *c)
+{
+	return arena_printf(&c->arena, "%s/notify.sock", c->run).p;
+}
+
 int child_new(struct ctl *c, struct loop *l, enum child_kind kind, const char *instance,
 	      struct child **ret, struct err *err)
 {
@@ -98,6 +103,7 @@ int child_new(struct ctl *c, struct loop *l, enum child_kind kind, const char *i
 	*a++ = kv_asprintf("--state=%s", c->state);
 	if (instance)
 		*a++ = kv_asprintf("--instance=%s", instance);
+	ch->notify_path = child_notify_path(c);
 	loop_timer_init(&ch->restart, l, on_restart, ch);
 	const char *sock = child_sock(c, ch);
 
@@ -122,7 +128,7 @@ static const char *const systemd_env[] = { "NOTIFY_SOCKET", "LISTEN_FDS", "LISTE
 					   "LISTEN_FDNAMES", "WATCHDOG_USEC", "WATCHDOG_PID" };
 
 /* In the child, between fork and exec; we have one thread, so any call is safe here. */
-static _Noreturn void become(char *const argv[], pid_t parent)
+static _Noreturn void become(char *const argv[], const char *notify_path, pid_t parent)
 {
 	sigset_t none;
 
@@ -142,6 +148,7 @@ static _Noreturn void become(char *const argv[], pid_t parent)
 	close_range(3, ~0U, 0);
 	for (size_t i = 0; i < sizeof(systemd_env) / sizeof(systemd_env[0]); i++)
 		unsetenv(systemd_env[i]);
+	setenv("NOTIFY_SOCKET", notify_path, 1);
 	execv(argv[0], argv);
 	static const char text[] = "kvmeshctl: cannot execute a daemon\n";
 
@@ -155,7 +162,7 @@ void child_start(struct child *ch)
 	pid_t self = getpid(), pid = fork();
 
 	if (pid == 0)
-		become(ch->argv, self);
+		become(ch->argv, ch->notify_path, self);
 	ch->started_us = clock_mono_us();
 	if (pid < 0) {
 		log_err("%s: cannot fork: %s", ch->name, strerror(errno));
@@ -170,6 +177,13 @@ void child_kill(const struct child *ch, int signo)
 {
 	if (ch->pid > 0)
 		kill(ch->pid, signo);
+}
+
+void child_succeeded(struct child *ch, pid_t pid)
+{
+	log_info("%s: %d is in the place of %d", ch->name, (int)pid, (int)ch->pid);
+	ch->pid = pid;
+	ch->started_us = clock_mono_us();
 }
 
 static void describe_end(int st, char *buf, size_t n)

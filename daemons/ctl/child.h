@@ -28,6 +28,7 @@ struct child {
 	char *instance;                 /* proxies; else NULL */
 	char *program;                  /* path of the executable */
 	char *argv[12];
+	const char *notify_path;        /* child_notify_path */
 	pid_t pid;                      /* 0: not running */
 	uint64_t started_us, backoff_us;
 	unsigned deaths;                /* in a row, none of them steady */
@@ -40,6 +41,8 @@ struct child {
 	bool synced;                    /* proxies: the router says so */
 };
 
+/* Where the children say what they would say to systemd; lives as long as c. */
+const char *child_notify_path(struct ctl *c);
 /*
  * kind and instance (copied) say which daemon; it is found beside kvmeshctl, else in SBINDIR. Not
  * yet started. Returns 0, or -ENOENT with err.
@@ -49,6 +52,8 @@ int child_new(struct ctl *c, struct loop *l, enum child_kind kind, const char *i
 void child_free(struct child *ch);      /* the process must be gone */
 void child_start(struct child *ch);
 void child_kill(const struct child *ch, int signo);     /* nothing when it is not running */
+/* Another process, of its own making, is in its place (notify.h). */
+void child_succeeded(struct child *ch, pid_t pid);
 /* Its process was reaped: say how it ended and, when again is true, start it after the back-off. */
 void child_died(struct child *ch, int wait_status, bool again);
 

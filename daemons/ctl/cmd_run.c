@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -23,6 +24,7 @@
 #include "base/vec.h"
 #include "ctl/child.h"
 #include "ctl/findings.h"
+#include "ctl/notify.h"
 #include "io/sd.h"
 #include "ipc/daemon.h"
 
@@ -39,6 +41,7 @@ struct run {
 	size_t n;
 	struct ipc_client *router_client;
 	bool asking_router, router_answered;
+	struct notify *notify;
 	struct loop_timer tick, stop_deadline;
 	bool ready, stopping;
 	bool no_prober;                 /* it could not be found: told once */
@@ -168,6 +171,16 @@ static void on_child(void *arg, int signo)
 				on_death(r, r->v[i], st);
 	if (r->stopping && running(r) == 0)
 		loop_stop(r->loop);
+}
+
+/* A proxy that was upgraded while it runs. The old one is nobody's child of ours from now on, and ends by itself. */
+static void on_main_pid(void *arg, pid_t from, pid_t pid)
+{
+	struct run *r = arg;
+
+	for (size_t i = 0; i < r->n; i++)
+		if (r->v[i]->pid == from)
+			child_succeeded(r->v[i], pid);
 }
 
 /* ---- which proxies, and are they there yet --------------------------------------------------- */
@@ -372,6 +385,18 @@ static bool start_children(struct run *r)
 	       add_child(r, CHILD_KIND_METRICS, NULL) && add_child(r, CHILD_KIND_PROXY, "node");
 }
 
+/* Who takes a proxy's place is that proxy's child, and ours when that one has ended. */
+static bool start_notify(struct run *r)
+{
+	struct err err = { 0 };
+
+	if (prctl(PR_SET_CHILD_SUBREAPER, 1) == 0 &&
+	    notify_new(r->loop, child_notify_path(r->c), on_main_pid, r, &r->notify, &err) == 0)
+		return true;
+	log_err("%s", err.code < 0 ? err.text : "this kernel has no subreapers");
+	return false;
+}
+
 static void run_loop(struct run *r)
 {
 	r->loop = loop_new();
@@ -382,7 +407,7 @@ static void run_loop(struct run *r)
 	loop_on_signal(r->loop, SIGHUP, on_hangup, r);
 	loop_on_signal(r->loop, SIGCHLD, on_child, r);
 	r->router_client = ipc_client_new(r->loop, ctl_sock(r->c, "router", "router"));
-	if (start_children(r))
+	if (start_notify(r) && start_children(r))
 		loop_timer_set(&r->tick, RUN_TICK_STARTING_US);
 	else
 		stop(r, CTL_EXIT_NO);
@@ -390,6 +415,7 @@ static void run_loop(struct run *r)
 	for (size_t i = 0; i < r->n; i++)
 		child_free(r->v[i]);
 	ipc_client_free(r->router_client);
+	notify_free(r->notify);
 	loop_timer_done(&r->tick);
 	loop_timer_done(&r->stop_deadline);
 	loop_free(r->loop);

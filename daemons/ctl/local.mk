@@ -50,6 +50,7 @@ kvmeshctl_SOURCES = \
 	%D%/help.c \
 	%D%/live.c %D%/live.h \
 	%D%/main.c \
+	%D%/notify.c %D%/notify.h \
 	%D%/observed.c %D%/observed.h \
 	%D%/print.c %D%/print.h \
 	%D%/profile.c %D%/profile.h \

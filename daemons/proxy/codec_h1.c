@@ -197,7 +197,7 @@ static void h1_drain(struct conn *c)
 
 	h->last = true;
 	c->slots = 0;
-	if (h->leg)
+	if (h->leg || (h->server && c->w->succeeded))
 		return;
 	/* Who came in just now is on its way with a request, and is answered. */
 	if (h->server && c->exchanges == 0)

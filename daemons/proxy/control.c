@@ -102,6 +102,13 @@ bool control_is_ready(const struct control *c)
 	return c->at && secrets_are_live(c->secrets, &c->at->snap->identities);
 }
 
+static void announce(struct control *c)
+{
+	sd_ready("serving snapshot %lld", (long long)c->at->snap->version);
+	if (c->ready_fd >= 0)
+		sd_ready_fd(c->ready_fd);
+}
+
 /* After what workers serve has changed. */
 static void check_ready(struct control *c)
 {
@@ -119,10 +126,35 @@ static void check_ready(struct control *c)
 	c->ready = true;
 	log_info("ready: snapshot %lld%s", (long long)c->at->snap->version,
 		 c->stale ? " from disk, the router is silent" : "");
-	sd_ready("serving snapshot %lld", (long long)c->at->snap->version);
-	if (c->ready_fd >= 0)
-		sd_ready_fd(c->ready_fd);
+	if (!c->waits)
+		announce(c);
 	c->on_ready(c->arg);
+}
+
+void control_take_over(struct control *c)
+{
+	c->waits = false;
+	control_serve(c);
+	if (c->ready)
+		announce(c);
+}
+
+int control_socket(const struct control *c)
+{
+	return c->socket_fd;
+}
+
+void control_leave(struct control *c)
+{
+	if (c->server)
+		ipc_server_leave(c->server);
+	close(c->socket_fd);
+	c->socket_fd = -1;
+}
+
+void control_use_upgrade(struct control *c, struct upgrade *u)
+{
+	c->upgrade = u;
 }
 
 /* ---- publishing ---------------------------------------------------------------------------- */
@@ -521,12 +553,13 @@ struct control *control_new(struct loop *l, struct worker_set *ws, const struct 
 	c->run_dir = kv_strdup(o->run_dir);
 	c->instance = kv_strdup(o->instance);
 	c->ready_fd = o->ready_fd;
+	c->socket_fd = o->socket_fd;
+	c->waits = o->socket_fd >= 0;
 	c->on_ready = ready;
 	c->arg = arg;
 	c->started_us = clock_mono_us();
 	c->started_real_us = clock_real_us();
-	if (make_kept_path(c, o, err) < 0 || control_serve(c, err) < 0) {
-		ipc_server_free(c->server);
+	if (make_kept_path(c, o, err) < 0 || (!c->waits && control_listen(c, err) < 0)) {
 		free(c->kept_path);
 		free(c->instance);
 		free(c->run_dir);
@@ -534,6 +567,8 @@ struct control *control_new(struct loop *l, struct worker_set *ws, const struct 
 		return NULL;
 	}
 	start(c);
+	if (!c->waits)
+		control_serve(c);
 	return c;
 }
 
@@ -569,6 +604,8 @@ void control_free(struct control *c)
 		return;
 	control_stopping(c);
 	ipc_server_free(c->server);
+	if (c->socket_fd >= 0)
+		close(c->socket_fd);
 	ipc_client_free(c->watch);
 	ipc_client_free(c->call);
 	secrets_free(c->secrets);

@@ -2,6 +2,8 @@
 /* control_api: proxy/NAME.sock, docs/IPC.md. Layer proxy, control thread. */
 #include "config.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -11,6 +13,7 @@
 #include "ipc/daemon.h"
 #include "proxy/control_int.h"
 #include "proxy/families.h"
+#include "proxy/upgrade.h"
 
 /* ---- Status -------------------------------------------------------------------------------- */
 
@@ -35,8 +38,23 @@ static void on_status(void *arg, struct ipc_call *call, const struct doc *parame
 	doc_set_int(a, d, "rssBytes", control_rss_bytes());
 	doc_set(a, d, "certificates", secrets_status(c->secrets, a));
 	doc_set(a, d, "listeners", worker_listeners(c->ws, a));
+	if (c->upgrade)
+		upgrade_status(c->upgrade, a, d);
 	free(all);
 	ipc_reply(call, d);
+}
+
+/* ---- Upgrade ------------------------------------------------------------------------------- */
+
+static void on_upgrade(void *arg, struct ipc_call *call, const struct doc *parameters)
+{
+	struct control *c = arg;
+
+	(void)parameters;
+	if (c->upgrade)
+		upgrade_begin(c->upgrade, call);
+	else
+		ipc_reply_error(call, IPC_E_FAILED, "this process cannot start another in its place");
 }
 
 /* ---- Stats, Edges -------------------------------------------------------------------------- */
@@ -274,18 +292,26 @@ static const struct ipc_method methods[] = {
 	  "Who was seen talking to whom, and how it was secured." },
 	{ "Dump", IPC_ALLOW_READ, on_dump, "One part of what is served." },
 	{ "Drain", IPC_ALLOW_WRITE, on_drain, "Finish what is under way and end." },
+	{ "Upgrade", IPC_ALLOW_WRITE, on_upgrade, "Start the installed program in this one's place." },
 	{ "LogLevel", IPC_ALLOW_WRITE, on_log_level, "How much is logged." },
 	{ 0 },
 };
 
-int control_serve(struct control *c, struct err *err)
+int control_listen(struct control *c, struct err *err)
 {
 	const struct daemon_options d = { .run_dir = c->run_dir };
 	_cleanup_free_ char *name = kv_asprintf("%s.sock", c->instance);
-	int fd = daemon_listen(&d, "proxy", name, err);
 
-	if (fd < 0)
-		return fd;
-	c->server = ipc_server_new(c->loop, fd, methods, c);
-	return 0;
+	c->socket_fd = daemon_listen(&d, "proxy", name, err);
+	return c->socket_fd < 0 ? c->socket_fd : 0;
+}
+
+void control_serve(struct control *c)
+{
+	int fd = fcntl(c->socket_fd, F_DUPFD_CLOEXEC, 0);
+
+	if (fd >= 0)
+		c->server = ipc_server_new(c->loop, fd, methods, c);
+	else
+		log_err("the control socket cannot be served: %s", err_code_name(-errno));
 }

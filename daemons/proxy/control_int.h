@@ -32,7 +32,9 @@ struct control {
 	struct loop *loop;
 	struct worker_set *ws;
 	char *run_dir, *instance, *kept_path;
-	int ready_fd;
+	int ready_fd, socket_fd;        /* socket_fd: a copy of the server's */
+	bool waits;                     /* for control_take_over */
+	struct upgrade *upgrade;        /* NULL: none is possible */
 	void (*on_ready)(void *arg);
 	void *arg;
 
@@ -69,7 +71,8 @@ struct stats **control_all_stats(struct control *c, size_t *ret_n);
 bool control_is_ready(const struct control *c);
 
 /* control_api.c */
-int control_serve(struct control *c, struct err *err);
+int control_listen(struct control *c, struct err *err);
+void control_serve(struct control *c);
 /* control_stats.c */
 void control_write_families(struct control *c, struct families *f);
 int64_t control_rss_bytes(void);

@@ -24,6 +24,7 @@ struct doors {
 	uint64_t next_id;
 	struct inherited *inherited;
 	size_t n_inherited, cap_inherited;
+	uint64_t patience_us;
 };
 
 /* ---- one door -------------------------------------------------------------------------------- */
@@ -137,6 +138,7 @@ static int take_ours(const struct doors *ds, struct door *d, size_t n, struct er
 
 		if (fd < 0)
 			return fd;
+		d->patience_us = ds->patience_us;
 		if (d->addr.sa.sa_family == AF_UNIX)
 			return open_shared(d, fd, fd, n, err);
 		int r = add_socket(d, fd, fd, d->n % n, err);
@@ -232,6 +234,11 @@ void doors_inherit(struct doors *ds, int fd, enum door_origin origin)
 {
 	*vec_push(ds->inherited, ds->n_inherited, ds->cap_inherited) =
 		(struct inherited){ .fd = fd, .origin = origin };
+}
+
+void doors_be_patient(struct doors *ds, uint64_t us)
+{
+	ds->patience_us = us;
 }
 
 struct door *doors_find(const struct doors *ds, const struct snap_listener *desc)

@@ -31,6 +31,8 @@ struct door {
 	struct gate_door *count;        /* connections of all workers through it */
 	struct door_socket *v;
 	size_t n;
+	/* Sockets of an earlier process: who waits in them does so until this one can serve, at most this long. */
+	uint64_t patience_us;
 	bool keep;
 };
 
@@ -44,6 +46,7 @@ struct doors *doors_new(void);
 void doors_free(struct doors *d);       /* NULL is fine */
 /* A listening socket that is there already; takes fd. Before the first doors_follow. */
 void doors_inherit(struct doors *d, int fd, enum door_origin origin);
+void doors_be_patient(struct doors *d, uint64_t us);    /* door.patience_us of what is inherited */
 /*
  * The list becomes the snapshot's: what is missing is opened for n workers, what it does not want is closed; all or
  * nothing. Negative: an address cannot be opened.

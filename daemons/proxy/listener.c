@@ -344,7 +344,10 @@ struct listener *listener_open(struct worker *w, const struct listener_socket *s
 	list_push_back(&w->listeners, &l->node);
 	listener_rest(l);
 	/* After a start clients wait a moment rather than get 503 for want of a certificate. */
-	if (l->kind == SNAP_LISTENER_GATEWAY && !worker_is_ready(w))
-		pause_accept(l, LISTENER_PATIENCE_US);
+	uint64_t patience_us = l->kind == SNAP_LISTENER_GATEWAY && socket->patience_us == 0 ? LISTENER_PATIENCE_US :
+											      socket->patience_us;
+
+	if (patience_us > 0 && !worker_is_ready(w))
+		pause_accept(l, patience_us);
 	return l;
 }

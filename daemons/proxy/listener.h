@@ -23,7 +23,7 @@ struct gate_door;
 
 #define LISTENER_ACCEPTS 16                     /* a turn */
 #define LISTENER_PAUSE_US (100u * 1000)         /* without descriptors */
-#define LISTENER_PATIENCE_US (5u * 1000 * 1000) /* a gateway without its own certificate */
+#define LISTENER_PATIENCE_US (5u * 1000 * 1000) /* for the first certificates */
 #define LISTENER_HANDSHAKE_US (10u * 1000 * 1000)
 
 struct listener {
@@ -50,6 +50,7 @@ struct listener_socket {
 	struct sock_addr addr;          /* that it stands for, as the snapshot has it */
 	uint64_t id;
 	struct gate_door *count;
+	uint64_t patience_us;           /* nobody is accepted so long, unless this worker is ready sooner */
 };
 /* Takes the descriptor; not the reference on count. */
 struct listener *listener_open(struct worker *w, const struct listener_socket *socket,

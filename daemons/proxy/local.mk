@@ -25,6 +25,8 @@ libkvproxy_a_SOURCES = \
 	%D%/fetch.c %D%/fetch.h \
 	%D%/ext_authz.c %D%/ext_authz.h %D%/ext_authz_grpc.c %D%/ext_authz_grpc.h \
 	%D%/forward.c %D%/forward.h \
+	%D%/handover.c %D%/handover.h \
+	%D%/upgrade.c %D%/upgrade.h \
 	%D%/gate.c %D%/gate.h \
 	%D%/grpc.c %D%/grpc.h \
 	%D%/hash_key.c %D%/hash_key.h \

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <malloc.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -19,6 +20,8 @@
 #include "proxy/control.h"
 #include "proxy/cpus.h"
 #include "proxy/doors.h"
+#include "proxy/listener.h"
+#include "proxy/upgrade.h"
 #include "proxy/watch.h"
 #include "proxy/worker.h"
 #include "snap/snap.h"
@@ -34,6 +37,7 @@ struct proxy {
 	struct worker_set *workers;
 	struct control *control;
 	struct watch *watch;
+	struct upgrade *upgrade;
 	struct daemon_signals signals;
 };
 
@@ -47,8 +51,25 @@ static void on_reload(void *arg)
 static void on_drained(void *arg)
 {
 	struct proxy *p = arg;
+	struct worker_drained d = worker_drained(p->workers);
+
+	log_info("drained: %u exchanges ended, %u cut", d.began - d.cut, d.cut);
+	loop_stop(p->loop);
+}
+
+static void on_succeeded(void *arg)
+{
+	struct proxy *p = arg;
 
 	loop_stop(p->loop);
+}
+
+static void on_upgrade(void *arg, int signo)
+{
+	struct proxy *p = arg;
+
+	(void)signo;
+	upgrade_begin(p->upgrade, NULL);
 }
 
 /* Exchanges under way are finished; whoever is connected to us learns that it is the last one. */
@@ -56,6 +77,8 @@ static void on_stop(void *arg)
 {
 	struct proxy *p = arg;
 
+	if (!upgrade_cancel(p->upgrade))
+		return;
 	log_info("draining");
 	sd_stopping();
 	control_stopping(p->control);
@@ -64,8 +87,10 @@ static void on_stop(void *arg)
 
 static void on_ready(void *arg)
 {
-	(void)arg;
+	struct proxy *p = arg;
+
 	log_info("serving");
+	upgrade_ready(p->upgrade);
 }
 
 /* -t, -T: what is served while the router is silent. A first start has nothing, and that is fine. */
@@ -94,7 +119,7 @@ static int show_kept(const struct daemon_options *o)
 	return DAEMON_EXIT_OK;
 }
 
-static int serve(struct proxy *p, const struct daemon_options *o)
+static int serve(struct proxy *p, const struct daemon_options *o, char *const *argv)
 {
 	struct control_options co = {
 		.run_dir = o->run_dir,
@@ -104,11 +129,17 @@ static int serve(struct proxy *p, const struct daemon_options *o)
 	};
 	struct err err = { 0 };
 
+	if (upgrade_new(p->loop, p->workers, argv, on_succeeded, p, &p->upgrade, &co.socket_fd, &err) < 0) {
+		log_err("%s", err.text);
+		return DAEMON_EXIT_FAILED;
+	}
 	p->control = control_new(p->loop, p->workers, &co, on_ready, p, &err);
 	if (!p->control) {
 		log_err("%s", err.text);
 		return DAEMON_EXIT_FAILED;
 	}
+	upgrade_use_control(p->upgrade, p->control);
+	loop_on_signal(p->loop, SIGUSR2, on_upgrade, p);
 	p->signals = (struct daemon_signals){
 		.loop = p->loop, .reload = on_reload, .stop = on_stop, .arg = p,
 	};
@@ -145,12 +176,15 @@ int main(int argc, char **argv)
 	struct proxy p = { .loop = loop_new() };
 
 	p.workers = worker_set_start(n);
+	doors_be_patient(worker_doors(p.workers), LISTENER_PATIENCE_US);
 	sd_listen_sockets(take_socket, worker_doors(p.workers));
-	code = serve(&p, &o);
+	code = serve(&p, &o, argv);
 	/* Workers first: they write into the log's rings until their last exchange. */
 	worker_set_stop(p.workers);
 	if (p.watch)
 		watch_free(p.watch);
+	if (p.upgrade)
+		upgrade_free(p.upgrade);
 	control_free(p.control);
 	loop_free(p.loop);
 	return code;

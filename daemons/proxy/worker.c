@@ -46,6 +46,8 @@ struct worker_set {
 	size_t n;
 	struct stats **stats;
 	struct doors *doors;
+	atomic_bool succeeded;
+	struct worker_drained drained;
 	struct gate gate;
 };
 
@@ -125,6 +127,7 @@ struct opening {
 	int fd;                         /* -1: the door stays as it is here */
 	struct sock_addr addr;
 	struct gate_door *count;        /* one reference */
+	uint64_t patience_us;
 	size_t listener;                /* index in the snapshot */
 };
 
@@ -162,12 +165,14 @@ static void apply_listeners(struct worker *w, const struct publication *p)
 			listener_close(l);
 	}
 	for (size_t i = 0; i < p->n; i++) {
-		const struct snap_listener *desc = &p->at->snap->listeners.v[p->v[i].listener];
+		const struct opening *o = &p->v[i];
+		const struct snap_listener *desc = &p->at->snap->listeners.v[o->listener];
 
-		if (p->v[i].fd < 0)
-			update_listeners(w, p->v[i].id, desc);
+		if (o->fd < 0)
+			update_listeners(w, o->id, desc);
 		else
-			listener_open(w, &(struct listener_socket){ p->v[i].fd, p->v[i].addr, p->v[i].id, p->v[i].count },
+			listener_open(w, &(struct listener_socket){ .fd = o->fd, .addr = o->addr, .id = o->id,
+								    .count = o->count, .patience_us = o->patience_us },
 				      desc);
 	}
 }
@@ -247,6 +252,7 @@ static void add_opening(struct publication *p, const struct door *d, size_t list
 		.fd = fd,
 		.addr = d->addr,
 		.count = gate_door_ref(d->count),
+		.patience_us = d->patience_us,
 		.listener = listener,
 	};
 }
@@ -305,7 +311,7 @@ struct doc *worker_listeners(const struct worker_set *ws, struct arena *a)
 
 /* Shared by the control thread, which waits, and the workers, which each tell once. */
 struct drain {
-	atomic_uint left;
+	atomic_uint left, began, cut;
 	uint64_t deadline_us;
 	struct loop *loop;
 	loop_fn done;
@@ -327,6 +333,7 @@ static void tell_drained(struct worker *w)
 	loop_timer_stop(&w->thread->drain_deadline);
 	if (atomic_fetch_sub(&d->left, 1) > 1)
 		return;
+	w->thread->set->drained = (struct worker_drained){ atomic_load(&d->began), atomic_load(&d->cut) };
 	loop_post(d->loop, d->done, d->arg);
 	free(d);
 }
@@ -346,9 +353,21 @@ static void end_all(struct worker *w)
 		conn_kill(list_entry(w->conns.next, struct conn, node));
 }
 
+static unsigned n_under_way(const struct worker *w)
+{
+	unsigned n = 0;
+
+	list_for_each(it, &w->streams)
+		n++;
+	return n;
+}
+
 static void on_drain_deadline(void *arg)
 {
-	end_all(arg);
+	struct worker *w = arg;
+
+	atomic_fetch_add(&w->thread->drain->cut, n_under_way(w));
+	end_all(w);
 }
 
 /* What is under way may yet call a workload of this node: that door stays open for this host alone, see listener.c. */
@@ -357,7 +376,7 @@ static void close_doors(struct worker *w)
 	list_for_each_safe(it, &w->listeners) {
 		struct listener *l = list_entry(it, struct listener, node);
 
-		if (l->kind != SNAP_LISTENER_MESH)
+		if (w->succeeded || l->kind != SNAP_LISTENER_MESH)
 			listener_close(l);
 	}
 }
@@ -375,6 +394,8 @@ static void start_drain(void *arg)
 	struct worker *w = arg;
 
 	w->draining = true;
+	w->succeeded = atomic_load(&w->thread->set->succeeded);
+	atomic_fetch_add(&w->thread->drain->began, n_under_way(w));
 	close_doors(w);
 	list_for_each_safe(it, &w->conns) {
 		struct conn *c = list_entry(it, struct conn, node);
@@ -417,6 +438,16 @@ void worker_drain(struct worker_set *ws, uint64_t deadline_us, struct loop *loop
 		*o = (struct drain_order){ .w = &ws->v[i].w, .d = d };
 		loop_post(ws->v[i].w.loop, take_order, o);
 	}
+}
+
+void worker_succeed(struct worker_set *ws)
+{
+	atomic_store(&ws->succeeded, true);
+}
+
+struct worker_drained worker_drained(const struct worker_set *ws)
+{
+	return ws->drained;
 }
 
 /* ---- threads --------------------------------------------------------------------------------- */

@@ -79,6 +79,7 @@ struct worker {
 	enum overload_level level;      /* as last told, see overload.h */
 	int reserve_fd;                 /* given up when descriptors run out; -1 gone */
 	bool draining, stopping;
+	bool succeeded;                 /* another process accepts at the same addresses */
 	char date[40];                  /* of the second date_at, for answers that are made here */
 	size_t date_n;
 	int64_t date_at;
@@ -116,6 +117,16 @@ void worker_drain(struct worker_set *ws, uint64_t deadline_us, struct loop *loop
 		  void *arg);
 /* The addresses that it listens on; the control thread's. */
 struct doors *worker_doors(const struct worker_set *ws);
+/*
+ * Another process serves the same addresses from now on. A drain leaves it to that one to accept, and has patience with
+ * those who may just be sending their next request.
+ */
+void worker_succeed(struct worker_set *ws);
+/* Exchanges, opaque ones too, that were under way when the drain began, and how many its deadline has cut. After done(). */
+struct worker_drained {
+	unsigned began, cut;
+};
+struct worker_drained worker_drained(const struct worker_set *ws);
 void worker_set_stop(struct worker_set *ws);            /* joins */
 size_t worker_count(const struct worker_set *ws);
 struct stats *const *worker_stats(const struct worker_set *ws, size_t *ret_n);

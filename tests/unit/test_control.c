@@ -13,6 +13,7 @@
 #include "proxy/named.h"
 #include "proxy/stats.h"
 #include "proxy/worker.h"
+#include "proxy/upgrade.h"
 #include "unit.h"
 #include "until.h"
 
@@ -72,6 +73,18 @@ struct doc *worker_listeners(const struct worker_set *ws, struct arena *a)
 {
 	(void)ws;
 	return doc_new_list(a);
+}
+
+void upgrade_begin(struct upgrade *u, struct ipc_call *call)
+{
+	(void)u;
+	(void)call;
+}
+void upgrade_status(const struct upgrade *u, struct arena *a, struct doc *status)
+{
+	(void)u;
+	(void)a;
+	(void)status;
 }
 
 /* ---- the router ---------------------------------------------------------------------------- */
@@ -200,7 +213,7 @@ static void on_ready(void *arg)
 static void control_start(void)
 {
 	const struct control_options o = {
-		.run_dir = dir, .state_dir = dir, .instance = "node", .ready_fd = -1
+		.run_dir = dir, .state_dir = dir, .instance = "node", .ready_fd = -1, .socket_fd = -1
 	};
 	struct err err = { 0 };
 
