@@ -52,3 +52,21 @@ bool base64url_decode(struct str s, struct arena *a, struct str *ret)
 		return false;
 	return base64_decode(s, a, ret);
 }
+
+struct str base64url_encode(struct str s, struct arena *a)
+{
+	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+	char *out = arena_alloc(a, s.n / 3 * 4 + 4);
+	size_t n = 0;
+
+	for (size_t i = 0; i < s.n; i += 3) {
+		size_t left = s.n - i < 3 ? s.n - i : 3;
+		uint32_t bits = 0;
+
+		for (size_t k = 0; k < 3; k++)
+			bits = bits << 8 | (k < left ? (unsigned char)s.p[i + k] : 0);
+		for (size_t k = 0; k <= left; k++)
+			out[n++] = digits[bits >> (18 - 6 * k) & 63];
+	}
+	return str_from(out, n);
+}

@@ -11,3 +11,5 @@
 bool base64_decode(struct str s, struct arena *a, struct str *ret);
 /* The URL alphabet alone, no padding, unused bits zero (RFC 7515 2, RFC 4648 3.5): one spelling. */
 bool base64url_decode(struct str s, struct arena *a, struct str *ret);
+/* The URL alphabet, no padding; in the arena. */
+struct str base64url_encode(struct str s, struct arena *a);

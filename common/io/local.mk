@@ -5,6 +5,7 @@ libkvio_a_SOURCES = \
 	%D%/cgroup.c %D%/cgroup.h \
 	%D%/dns.c %D%/dns.h \
 	%D%/loop.c %D%/loop.h \
+	%D%/protobuf.c %D%/protobuf.h \
 	%D%/proxy_protocol.c %D%/proxy_protocol.h \
 	%D%/sd.c %D%/sd.h \
 	%D%/sock.c %D%/sock_diag.c %D%/sock.h \

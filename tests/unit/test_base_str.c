@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* base/str: comparing, cutting, numbers, durations, edit distance. */
+/* base/str, base/base64: comparing, cutting, numbers, durations, edit distance. */
+#include "base/base64.h"
 #include "base/str.h"
 
 #include "unit.h"
@@ -212,4 +213,24 @@ START_TEST(distances)
 }
 END_TEST
 
-UNIT_MAIN("base_str", compares, cuts, splits, decodes_utf8, integers, integers_are_written, reals, durations, distances)
+/* RFC 4648 10, and bytes that need the URL's own two digits. */
+START_TEST(base64url)
+{
+	static const char *const pairs[][2] = { { "", "" }, { "f", "Zg" }, { "fo", "Zm8" }, { "foo", "Zm9v" },
+						{ "foob", "Zm9vYg" }, { "fooba", "Zm9vYmE" }, { "foobar", "Zm9vYmFy" },
+						{ "\xfb\xff\xfe", "-__-" } };
+	struct arena a;
+	struct str back;
+
+	arena_init(&a, 0);
+	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+		struct str s = base64url_encode(str_c(pairs[i][0]), &a);
+
+		unit_str_eq(s, pairs[i][1]);
+		ck_assert(base64url_decode(s, &a, &back) && str_eq(back, str_c(pairs[i][0])));
+	}
+	arena_done(&a);
+}
+END_TEST
+
+UNIT_MAIN("base_str", base64url, compares, cuts, splits, decodes_utf8, integers, integers_are_written, reals, durations, distances)
