@@ -19,6 +19,11 @@ struct model_load_opts {
 	void *first_seen_arg;
 	/* Files must belong to root or the caller; never turned off for what a daemon reads. */
 	bool any_owner; /* true: a user's own files: owner and mode are not looked at */
+	/*
+	 * Where the CA publishes the keys of its tokens (STATE/jwks): files there may be a jwksUri
+	 * and belong to whom the directory belongs to; NULL: nowhere.
+	 */
+	const char *keys_dir;
 };
 
 #define MODEL_RESOURCES_MAX 10000

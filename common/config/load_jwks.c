@@ -4,7 +4,12 @@
  * with the configuration. A file that is not there is a finding of the check, not of the load: a
  * resource can be read and converted where its keys are not. Layer config.
  */
+#include "config.h"
+
+#include <errno.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/fs.h"
 #include "config/load_parts.h"
@@ -27,6 +32,53 @@ static int read_file(struct load *l, const char *path, char **ret, size_t *ret_n
 	return r < 0 ? r : fs_read(path, JWKS_BYTES_MAX, ret, ret_n, err);
 }
 
+/* Directly in the directory of the CA's keys. */
+static bool is_of_ca(const struct load *l, struct str path)
+{
+	struct str dir = str_c(l->opts->keys_dir);
+
+	return dir.n > 0 && str_has_prefix(path, dir) && path.p[dir.n] == '/' &&
+	       str_rfind(path, '/') == (ptrdiff_t)dir.n;
+}
+
+static bool is_anybodys(const struct stat *st)
+{
+	return (st->st_mode & (S_IWGRP | S_IWOTH)) != 0;
+}
+
+/* The service manager made the directory for the CA: what the CA puts there is as good as that. */
+static int ca_file_is_safe(const struct load *l, const char *path, struct err *err)
+{
+	struct stat dir, file;
+
+	if (lstat(l->opts->keys_dir, &dir) != 0 || lstat(path, &file) != 0)
+		return err_set(err, -errno, "%s: cannot be read: %s", path, strerror(errno));
+	if (!S_ISREG(file.st_mode) || !S_ISDIR(dir.st_mode) || is_anybodys(&file) || is_anybodys(&dir))
+		return err_set(err, KV_ERR_REFUSED,
+			       "%s: refused: it must be a file that only its owner can write or replace",
+			       path);
+	if (!l->opts->any_owner && file.st_uid != 0 && file.st_uid != geteuid() &&
+	    file.st_uid != dir.st_uid)
+		return err_set(err, KV_ERR_REFUSED,
+			       "%s: refused: it belongs neither to root nor to its directory's owner",
+			       path);
+	return 0;
+}
+
+/* A CA that has not been started yet has signed nothing: no key, and every token is refused. */
+static int read_ca_file(const struct load *l, const char *path, char **ret, size_t *ret_n,
+			struct err *err)
+{
+	int r = ca_file_is_safe(l, path, err);
+
+	if (r == -ENOENT) {
+		*ret = kv_strdup("{\"keys\":[]}");
+		*ret_n = strlen(*ret);
+		return 0;
+	}
+	return r < 0 ? r : fs_read(path, JWKS_BYTES_MAX, ret, ret_n, err);
+}
+
 static void read_keys(struct load *l, struct model_jwt_rule *j)
 {
 	struct arena *a = &l->m->arena;
@@ -34,8 +86,10 @@ static void read_keys(struct load *l, struct model_jwt_rule *j)
 	struct err err = { 0 };
 	char *text = NULL;
 	size_t n = 0;
+	int r = is_of_ca(l, path) ? read_ca_file(l, path.p, &text, &n, &err)
+				  : read_file(l, path.p, &text, &n, &err);
 
-	if (read_file(l, path.p, &text, &n, &err) < 0)
+	if (r < 0)
 		j->keys_problem = arena_str(a, str_c(err.text));
 	else
 		j->keys = arena_str(a, str_from(text, n));

@@ -61,6 +61,8 @@ void load_mesh_defaults(struct model *m, const char *node_name)
 	mesh->ca.rootValidity = 87600 * HOUR;
 	mesh->ca.intermediateValidity = 8760 * HOUR;
 	mesh->ca.workloadValidity = 24 * HOUR;
+	mesh->ca.tokenValidity = 300 * SECOND;
+	mesh->ca.tokenKeyValidity = 168 * HOUR;
 	mesh->ca.signPerSecond = 10;
 	mesh->ca.signBurst = 50;
 	mesh->metrics.listen = STR("127.0.0.1:15090");

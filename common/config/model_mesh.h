@@ -183,6 +183,7 @@ struct model_node {
 };
 struct model_ca_settings {
 	int64_t rootValidity, intermediateValidity, workloadValidity;   /* 10 years, 1 year, 24h */
+	int64_t tokenValidity, tokenKeyValidity;        /* 5m, 168h: of the CA's tokens (JWT SVIDs) */
 	int64_t signPerSecond, signBurst;       /* per user; security-model L15 */
 };
 struct model_metrics_settings {

@@ -21,7 +21,8 @@ static struct model_load_opts load_opts(struct ctl *c, bool any_owner)
 	if (gethostname(host, sizeof(host) - 1) != 0)
 		host[0] = '\0';
 	return (struct model_load_opts){ .node_name = arena_strdup(&c->arena, host),
-					 .any_owner = any_owner };
+					 .any_owner = any_owner,
+					 .keys_dir = arena_printf(&c->arena, "%s/jwks", c->state).p };
 }
 
 static int run_rules(struct ctl *c, const struct model *m, struct err_list *errs)

@@ -91,6 +91,8 @@ struct doc *compiled_identities(const struct compiled *c, const struct model *m,
 	doc_set_int(a, d, "leafLifetimeUs", ca->workloadValidity);
 	doc_set_int(a, d, "issuerLifetimeUs", ca->intermediateValidity);
 	doc_set_int(a, d, "rootLifetimeUs", ca->rootValidity);
+	doc_set_int(a, d, "jwtLifetimeUs", ca->tokenValidity);
+	doc_set_int(a, d, "jwtKeyLifetimeUs", ca->tokenKeyValidity);
 	doc_set_int(a, d, "signPerSecond", ca->signPerSecond);
 	doc_set_int(a, d, "signBurst", ca->signBurst);
 	doc_set(a, d, "identities", list);

@@ -32,7 +32,7 @@ static int try_config(const struct daemon_options *o)
 	struct model *m = NULL;
 
 	err_list_init(&errs);
-	int r = state_try(o->etc_dir, &m, &errs);
+	int r = state_try(o->etc_dir, o->state_dir, &m, &errs);
 
 	findings_print(stderr, &errs, m);
 	if (r < 0)

@@ -31,7 +31,7 @@ struct server {
 	struct ipc_server *ipc;
 	struct push *push;
 	struct prober *prober;
-	struct watchfs *watchfs;        /* NULL: SIGHUP and Reload alone */
+	struct watchfs *watchfs, *keys;         /* NULL: SIGHUP and Reload alone */
 	struct loop_timer keep;         /* write to disk after the pushes have left */
 	struct loop_timer refresh;      /* workloads came or went */
 	uint64_t refreshed_us;
@@ -137,6 +137,12 @@ enum state_outcome server_load(struct server *s, const char *by)
 static void on_files(void *arg)
 {
 	server_load(arg, "file change");
+}
+
+/* The CA has others for its tokens. */
+static void on_keys(void *arg)
+{
+	server_load(arg, "keys of tokens");
 }
 
 /* ---- proxies ------------------------------------------------------------------------------- */
@@ -456,7 +462,8 @@ struct server *server_new(struct loop *l, const struct daemon_options *o, struct
 	start_health(s, o);
 	s->push = push_new(st, on_settled, s);
 	s->ipc = ipc_server_new(l, listen_fd, methods, s);
-	if (watchfs_new(l, o->etc_dir, load_is_leftover, on_files, s, &s->watchfs, &err) < 0)
+	if (watchfs_new(l, o->etc_dir, load_is_leftover, on_files, s, &s->watchfs, &err) < 0 ||
+	    watchfs_new(l, st->keys_dir, load_is_leftover, on_keys, s, &s->keys, &err) < 0)
 		log_warn("%s; changes are loaded on SIGHUP and on kvmeshctl config reload only",
 			 err.text);
 	say_ready(s);
@@ -466,6 +473,7 @@ struct server *server_new(struct loop *l, const struct daemon_options *o, struct
 void server_free(struct server *s)
 {
 	watchfs_free(s->watchfs);
+	watchfs_free(s->keys);
 	ipc_server_free(s->ipc);
 	push_free(s->push);
 	prober_free(s->prober);

@@ -46,10 +46,11 @@ static int read_and_check(const char *etc_dir, const struct model_load_opts *opt
 	return r;
 }
 
-int state_try(const char *etc_dir, struct model **ret, struct err_list *errs)
+int state_try(const char *etc_dir, const char *state_dir, struct model **ret, struct err_list *errs)
 {
+	_cleanup_free_ char *keys_dir = kv_asprintf("%s/jwks", state_dir);
 	char node_name[256];
-	const struct model_load_opts opts = { .node_name = node_name };
+	const struct model_load_opts opts = { .node_name = node_name, .keys_dir = keys_dir };
 
 	own_name(node_name, sizeof(node_name));
 	int r = read_and_check(etc_dir, &opts, ret, errs);
@@ -326,6 +327,7 @@ enum state_outcome state_load(struct state *s, const char *by, int64_t now_us)
 {
 	const struct model_load_opts opts = {
 		.node_name = s->node_name, .first_seen = first_seen, .first_seen_arg = s->store,
+		.keys_dir = s->keys_dir,
 	};
 	struct candidate c = { 0 };
 
@@ -478,6 +480,7 @@ int state_open(const char *etc_dir, const char *state_dir, struct state *ret, st
 
 	*s = (struct state){
 		.etc_dir = kv_strdup(etc_dir),
+		.keys_dir = kv_asprintf("%s/jwks", state_dir),
 		.kept_path = kv_asprintf("%s/router/last.json", state_dir),
 	};
 	err_list_init(&s->last.findings);
@@ -511,6 +514,7 @@ void state_close(struct state *s)
 	free(s->identities);
 	err_list_done(&s->last.findings);
 	free(s->etc_dir);
+	free(s->keys_dir);
 	free(s->kept_path);
 	*s = (struct state){ 0 };
 }

@@ -27,6 +27,7 @@ struct state_proxy {
 
 struct state {
 	char *etc_dir;
+	char *keys_dir;                 /* STATE/jwks: of the CA's tokens */
 	char *kept_path;                /* STATE/router/last.json */
 	char node_name[256];
 	struct store *store;
@@ -69,4 +70,4 @@ void state_keep(const struct state *s);
 const struct state_proxy *state_proxy_find(const struct state *s, struct str name);
 
 /* Read and check without a state, for -t and -T: 0 or the first error's code. *ret in any case. */
-int state_try(const char *etc_dir, struct model **ret, struct err_list *errs);
+int state_try(const char *etc_dir, const char *state_dir, struct model **ret, struct err_list *errs);
