@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 EXTRA_DIST += %D%/gateway.md
+EXTRA_DIST += %D%/workload-api.md
 dist_man_MANS += \
 	%D%/man/kvmeshctl.1 \
 	%D%/man/kvmesh-resources.5 \

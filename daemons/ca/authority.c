@@ -156,6 +156,7 @@ void authority_close(struct authority *a)
 	keystore_free(a->keystore);
 	ledger_close(a->ledger);
 	revoked_close(a->revoked);
+	jwt_keys_free(a->jwt);
 	registry_free(a->registry);
 	acks_done(&a->acks);
 	free(a->registry_path);
@@ -257,6 +258,22 @@ int authority_reload(struct authority *a, int64_t now_us, bool *ret_changed, str
 	return r;
 }
 
+int authority_advance_jwt(struct authority *a, int64_t now_us, bool *ret_changed, struct err *err)
+{
+	const struct registry *r = a->registry;
+
+	*ret_changed = false;
+	if (!r)
+		return 0;
+	const struct jwt_keys_life life = {
+		.key_s = r->jwt_key_lifetime_us / SECOND_US,
+		.token_s = r->jwt_lifetime_us / SECOND_US,
+	};
+	int code = a->jwt ? 0 : jwt_keys_open(a->state_dir, &a->jwt, err);
+
+	return code < 0 ? code : jwt_keys_advance(a->jwt, &life, now_us / SECOND_US, ret_changed, err);
+}
+
 struct mint authority_mint(const struct authority *a, int64_t now_us)
 {
 	return mint_of(a->registry, now_us);
@@ -264,7 +281,7 @@ struct mint authority_mint(const struct authority *a, int64_t now_us)
 
 /* ---- issuing ------------------------------------------------------------------------------- */
 
-static int check_clock(const struct authority *a, int64_t now_us, struct err *err)
+int authority_check_clock(const struct authority *a, int64_t now_us, struct err *err)
 {
 	int64_t high = ledger_high_water_us(a->ledger);
 
@@ -310,8 +327,7 @@ static int record(struct authority *a, const struct authority_ask *ask,
 	return ledger_record(a->ledger, &e, err);
 }
 
-/* K6: what is revoked is not renewed. */
-static int check_revoked(const struct authority *a, struct str id, struct err *err)
+int authority_check_revoked(const struct authority *a, struct str id, struct err *err)
 {
 	if (revoked_has(a->revoked, id))
 		return err_set(err, KV_ERR_REFUSED, "the identity %.*s is revoked", STR_ARG(id));
@@ -326,12 +342,12 @@ int authority_sign(struct authority *a, const struct authority_ask *ask,
 	};
 	struct sign_request *req = NULL;
 	_cleanup_free_ char *pem = NULL;
-	int r = check_revoked(a, grant->spiffe, err);
+	int r = authority_check_revoked(a, grant->spiffe, err);
 
 	if (r == 0)
 		r = sign_read_csr(ask->csr, a->keystore, &req, err);
 	if (r == 0)
-		r = check_clock(a, ask->now_us, err);
+		r = authority_check_clock(a, ask->now_us, err);
 	if (r == 0)
 		r = set_validity(a, ask->now_us, grant->life_us, &leaf, err);
 	if (r == 0)

@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "base/str.h"
 #include "ca/acks.h"
+#include "ca/jwt_keys.h"
 #include "ca/keystore.h"
 #include "ca/ledger.h"
 #include "ca/mint.h"
@@ -33,6 +34,7 @@ struct authority {
 	struct rotation rotation;       /* under way, as it is on disk */
 	struct acks acks;
 	struct revoked *revoked;
+	struct jwt_keys *jwt;           /* NULL until the router told the first list */
 };
 
 /* Open what there is. A state that cannot be used is an error; no registry or CA yet is none. */
@@ -83,6 +85,11 @@ struct authority_grant {
 };
 /* Is there a CA, and has it a key? */
 int authority_can_sign(const struct authority *a, struct err *err);
+/* K6: what is revoked is not renewed; and the clock must be right (F12). */
+int authority_check_revoked(const struct authority *a, struct str id, struct err *err);
+int authority_check_clock(const struct authority *a, int64_t now_us, struct err *err);
+/* Keys of tokens: made, published, changed and forgotten when it is time. */
+int authority_advance_jwt(struct authority *a, int64_t now_us, bool *ret_changed, struct err *err);
 int authority_sign(struct authority *a, const struct authority_ask *ask,
 		   const struct authority_grant *grant, struct authority_cert *ret, struct err *err);
 

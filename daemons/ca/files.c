@@ -29,14 +29,15 @@ static const char *const names[FILE__N] = {
 	[FILE_NEXT_ROOT_KEY] = "root-next-key.pem",
 	[FILE_NEXT_ROOT_CERT] = "root-next-cert.pem",
 	[FILE_ASKED_KEY] = "ca-asked-key.pem",	[FILE_IN_USE] = "in-use-cert.pem",
-	[FILE_ROTATION] = "rotation.json",
+	[FILE_ROTATION] = "rotation.json",	[FILE_JWT_KEY] = "jwt-key.pem",
+	[FILE_JWT_NEXT_KEY] = "jwt-next-key.pem",
 };
 
 /* systemd.exec(5), LoadCredentialEncrypted=. */
-static char *find_credential(void)
+static char *find_credential(enum file which)
 {
 	const char *dir = getenv("CREDENTIALS_DIRECTORY");
-	char *path = dir && dir[0] ? kv_asprintf("%s/%s", dir, names[FILE_CA_KEY]) : NULL;
+	char *path = dir && dir[0] ? kv_asprintf("%s/%s", dir, names[which]) : NULL;
 
 	if (path && access(path, F_OK) == 0)
 		return path;
@@ -48,7 +49,8 @@ void files_init(struct files *f, const char *dir)
 {
 	for (int i = 0; i < FILE__N; i++)
 		f->path[i] = kv_asprintf("%s/ca/%s", dir, names[i]);
-	f->credential = find_credential();
+	f->credential = find_credential(FILE_CA_KEY);
+	f->jwt_credential = find_credential(FILE_JWT_KEY);
 }
 
 void files_done(struct files *f)
@@ -56,6 +58,14 @@ void files_done(struct files *f)
 	for (int i = 0; i < FILE__N; i++)
 		free(f->path[i]);
 	free(f->credential);
+	free(f->jwt_credential);
+}
+
+static const char *credential_of(const struct files *f, enum file which)
+{
+	if (which == FILE_CA_KEY)
+		return f->credential;
+	return which == FILE_JWT_KEY ? f->jwt_credential : NULL;
 }
 
 bool files_has_file(const struct files *f, enum file which)
@@ -65,14 +75,14 @@ bool files_has_file(const struct files *f, enum file which)
 
 bool files_has(const struct files *f, enum file which)
 {
-	return files_has_file(f, which) || (which == FILE_CA_KEY && f->credential);
+	return files_has_file(f, which) || credential_of(f, which);
 }
 
 static const char *path_of(const struct files *f, enum file which)
 {
-	bool credential = which == FILE_CA_KEY && f->credential && !files_has_file(f, which);
+	const char *credential = files_has_file(f, which) ? NULL : credential_of(f, which);
 
-	return credential ? f->credential : f->path[which];
+	return credential ? credential : f->path[which];
 }
 
 /* OpenSSL would ask for the passphrase of an encrypted key on the terminal. */

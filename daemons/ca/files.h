@@ -25,17 +25,20 @@ enum file {
 	FILE_ASKED_KEY,         /* a certificate for it was asked for elsewhere */
 	FILE_IN_USE,            /* what signs or is to sign soon, issuer first: files may be changed by hand */
 	FILE_ROTATION,          /* which step of a change is under way (rotation.h) */
+	FILE_JWT_KEY,           /* signs tokens (jwt_keys.h) */
+	FILE_JWT_NEXT_KEY,      /* published, and signs soon */
 	FILE__N
 };
 
 struct files {
 	char *path[FILE__N];
-	char *credential;               /* FILE_CA_KEY as the service manager hands it over; NULL none */
+	/* FILE_CA_KEY and FILE_JWT_KEY as the service manager hands them over; NULL none. */
+	char *credential, *jwt_credential;
 };
 
 void files_init(struct files *f, const char *dir);      /* DIR/ca */
 void files_done(struct files *f);
-/* The issuer's key may also be a credential; the file itself goes first. */
+/* Keys that sign may also be credentials; the file itself goes first. */
 bool files_has(const struct files *f, enum file which);
 bool files_has_file(const struct files *f, enum file which);
 

@@ -47,6 +47,8 @@ static const struct bind_table registry_table = {
 		{ REG_INT(leaf_lifetime_us, "leafLifetimeUs", REGISTRY_LEAF_LIFETIME_MAX_US) },
 		{ REG_INT(issuer_lifetime_us, "issuerLifetimeUs", 3660 * DAY_US) },
 		{ REG_INT(root_lifetime_us, "rootLifetimeUs", 36600 * DAY_US) },
+		{ REG_INT(jwt_lifetime_us, "jwtLifetimeUs", REGISTRY_JWT_LIFETIME_MAX_US) },
+		{ REG_INT(jwt_key_lifetime_us, "jwtKeyLifetimeUs", 3660 * DAY_US) },
 		{ REG_INT(sign_per_second, "signPerSecond", 10000) },
 		{ REG_INT(sign_burst, "signBurst", 100000) },
 		{ F_LIST(struct registry, identities, identity_table), .flags = FIELD_REQUIRED },
@@ -81,6 +83,10 @@ static void set_defaults(struct registry *r)
 		r->issuer_lifetime_us = 365 * DAY_US;
 	if (r->root_lifetime_us == 0)
 		r->root_lifetime_us = 3652 * DAY_US;
+	if (r->jwt_lifetime_us == 0)
+		r->jwt_lifetime_us = REGISTRY_JWT_LIFETIME_US;
+	if (r->jwt_key_lifetime_us == 0)
+		r->jwt_key_lifetime_us = REGISTRY_JWT_KEY_LIFETIME_US;
 	if (r->sign_per_second == 0)
 		r->sign_per_second = 10;
 	if (r->sign_burst == 0)

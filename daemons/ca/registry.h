@@ -29,6 +29,7 @@ struct registry {
 	int64_t generation;
 	struct str trust_domain;
 	int64_t leaf_lifetime_us, issuer_lifetime_us, root_lifetime_us;
+	int64_t jwt_lifetime_us, jwt_key_lifetime_us;   /* of tokens, and of the key that signs them */
 	int64_t sign_per_second, sign_burst;    /* per user, security-model L15 */
 	struct {
 		struct registry_identity *v;
@@ -39,6 +40,9 @@ struct registry {
 
 #define REGISTRY_LEAF_LIFETIME_US (24ll * 3600 * 1000000)
 #define REGISTRY_LEAF_LIFETIME_MAX_US (7 * REGISTRY_LEAF_LIFETIME_US)
+#define REGISTRY_JWT_LIFETIME_US (5ll * 60 * 1000000)
+#define REGISTRY_JWT_LIFETIME_MAX_US (3600ll * 1000000)
+#define REGISTRY_JWT_KEY_LIFETIME_US (7 * REGISTRY_LEAF_LIFETIME_US)
 
 /* From a message; every ID is checked by the SPIFFE parser and must lie in the trust domain. */
 int registry_parse(const struct doc *parameters, struct registry **ret, struct err *err);

@@ -223,7 +223,18 @@ void server_tell_watchers(struct server *s)
 	list_for_each(it, &s->watchers)
 		send_roots(list_entry(it, struct watcher, node));
 	if (s->workloads)
-		workload_api_tell(s->workloads);
+		grpc_tell(s->workloads);
+}
+
+static void advance_jwt(struct server *s)
+{
+	struct err err = { 0 };
+	bool changed;
+
+	if (authority_advance_jwt(s->authority, clock_real_us(), &changed, &err) < 0)
+		log_err("the keys of tokens stay as they are: %s", err.text);
+	if (changed && s->workloads)
+		grpc_tell(s->workloads);
 }
 
 void server_advance(struct server *s)
@@ -237,6 +248,7 @@ void server_advance(struct server *s)
 		log_err("the rotation stays where it is: %s", err.text);
 	if (changed || pruned)
 		server_tell_watchers(s);
+	advance_jwt(s);
 }
 
 /* ---- Ack ----------------------------------------------------------------------------------- */
@@ -436,7 +448,7 @@ static void on_identities(void *arg, const char *error_name_, const struct doc *
 		server_tell_watchers(s);
 	server_advance(s);                     /* a proxy that is no more is not waited for */
 	if (s->workloads)
-		workload_api_tell(s->workloads);
+		grpc_tell(s->workloads);
 	server_say_status(s);
 }
 
@@ -473,6 +485,9 @@ static void on_tick(void *arg)
 	const struct registry *r = s->authority->registry;
 	int64_t after_us = r ? r->issuer_lifetime_us / 64 : TICK_MIN_US;
 
+	if (r && after_us > r->jwt_key_lifetime_us / 64)
+		after_us = r->jwt_key_lifetime_us / 64;
+
 	server_advance(s);
 	if (after_us < TICK_MIN_US || s->authority->rotation.step != ROTATION_IDLE)
 		after_us = TICK_MIN_US;
@@ -483,7 +498,7 @@ static void on_tick(void *arg)
  * RUN/ca/workload-api.sock, and its well-known name beside the directories of the daemons; under systemd
  * that directory is not ours and tmpfiles.d makes the link.
  */
-static struct workload_api *serve_workloads(struct server *s, const struct daemon_options *o)
+static struct grpc *serve_workloads(struct server *s, const struct daemon_options *o)
 {
 	_cleanup_free_ char *link = kv_asprintf("%s/workload-api.sock", o->run_dir);
 	struct err err = { 0 };
@@ -521,7 +536,7 @@ struct server *server_new(struct loop *l, const struct daemon_options *o, struct
 
 void server_free(struct server *s)
 {
-	workload_api_free(s->workloads);
+	grpc_free(s->workloads);
 	ipc_server_free(s->ipc);
 	ipc_client_free(s->router);
 	loop_timer_done(&s->tick);

@@ -17,7 +17,7 @@ struct server {
 	bool standalone;
 	struct ipc_server *ipc;
 	struct ipc_client *router;
-	struct workload_api *workloads;         /* NULL: its socket could not be made */
+	struct grpc *workloads;         /* NULL: its socket could not be made */
 	struct loop_timer tick;
 	bool fresh;                     /* the registry is the router's present word */
 	struct list watchers;           /* struct watcher: calls of Roots */

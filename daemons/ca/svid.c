@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * svid: DER, and the few bytes of protobuf around it (spiffe.workload API, workloadapi.proto). Layer
- * daemons/ca.
+ * svid: certificate, key and trust in the messages of workloadapi.proto (DER) and of Envoy's
+ * extensions/transport_sockets/tls/v3/{common,secret}.proto (PEM). Layer daemons/ca.
  */
 #include "config.h"
 
@@ -14,40 +14,7 @@
 #include "base/arena.h"
 #include "ca/ossl.h"
 #include "ca/svid.h"
-
-/* ---- protobuf ------------------------------------------------------------------------------ */
-
-static size_t put_varint(unsigned char *p, size_t v)
-{
-	size_t n = 0;
-
-	for (; v >= 0x80; v >>= 7)
-		p[n++] = (unsigned char)(v | 0x80);
-	p[n++] = (unsigned char)v;
-	return n;
-}
-
-/* Field numbers below 16 and length-delimited values are all there is. */
-static size_t field_bytes(size_t n)
-{
-	unsigned char head[10];
-
-	return 1 + put_varint(head, n) + n;
-}
-
-static void append_head(struct buf *to, unsigned field, size_t n)
-{
-	unsigned char head[12];
-
-	head[0] = (unsigned char)(field << 3 | 2);
-	buf_append(to, head, 1 + put_varint(head + 1, n));
-}
-
-static void append_field(struct buf *to, unsigned field, struct str value)
-{
-	append_head(to, field, value.n);
-	buf_append_str(to, value);
-}
+#include "io/protobuf.h"
 
 /* ---- DER ----------------------------------------------------------------------------------- */
 
@@ -64,10 +31,6 @@ static int certs_to_der(struct str pem, BIO *to, struct err *err)
 	ERR_clear_error();
 	return ok ? 0 : ossl_fail(err, "write a certificate");
 }
-
-struct parts {
-	BIO *chain, *key, *bundle;
-};
 
 static int issue(struct authority *a, const struct svid_ask *ask, struct str spiffe, EVP_PKEY *key,
 		 struct authority_cert *ret, struct err *err)
@@ -88,65 +51,109 @@ static int issue(struct authority *a, const struct svid_ask *ask, struct str spi
 	return authority_issue(a, &full, ret, err);
 }
 
-static int fill(struct authority *a, const struct svid_ask *ask, struct str spiffe,
-		const struct parts *p, int64_t *ret_end_s, struct err *err)
+/* A new key and a certificate for it. */
+static int issue_new(struct authority *a, const struct svid_ask *ask, struct str spiffe,
+		     EVP_PKEY **ret_key, struct authority_cert *ret, struct err *err)
 {
-	_cleanup_pkey_ EVP_PKEY *key = EVP_EC_gen("P-256");
-	struct authority_cert cert = { 0 };
-	int r = key ? issue(a, ask, spiffe, key, &cert, err) : ossl_fail(err, "make a key");
+	*ret_key = EVP_EC_gen("P-256");
+	return *ret_key ? issue(a, ask, spiffe, *ret_key, ret, err) : ossl_fail(err, "make a key");
+}
 
-	if (r == 0)
-		r = certs_to_der(str_c(cert.pem), p->chain, err);
+static int fill_der(struct authority *a, EVP_PKEY *key, const char *cert_pem, BIO *chain, BIO *to_key,
+		    struct err *err)
+{
+	int r = certs_to_der(str_c(cert_pem), chain, err);
+
 	/* Who verifies with the roots alone needs the way to them. */
 	if (r == 0)
-		r = certs_to_der(keystore_chain_pem(a->keystore), p->chain, err);
-	if (r == 0 && i2d_PKCS8PrivateKey_bio(p->key, key, NULL, NULL, 0, NULL, NULL) != 1)
+		r = certs_to_der(keystore_chain_pem(a->keystore), chain, err);
+	if (r == 0 && i2d_PKCS8PrivateKey_bio(to_key, key, NULL, NULL, 0, NULL, NULL) != 1)
 		r = ossl_fail(err, "write a private key");
-	if (r == 0)
-		r = certs_to_der(keystore_bundle(a->keystore), p->bundle, err);
-	*ret_end_s = cert.not_after_s;
-	free(cert.pem);
 	return r;
 }
 
 int svid_append(struct authority *a, const struct svid_ask *ask, struct str spiffe, struct buf *to,
 		int64_t *ret_end_s, struct err *err)
 {
-	const struct parts p = { BIO_new(BIO_s_mem()), BIO_new(BIO_s_secmem()),
-				 BIO_new(BIO_s_mem()) };
-	int r = p.chain && p.key && p.bundle ? fill(a, ask, spiffe, &p, ret_end_s, err)
-					     : ossl_fail(err, "write an identity");
+	_cleanup_bio_ BIO *chain = BIO_new(BIO_s_mem());
+	_cleanup_bio_ BIO *pkcs8 = BIO_new(BIO_s_secmem());
+	_cleanup_bio_ BIO *bundle = BIO_new(BIO_s_mem());
+	_cleanup_pkey_ EVP_PKEY *key = NULL;
+	struct authority_cert cert = { 0 };
+	struct buf body;
+	int r = chain && pkcs8 && bundle ? issue_new(a, ask, spiffe, &key, &cert, err)
+					 : ossl_fail(err, "write an identity");
 
-	if (r == 0) {
-		const struct str fields[] = { spiffe, ossl_bio_str(p.chain),
-					      ossl_bio_str(p.key), ossl_bio_str(p.bundle) };
-		size_t n = 0;
-
-		for (size_t i = 0; i < 4; i++)
-			n += field_bytes(fields[i].n);
-		append_head(to, 1, n);
-		for (unsigned i = 0; i < 4; i++)
-			append_field(to, i + 1, fields[i]);
-	}
-	BIO_free_all(p.chain);
-	BIO_free_all(p.key);
-	BIO_free_all(p.bundle);
-	return r;
+	if (r == 0)
+		r = fill_der(a, key, cert.pem, chain, pkcs8, err);
+	if (r == 0)
+		r = certs_to_der(keystore_bundle(a->keystore), bundle, err);
+	free(cert.pem);
+	*ret_end_s = cert.not_after_s;
+	if (r < 0)
+		return r;
+	buf_init(&body);
+	protobuf_put_bytes(&body, 1, spiffe);
+	protobuf_put_bytes(&body, 2, ossl_bio_str(chain));
+	protobuf_put_bytes(&body, 3, ossl_bio_str(pkcs8));
+	protobuf_put_bytes(&body, 4, ossl_bio_str(bundle));
+	protobuf_put_message(to, 1, &body);
+	return 0;
 }
 
 int svid_append_bundle(const struct authority *a, struct buf *to, struct err *err)
 {
 	_cleanup_bio_ BIO *der = BIO_new(BIO_s_mem());
-	_cleanup_free_ char *name = kv_asprintf("spiffe://%.*s", STR_ARG(a->registry->trust_domain));
 	int r = der ? certs_to_der(keystore_bundle(a->keystore), der, err)
 		    : ossl_fail(err, "write a trust bundle");
 
-	if (r < 0)
-		return r;
-	struct str value = ossl_bio_str(der);
+	if (r == 0)
+		svid_append_of_domain(a, ossl_bio_str(der), 2, to);
+	return r;
+}
 
-	append_head(to, 2, field_bytes(strlen(name)) + field_bytes(value.n));
-	append_field(to, 1, str_c(name));
-	append_field(to, 2, value);
-	return 0;
+void svid_append_of_domain(const struct authority *a, struct str value, uint32_t number,
+			   struct buf *to)
+{
+	_cleanup_free_ char *name = kv_asprintf("spiffe://%.*s", STR_ARG(a->registry->trust_domain));
+	struct buf entry;
+
+	buf_init(&entry);
+	protobuf_put_bytes(&entry, 1, str_c(name));
+	protobuf_put_bytes(&entry, 2, value);
+	protobuf_put_message(to, number, &entry);
+}
+
+/* ---- PEM, for Envoy ------------------------------------------------------------------------ */
+
+void svid_append_source(struct str pem, uint32_t number, struct buf *to)
+{
+	struct buf source;
+
+	buf_init(&source);
+	protobuf_put_bytes(&source, 2, pem);    /* inline_bytes */
+	protobuf_put_message(to, number, &source);
+}
+
+int svid_append_pair(struct authority *a, const struct svid_ask *ask, struct str spiffe,
+		     struct buf *to, int64_t *ret_end_s, struct err *err)
+{
+	_cleanup_bio_ BIO *pkcs8 = BIO_new(BIO_s_secmem());
+	_cleanup_pkey_ EVP_PKEY *key = NULL;
+	struct authority_cert cert = { 0 };
+	int r = pkcs8 ? issue_new(a, ask, spiffe, &key, &cert, err)
+		      : ossl_fail(err, "write an identity");
+
+	if (r == 0 && PEM_write_bio_PKCS8PrivateKey(pkcs8, key, NULL, NULL, 0, NULL, NULL) != 1)
+		r = ossl_fail(err, "write a private key");
+	if (r == 0) {
+		_cleanup_free_ char *chain = kv_asprintf("%s%.*s", cert.pem,
+							 STR_ARG(keystore_chain_pem(a->keystore)));
+
+		svid_append_source(str_c(chain), 1, to);
+		svid_append_source(ossl_bio_str(pkcs8), 2, to);
+	}
+	free(cert.pem);
+	*ret_end_s = cert.not_after_s;
+	return r;
 }

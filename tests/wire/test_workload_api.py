@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The SPIFFE Workload API (X.509) as a client from outside sees it: python3-grpcio with messages decoded by hand."""
+"""The SPIFFE Workload API (X.509) as a client from outside sees it."""
 
 import contextlib
-import json
 import os
 import signal
 import socket
-import subprocess
 
 import pytest
 
@@ -14,92 +12,9 @@ import kvmesh
 from ca import DEFAULT, Ca, identity, registry, spiffe, text_of
 from control import is_root, openssl
 from kvmesh import wait_for
+from workloadapi import NOBODY, Call, certificates, fields
 
 pytestmark = pytest.mark.skipif(not is_root(), reason="needs to become another user")
-NOBODY = 65534
-
-# Runs as another user: prints each message (base64) and at last the status, a line each.
-CLIENT = r"""
-import base64, json, sys
-import grpc
-path, method, n, marked = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4] == "1"
-with grpc.insecure_channel("unix://" + path) as channel:
-    call = channel.unary_stream("/SpiffeWorkloadAPI/" + method, lambda b: b, lambda b: b)(
-        b"", metadata=[("workload.spiffe.io", "true")] if marked else [], timeout=120)
-    try:
-        for message in call:
-            print(json.dumps({"message": base64.b64encode(message).decode()}), flush=True)
-            n -= 1
-            if n == 0:
-                break
-    except grpc.RpcError as e:
-        print(json.dumps({"code": e.code().name, "text": e.details()}), flush=True)
-"""
-
-
-class Call:
-    """One call in a process of its own."""
-
-    def __init__(self, path, method="FetchX509SVID", n=0, marked=True, uid=NOBODY):
-        self.popen = subprocess.Popen(["/usr/bin/python3", "-c", CLIENT, str(path), method, str(n), "1" if marked else "0"],
-                                      stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, user=uid, group=uid,
-                                      extra_groups=[], cwd="/", env={"PATH": "/usr/bin", "GRPC_VERBOSITY": "NONE"})
-
-    def next(self):
-        line = self.popen.stdout.readline()
-        assert line, "the client ended"
-        return json.loads(line)
-
-    def message(self):
-        import base64
-        got = self.next()
-        assert "message" in got, got
-        return base64.b64decode(got["message"])
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        self.popen.kill()
-        self.popen.wait()
-        self.popen.stdout.close()
-
-
-def fields(data):
-    """[(number, bytes)] of a message that has length-delimited fields alone."""
-    out, at = [], 0
-
-    def varint():
-        nonlocal at
-        v = shift = 0
-        while True:
-            b = data[at]
-            at += 1
-            v |= (b & 0x7F) << shift
-            shift += 7
-            if b < 0x80:
-                return v
-    while at < len(data):
-        tag = varint()
-        assert tag & 7 == 2, tag
-        n = varint()
-        out.append((tag >> 3, data[at:at + n]))
-        assert at + n <= len(data)
-        at += n
-    return out
-
-
-def certificates(der):
-    """Concatenated DER as PEM, one each."""
-    out = []
-    while der:
-        assert der[0] == 0x30 and der[1] == 0x82
-        n = 4 + int.from_bytes(der[2:4], "big")
-        out.append(subprocess.run(["openssl", "x509", "-inform", "der"], input=der[:n], capture_output=True, check=True).stdout.decode())
-        der = der[n:]
-    return out
-
-
 class Svid:
     def __init__(self, field):
         parts = fields(field)
@@ -161,7 +76,12 @@ def test_bundles(ca):
     ("FetchX509SVID", True, 4711, "PERMISSION_DENIED"),
     ("FetchX509Bundles", True, 4711, "PERMISSION_DENIED"),
     ("FetchX509SVID", True, 0, "PERMISSION_DENIED"),
-    ("FetchJWTSVID", True, NOBODY, "UNIMPLEMENTED"),
+    ("FetchJWTSVID", False, NOBODY, "INVALID_ARGUMENT"),
+    ("FetchJWTBundles", False, NOBODY, "INVALID_ARGUMENT"),
+    ("ValidateJWTSVID", False, NOBODY, "INVALID_ARGUMENT"),
+    ("FetchJWTBundles", True, 4711, "PERMISSION_DENIED"),
+    ("ValidateJWTSVID", True, 4711, "PERMISSION_DENIED"),
+    ("FetchTheMoon", True, NOBODY, "UNIMPLEMENTED"),
 ])
 def test_who_gets_nothing(ca, method, marked, uid, code):
     with Call(ca.api, method, marked=marked, uid=uid) as call:
