@@ -121,13 +121,13 @@ def test_no_key_in_logs_messages_or_open_files(workdir):
         mesh.ctl("ca", "issue", "by-hand", "--out", workdir / "by-hand", check=0)
         needles += spellings(workdir / "by-hand.key")
         mesh.ctl("ca", "init", "--offline-root", "--csr", workdir / "ca.csr", check=0)
-        needles += spellings(mesh.state / "ca/ca-asked-key.pem")
+        needles += spellings(mesh.state / "ca/ca-asked-key.pem") + spellings(mesh.state / "ca/jwt-key.pem")
         said = json.dumps([ask(mesh, m) for m in ("Status", "List", "Revoked")]) + mesh.ctl("ca", "bundle").stdout
         said += json.dumps(mesh.call("proxy/node.sock", "Dump", {"what": "secrets"})) + mesh.metrics()
         assert "PRIVATE" not in said
         mesh.stop()
         wait_for("every process to end", lambda: True)
-        keys = {"root-key.pem", "ca-key.pem", "ca-asked-key.pem", "by-hand.key"}
+        keys = {"root-key.pem", "ca-key.pem", "ca-asked-key.pem", "by-hand.key", "jwt-key.pem"}
         seen = 0
         for path in workdir.rglob("*"):
             if not path.is_file() or stat.S_ISSOCK(path.lstat().st_mode):
@@ -140,7 +140,7 @@ def test_no_key_in_logs_messages_or_open_files(workdir):
             assert b"PRIVATE KEY" not in data, path
             for n in needles:
                 assert n not in data, path
-        assert seen == 4
+        assert seen == 5
 
 
 @pytest.mark.parametrize("own", [True, False])
