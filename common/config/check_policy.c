@@ -90,10 +90,11 @@ static void check_jwt_rule(struct check *c, const struct model_jwt_rule *j)
 			  STR_ARG(j->jwksUri));
 	if (j->keys_problem.n > 0)
 		check_add(c, "KVM0391", j->at, "jwksUri: %.*s", STR_ARG(j->keys_problem));
-	else if (j->keys.n == 0 && j->jwksUri.n == 0)
-		check_add(c, "KVM0900", j->at,
-			  "where an issuer has its keys is not discovered yet: every token of it is refused; say "
-			  "jwksUri or jwks");
+	else if (j->keys.n == 0 && j->jwksUri.n == 0 && j->issuer.n > 0 &&
+		 !str_has_prefix(j->issuer, STR("https://")) && !str_has_prefix(j->issuer, STR("http://")))
+		check_add(c, "KVM0391", j->at,
+			  "issuer '%.*s' is no URL where its keys could be found: say jwksUri or jwks",
+			  STR_ARG(j->issuer));
 	check_jwks(c, j);
 	check_nonempty(c, j->at, "KVM0391", "audiences", &j->audiences);
 	check_nonempty(c, j->at, "KVM0391", "fromParams", &j->fromParams);

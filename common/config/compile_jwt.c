@@ -15,10 +15,22 @@ struct rules {
 
 #define FETCH_US (5 * 1000 * 1000)      /* Istio's timeout */
 
-static bool is_fetched(const struct model_jwt_rule *j)
+static bool is_url(struct str s)
 {
-	return j->keys.n == 0 &&
-	       (str_has_prefix(j->jwksUri, STR("https://")) || str_has_prefix(j->jwksUri, STR("http://")));
+	return str_has_prefix(s, STR("https://")) || str_has_prefix(s, STR("http://"));
+}
+
+/* Neither keys nor where they are: the issuer tells (2.12.6). */
+static bool is_discovered(const struct model_jwt_rule *j)
+{
+	return j->keys.n == 0 && j->jwksUri.n == 0 && is_url(j->issuer);
+}
+
+static struct str well_known(struct compile *c, struct str issuer)
+{
+	struct str base = str_has_suffix(issuer, STR("/")) ? str_take(issuer, issuer.n - 1) : issuer;
+
+	return arena_printf(c->a, "%.*s/.well-known/openid-configuration", STR_ARG(base));
 }
 
 /* A set that is here was checked (KVM0391). */
@@ -26,9 +38,13 @@ static void put_keys(struct compile *c, const struct model_jwt_rule *j, struct s
 {
 	if (j->keys.n > 0)
 		(void)snap_jwk_set(j->keys, c->a, to, NULL);
-	if (!is_fetched(j))
+	to->discover = is_discovered(j);
+	if (to->discover)
+		to->uri = well_known(c, j->issuer);
+	else if (j->keys.n == 0 && is_url(j->jwksUri))
+		to->uri = j->jwksUri;
+	else
 		return;
-	to->uri = j->jwksUri;
 	to->timeout_us = j->has_timeout && j->timeout > 0 ? j->timeout : FETCH_US;
 }
 

@@ -41,6 +41,7 @@ static const struct field rule_fields[] = {
 	{ F_STR_LIST(struct snap_jwt_rule, audiences) },
 	{ F_LIST(struct snap_jwt_rule, keys, jwk_table) },
 	{ F_STR(struct snap_jwt_rule, uri) },
+	{ F_BOOL(struct snap_jwt_rule, discover) },
 	{ F_INT(struct snap_jwt_rule, timeout_us, 0, INT64_C(3600000000)) },
 	{ F_LIST(struct snap_jwt_rule, headers, header_table) },
 	{ F_STR_LIST(struct snap_jwt_rule, params) },

@@ -29,6 +29,7 @@ struct snap_jwt_rule {
 	struct str_list audiences;      /* empty: any */
 	struct { struct snap_jwk *v; size_t n; } keys;          /* none: every token is refused */
 	struct str uri;                 /* where the proxy fetches the keys; "": they are here */
+	bool discover;                  /* what is there is the issuer's OpenID configuration, which knows where */
 	int64_t timeout_us;             /* of that */
 	struct { struct snap_jwt_header *v; size_t n; } headers;
 	struct str_list params, cookies;

@@ -83,7 +83,7 @@ struct attached {
 	struct snap *snap;
 	struct match *match;                    /* shared with other attachments of the same snap */
 	struct authz *authz;                    /* the same */
-	const struct tokens *tokens;            /* the same */
+	struct tokens *tokens;                  /* the same */
 	struct attached_share *share;           /* … which this counts */
 	struct attached_cluster *clusters;      /* parallel to snap.clusters */
 	struct tls_identity **identities;       /* parallel to snap.identities; NULL: none yet */

@@ -20,6 +20,7 @@
 #include "ipc/kept.h"
 #include "proxy/barrier.h"
 #include "proxy/control_int.h"
+#include "proxy/tokens.h"
 
 #define SILENT_US (1u * 1000 * 1000)    /* the router says nothing at start: the last good one */
 #define WATCH_RETRY_US (1u * 1000 * 1000)
@@ -179,6 +180,31 @@ static void on_taken(void *arg)
 		secrets_in_force(c->secrets, &c->published);
 }
 
+#define UNKNOWN_US (UINT64_C(1) * 1000 * 1000)
+
+/* From now on such tokens are told again. */
+static void on_unknown_over(void *arg)
+{
+	const struct control *c = arg;
+
+	if (c->at)
+		tokens_forget(c->at->tokens);
+}
+
+/* A worker has seen a token of a key that is not known. */
+static void on_unknown(void *arg)
+{
+	struct control *c = arg;
+
+	if (c->stopping)
+		return;
+	for (size_t i = 0; c->at && i < c->at->snap->jwt_rules.n; i++)
+		if (tokens_unknown(c->at->tokens, i))
+			jwks_hurry(c->jwks, &c->at->snap->jwt_rules.v[i]);
+	if (!c->unknown.armed)
+		loop_timer_set(&c->unknown, UNKNOWN_US);
+}
+
 static int publish(struct control *c, struct snap *snap, struct err *err)
 {
 	struct attached *at, *old = c->at;
@@ -187,6 +213,7 @@ static int publish(struct control *c, struct snap *snap, struct err *err)
 	if (r < 0)
 		return r;
 	attach_trust(c, at);
+	tokens_watch(at->tokens, c->loop, on_unknown, c);
 	r = worker_publish(c->ws, at, err);
 	if (r < 0) {
 		attach_unref(at);
@@ -521,6 +548,7 @@ static void start(struct control *c)
 	loop_timer_init(&c->ack_retry, c->loop, send_ack, c);
 	loop_timer_init(&c->ack_deadline, c->loop, on_ack_deadline, c);
 	loop_timer_init(&c->republish, c->loop, on_republish, c);
+	loop_timer_init(&c->unknown, c->loop, on_unknown_over, c);
 	loop_timer_init(&c->probe, c->loop, on_probe, c);
 	loop_timer_init(&c->redial, c->loop, redial, c);
 	loop_timer_init(&c->trim, c->loop, trim, c);
@@ -586,7 +614,8 @@ void control_reload(struct control *c)
 static void stop_timers(struct control *c)
 {
 	struct loop_timer *all[] = { &c->watch_retry, &c->silent, &c->ack_retry, &c->ack_deadline,
-				     &c->republish,   &c->probe,  &c->redial,    &c->trim };
+				     &c->republish,   &c->unknown, &c->probe,    &c->redial,
+				     &c->trim };
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		loop_timer_stop(all[i]);

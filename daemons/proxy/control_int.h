@@ -40,7 +40,7 @@ struct control {
 
 	struct ipc_client *watch, *call;
 	struct ipc_server *server;
-	struct loop_timer watch_retry, silent, ack_retry, ack_deadline, republish, probe, redial, trim;
+	struct loop_timer watch_retry, silent, ack_retry, ack_deadline, republish, unknown, probe, redial, trim;
 	struct control_ack ack;
 
 	struct attach_state *states;

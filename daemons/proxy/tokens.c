@@ -2,6 +2,7 @@
 /* tokens: see tokens.h. Layer proxy. */
 #include "config.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/base64.h"
@@ -11,10 +12,14 @@
 
 struct keys {
 	struct tls_jwk **v;             /* parallel to the rule's keys; NULL: none */
+	atomic_bool unknown;            /* a token came that none of them can have signed */
 };
 struct tokens {
 	const struct snap *snap;
 	struct keys *rules;             /* parallel to snap->jwt_rules */
+	struct loop *loop;              /* who wants to know of such tokens; NULL: nobody */
+	loop_fn tell;
+	void *arg;
 };
 
 static int make_key(const struct snap_jwk *k, struct arena *a, struct tls_jwk **ret, struct err *err)
@@ -73,6 +78,39 @@ void tokens_free(struct tokens *t)
 	free(t);
 }
 
+/* ---- tokens of keys that are not known ------------------------------------------------------- */
+
+void tokens_watch(struct tokens *t, struct loop *l, loop_fn fn, void *arg)
+{
+	if (t->loop)
+		return;                 /* workers have it already */
+	t->loop = l;
+	t->tell = fn;
+	t->arg = arg;
+}
+
+bool tokens_unknown(const struct tokens *t, size_t rule)
+{
+	return atomic_load(&t->rules[rule].unknown);
+}
+
+void tokens_forget(struct tokens *t)
+{
+	for (size_t i = 0; i < t->snap->jwt_rules.n; i++)
+		atomic_store(&t->rules[i].unknown, false);
+}
+
+/* Any worker. Whoever sends many tokens of no key makes one post of them. */
+static void note_unknown(const struct tokens *t, size_t rule)
+{
+	bool fetched = t->snap->jwt_rules.v[rule].uri.n > 0;
+
+	if (t->loop && fetched && !atomic_exchange(&t->rules[rule].unknown, true))
+		loop_post(t->loop, t->tell, t->arg);
+}
+
+/* ---- signatures ------------------------------------------------------------------------------ */
+
 static bool may_have_signed(const struct snap_jwk *k, const struct jwt *t)
 {
 	return (!t->kid.p || str_eq(k->kid, t->kid)) && (k->alg.n == 0 || str_eq(k->alg, t->alg));
@@ -95,5 +133,8 @@ const char *tokens_verify(const struct tokens *t, size_t rule, const struct jwt 
 		if (tls_jws_verify(k, alg, token->input, token->signature))
 			return NULL;
 	}
-	return tried ? "Jwt verification fails" : "Jwks doesn't have key to match kid or alg from Jwt";
+	if (tried)
+		return "Jwt verification fails";
+	note_unknown(t, rule);
+	return "Jwks doesn't have key to match kid or alg from Jwt";
 }

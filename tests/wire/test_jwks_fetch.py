@@ -17,12 +17,16 @@ from pki import Authority
 from test_jwt import ISSUER, Guarded
 
 
+WELL_KNOWN = "/.well-known/openid-configuration"
+
+
 class KeyServer(http.server.ThreadingHTTPServer):
     """What it answers is told by the path; a name in `broken` gets 503."""
 
     def __init__(self, keys, crt=None, key=None):
         self.keys, self.broken, self.asked = json.dumps({"keys": keys}).encode(), set(), []
         self.stopping = threading.Event()
+        self.configurations = {}        # by the issuer's path: bytes
         super().__init__(("127.0.0.1", 0), Handler)
         self.port = self.server_address[1]
         if crt:
@@ -63,6 +67,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.close_connection = True
         if path in self.server.broken:
             self.give(b"", 503)
+        elif path.endswith(WELL_KNOWN):
+            text = self.server.configurations.get(path.removesuffix(WELL_KNOWN))
+            self.give(b"" if text is None else text, 404 if text is None else 200)
         elif path == "/chunked":
             half = len(keys) // 2
             self.chunks(b"".join(b"%x\r\n%s\r\n" % (len(p), p) for p in (keys[:half], keys[half:])) + b"0\r\n\r\n")
@@ -122,6 +129,22 @@ metadata: {{ name: tokens, namespace: default }}
 spec: {json.dumps(spec)}
 """)
         self.mesh.ctl("config", "reload", "--wait", check=0)
+
+    def discover(self, path, configuration, scheme="https", server=None):
+        """A policy with an issuer of that path alone, whose configuration is that; its URL."""
+        server = server or self.server
+        issuer = self.url(path, scheme, port=server.port)
+        if isinstance(configuration, dict):
+            configuration = json.dumps({"issuer": issuer, **configuration}).encode()
+        server.configurations[path.removesuffix("/")] = configuration
+        self.mesh.write("mesh.d/50-jwt.yaml", f"""\
+apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {{ name: tokens, namespace: default }}
+spec: {json.dumps({"jwtRules": [{"issuer": issuer}]})}
+""")
+        self.mesh.ctl("config", "reload", "--wait", check=0)
+        return issuer
 
     def url(self, path, scheme="https", host="localhost", port=None):
         return f"{scheme}://{host}:{port or self.server.port}{path}"
@@ -225,4 +248,92 @@ def test_a_key_server_that_is_no_more_needed_is_left_alone(world):
     asked = sum(p == "/gone-soon" for p, _ in world.server.asked)
     time.sleep(3)                               # it would have been asked again after 2 s
     assert sum(p == "/gone-soon" for p, _ in world.server.asked) <= asked + 1
+    world.server.broken.clear()
+
+
+# ---- found by the issuer (OpenID discovery) ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/id", "/id/slash/", ""])
+def test_2_12_6_keys_are_found_by_the_issuers_configuration(world, path):
+    issuer = world.discover(path, {"jwks_uri": world.url("/found" + path.replace("/", "-"))})
+    wait_for("the keys", lambda: world.accepts(iss=issuer))
+    assert world.refused(token=world.token(world.other, iss=issuer, header={"alg": "RS256", "kid": "r"})) == (401, "Jwt verification fails")
+    assert world.refused(token=world.token(iss=issuer + "x"))[1] == "Jwt issuer is not configured"
+
+
+NO_CONFIGURATION = {
+    "none": (None, "status is 404"),
+    "no-json": (b"<html>", ""),
+    "a-list": (b"[]", "issuer"),
+    "another-issuer": ({"issuer": "https://other.example", "jwks_uri": "KEYS"}, "not the issuer's configuration"),
+    "no-issuer": (b'{"jwks_uri": "https://localhost/keys"}', "not the issuer's configuration"),
+    "issuer-twice": (b'{"issuer": "https://other.example", "issuer": "ISSUER", "jwks_uri": "KEYS"}', ""),
+    "no-uri": ({}, "does not say where the keys are"),
+    "no-text": ({"jwks_uri": ["KEYS"]}, "does not say where the keys are"),
+    "long": ({"jwks_uri": "https://localhost/" + "x" * 5000}, "does not say where the keys are"),
+    "http": ({"jwks_uri": "http://127.0.0.1:1/keys"}, "no https URL"),
+    "file": ({"jwks_uri": "file:///etc/passwd"}, "no https URL"),
+    "metadata": ({"jwks_uri": "https://169.254.169.254/keys"}, "not asked"),
+    "no-keys-there": ({"jwks_uri": "MISSING"}, "status is 404"),
+}
+
+
+@pytest.mark.parametrize("name", NO_CONFIGURATION)
+def test_2_12_6_a_configuration_that_leads_to_no_keys(world, name):
+    configuration, words = NO_CONFIGURATION[name]
+    text = json.dumps(configuration) if isinstance(configuration, dict) else (configuration or b"").decode()
+    text = text.replace("KEYS", world.url("/keys")).replace("MISSING", world.url("/missing")).replace("ISSUER", world.url(f"/bad/{name}"))
+    time.sleep(0.2)
+    issuer = world.discover(f"/bad/{name}", None if configuration is None else json.loads(text) if isinstance(configuration, dict) else text.encode())
+    wait_for("the journal to tell", lambda: world.said(issuer + WELL_KNOWN, words))
+    assert world.refused(token=world.token(iss=issuer))[0] == 401 and world.get().status == 200
+
+
+def test_2_12_6_a_configuration_over_http_on_this_host(world):
+    server = KeyServer(world.keys)
+    issuer = world.discover("/id", {"jwks_uri": f"http://localhost:{server.port}/keys"}, "http", server)
+    wait_for("the keys", lambda: world.accepts(iss=issuer))
+    server.close()
+
+
+# ---- keys that are not known yet -----------------------------------------------------------------------------------
+
+
+def asked(server, path):
+    return sum(p == path for p, _ in server.asked)
+
+
+def test_2_12_6_a_new_key_is_fetched_when_a_token_names_it(world):
+    world.use(world.url("/rotated"))
+    wait_for("the keys", world.accepts)
+    wait_for("the gateway to have them too", lambda: asked(world.server, "/rotated") == 2)
+    assert world.refused(token=world.token(world.other))[0] == 401
+    server_keys = world.server.keys
+    try:
+        wait_for("the fetch that the unknown kid made", lambda: asked(world.server, "/rotated") == 3)
+        world.server.keys = json.dumps({"keys": [*world.keys, world.other.jwk()]}).encode()
+        wait_for("the new key", lambda: world.accepts(key=world.other))
+        assert world.accepts(), "the old one is still there"
+    finally:
+        world.server.keys = server_keys
+
+
+def test_2_12_6_made_up_kids_cause_one_fetch_in_a_while(world):
+    world.use(world.url("/flooded"))
+    wait_for("the keys", world.accepts)
+    wait_for("the gateway to have them too", lambda: asked(world.server, "/flooded") == 2)
+    begin = time.monotonic()
+    for i in range(300):
+        assert world.refused(token=world.token(world.other, header={"alg": "RS256", "kid": f"made-up-{i}"}))[0] == 401
+    wait_for("a fetch", lambda: asked(world.server, "/flooded") >= 3)
+    assert asked(world.server, "/flooded") <= 3 + (time.monotonic() - begin) / 10
+    assert world.accepts()
+    world.server.broken.add("/flooded-away")
+    url = world.url("/flooded-away")
+    world.use(url)
+    wait_for("the failure", lambda: world.said(url))
+    for i in range(50):
+        world.refused(token=world.token(world.other, header={"alg": "RS256", "kid": f"made-up-{i}"}))
+    assert asked(world.server, "/flooded-away") <= 6, "who fails is asked again in his own time"
     world.server.broken.clear()
