@@ -226,9 +226,19 @@ void listener_rest(struct listener *l)
 		loop_fd_want(&l->io, is_resting(l) ? 0 : LOOP_READ);
 }
 
+static void take_reserve(struct worker *w)
+{
+	if (w->reserve_fd < 0)
+		w->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+/* A descriptor that became free goes to the reserve before it goes to a client. */
 static void resume_accept(void *arg)
 {
-	listener_rest(arg);
+	struct listener *l = arg;
+
+	take_reserve(l->w);
+	listener_rest(l);
 }
 
 static void pause_accept(struct listener *l, uint64_t us)
@@ -256,12 +266,13 @@ static void out_of_descriptors(struct listener *l)
 	log_err("no file descriptors left: not accepting for a moment; raise LimitNOFILE");
 	if (w->reserve_fd >= 0) {
 		close(w->reserve_fd);
+		w->reserve_fd = -1;
 		int fd = sock_accept(l->fd, &peer);
 
 		if (fd >= 0)
 			turn_away(l, fd, "descriptors");
 	}
-	w->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	take_reserve(w);
 	pause_accept(l, LISTENER_PAUSE_US);
 }
 

@@ -381,18 +381,38 @@ START_TEST(connections_beyond_the_limit_are_closed)
 }
 END_TEST
 
-/* Opens n connections and keeps them until told to go. */
-static pid_t crowd(uint16_t port, int n, int *ret_leave)
+static void set_limit(rlim_t n)
 {
+	struct rlimit r;
+
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &r), 0);
+	r.rlim_cur = n;
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &r), 0);
+}
+
+static rlim_t limit_now(void)
+{
+	struct rlimit r;
+
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &r), 0);
+	return r.rlim_cur;
+}
+
+/* This process has few descriptors from now on; another opens n connections and keeps them until told to go. */
+static pid_t crowd(uint16_t port, int n, rlim_t few, int *ret_leave)
+{
+	rlim_t before = limit_now();
 	int p[2];
 
 	ck_assert_int_eq(pipe(p), 0);
+	set_limit(few);
 	pid_t pid = fork();
 
 	if (pid == 0) {
 		char c;
 
 		close(p[1]);
+		set_limit(before);
 		for (int i = 0; i < n; i++)
 			client_dial(port);
 		(void)!read(p[0], &c, 1);
@@ -403,36 +423,85 @@ static pid_t crowd(uint16_t port, int n, int *ret_leave)
 	return pid;
 }
 
-START_TEST(running_out_of_descriptors_is_survived)
+static int count_open(void)
 {
-	struct fixture f;
-	struct answer a;
-	struct rlimit before, few;
-	int leave, probe = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	int n = 0;
 
-	setup(&f);
-	close(client_dial(f.port));
-	net_await(&f.net, STATS_DOWN_CONNECTIONS, 0);
-	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
-	pid_t pid = crowd(f.port, 300, &leave);
+	for (int fd = 0; fd < 1024; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
 
-	few = before;
-	few.rlim_cur = (rlim_t)probe + 40;
-	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+static void await_refused(struct fixture *f, int64_t n)
+{
 	uint64_t end = clock_mono_us() + NET_DEADLINE_MS * 1000ull;
 
-	while (net_stat(&f.net, STATS_DOWN_REFUSED) < 2)        /* the reserve served twice */
+	while (net_stat(&f->net, STATS_DOWN_REFUSED) < n) {
 		ck_assert(clock_mono_us() < end);
-	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+		usleep(2000);
+	}
+}
+
+/* The crowd leaves; the service is served again. */
+static void expect_recovery(struct fixture *f, pid_t pid, int leave)
+{
+	struct answer a;
+
 	close(leave);
 	waitpid(pid, NULL, 0);
-	net_await(&f.net, STATS_DOWN_CONNECTIONS, 0);
-	int fd = client_dial(f.port);
+	net_await(&f->net, STATS_DOWN_CONNECTIONS, 0);
+	int fd = client_dial(f->port);
 
 	get(fd, "/ok", &a);
 	ck_assert_uint_eq(a.status, 200);
 	answer_done(&a);
 	close(fd);
+}
+
+START_TEST(running_out_of_descriptors_is_survived)
+{
+	struct fixture f;
+	int leave, probe = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	rlim_t before = limit_now();
+
+	setup(&f);
+	close(client_dial(f.port));
+	net_await(&f.net, STATS_DOWN_ACCEPTED, 1);
+	net_await(&f.net, STATS_DOWN_CONNECTIONS, 0);
+	pid_t pid = crowd(f.port, 300, (rlim_t)probe + 40, &leave);
+
+	await_refused(&f, 2);           /* the reserve served twice */
+	set_limit(before);
+	expect_recovery(&f, pid, leave);
+	close(probe);
+	teardown(&f);
+}
+END_TEST
+
+/* Another thread may have been faster: the next descriptor that is free is the reserve's. */
+START_TEST(a_lost_reserve_of_descriptors_comes_back)
+{
+	struct fixture f;
+	int leave, probe = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	rlim_t before = limit_now();
+
+	setup(&f);
+	close(client_dial(f.port));
+	net_await(&f.net, STATS_DOWN_ACCEPTED, 1);
+	net_await(&f.net, STATS_DOWN_CONNECTIONS, 0);
+	int n_open = count_open();
+	pid_t pid = crowd(f.port, 300, (rlim_t)probe, &leave);
+	uint64_t end = clock_mono_us() + NET_DEADLINE_MS * 1000ull;
+
+	while (count_open() > n_open) {         /* the end of the pipe came, the reserve went */
+		ck_assert(clock_mono_us() < end);
+		usleep(2000);
+	}
+	ck_assert_int_eq(net_stat(&f.net, STATS_DOWN_REFUSED), 0);
+	set_limit((rlim_t)probe + 40);
+	await_refused(&f, 2);
+	set_limit(before);
+	expect_recovery(&f, pid, leave);
 	close(probe);
 	teardown(&f);
 }
@@ -443,4 +512,5 @@ UNIT_MAIN("proxy_bad", bad_requests_get_their_status_and_reach_no_service, long_
 	  a_slow_head_is_not_waited_for, bad_answers_of_a_service,
 	  answers_are_checked_like_requests, a_cut_answer_never_looks_complete,
 	  bytes_beyond_an_answer_are_never_the_next_one, a_service_that_is_not_there,
-	  connections_beyond_the_limit_are_closed, running_out_of_descriptors_is_survived)
+	  connections_beyond_the_limit_are_closed, running_out_of_descriptors_is_survived,
+	  a_lost_reserve_of_descriptors_comes_back)
