@@ -98,7 +98,8 @@ GARBAGE = {
 @pytest.mark.parametrize("name", GARBAGE)
 def test_what_is_no_handshake_gets_nothing(mesh, name):
     out = answer_to(mesh, GARBAGE[name], shut=True)
-    assert not any(x in out for x in (b"HTTP", b"nginx", b"v1", b"<html")), out
+    # Nothing shorter than four bytes: by chance it is in what is encrypted.
+    assert not any(x in out for x in (b"HTTP", b"nginx", b"<html")), out
     if name != "hello twice":       # a hello is answered before the second one is read
         assert only_alerts(out), out
     assert serves(mesh)

@@ -782,7 +782,7 @@ def test_a_drain_lets_a_running_request_finish(tmp_path):
             c.ends()
             assert (DATA, b"held") in [(f[0], f[3]) for f in c.frames if f[2] == 3]
             assert not [f for f in c.frames if f[2] == 7], "too late"
-        assert mesh.stop() == 0
+        assert mesh.process.popen.wait(kvmesh.DEADLINE) == 0, "no second signal: that one kills"
     finally:
         mesh.stop()
         app.stop()
