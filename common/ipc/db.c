@@ -166,6 +166,8 @@ int db_open(const char *path, const struct db_spec *spec, struct db **ret, struc
 		r = quick_check(d, err);
 	if (r == 0)
 		r = set_up(d, err);
+	if (r == 0 && spec->additions)
+		r = exec(d, spec->additions, "set up", err);
 	if (r == 0)
 		r = prepare(d, err);
 	if (r < 0) {

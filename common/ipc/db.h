@@ -18,6 +18,7 @@ struct db_row;                  /* the current row of db_each */
 
 struct db_spec {
 	const char *schema;             /* creates everything in an empty database */
+	const char *additions;          /* what came later, CREATE … IF NOT EXISTS; NULL: nothing */
 	int version;                    /* of that schema, >= 1; a newer file is refused */
 	/* A commit is on disk when it returns; else the last ones may go with the power. */
 	bool full_sync;

@@ -9,13 +9,22 @@
 #include "ipc/ipc.h"
 #include "ipc/rights.h"
 
-bool rights_is_user(uid_t uid, const char *name)
+bool rights_find_user(const char *name, uid_t *ret)
 {
 	char buf[4096];
 	struct passwd pw, *found = NULL;
+	bool ok = getpwnam_r(name, &pw, buf, sizeof(buf), &found) == 0 && found;
 
-	return getpwnam_r(name, &pw, buf, sizeof(buf), &found) == 0 && found &&
-	       found->pw_uid == uid;
+	if (ok)
+		*ret = found->pw_uid;
+	return ok;
+}
+
+bool rights_is_user(uid_t uid, const char *name)
+{
+	uid_t own;
+
+	return rights_find_user(name, &own) && own == uid;
 }
 
 bool rights_is_daemon(uid_t uid)

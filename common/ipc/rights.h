@@ -14,8 +14,12 @@
 #define RIGHTS_USER_METRICS "kvmesh-metrics"
 #define RIGHTS_USER_PROBE "kvmesh-probe"        /* no daemon to the others: it runs commands */
 
+#define RIGHTS_USER_WITNESS "kvmesh-witness"    /* … nor this one: it may look at packets, and nobody may tell it what to say */
+
 /* IPC_ALLOW_ROOT, _ADMIN, _VIEW and _DAEMON as they apply to that peer. */
 unsigned rights_of(const struct sock_peer *p);
+/* Is there such a user, and which? */
+bool rights_find_user(const char *name, uid_t *ret);
 /* uid is that of the named user. */
 bool rights_is_user(uid_t uid, const char *name);
 /* One of the four users of the daemons. */

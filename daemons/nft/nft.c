@@ -107,6 +107,13 @@ int nft_list_counters(struct arena *a, struct str *ret_json, struct err *err)
 	return list(LIST_COUNTERS, true, a, ret_json, err);
 }
 
+int nft_list_counters_of(const char *table, struct arena *a, struct str *ret_json, struct err *err)
+{
+	struct str command = arena_printf(a, "list counters table " NFT_FAMILY " %s", table);
+
+	return list(command.p, true, a, ret_json, err);
+}
+
 int nft_show_table(struct arena *a, struct str *ret_text, struct err *err)
 {
 	return list(LIST_TABLE, false, a, ret_text, err);

@@ -26,5 +26,7 @@ int nft_try(struct str batch, struct err *err);
  */
 int nft_list_table(struct arena *a, struct str *ret_json, struct err *err);
 int nft_list_counters(struct arena *a, struct str *ret_json, struct err *err);
+/* Those of another table of the family. */
+int nft_list_counters_of(const char *table, struct arena *a, struct str *ret_json, struct err *err);
 /* Our table in the language of nft(8), for people. */
 int nft_show_table(struct arena *a, struct str *ret_text, struct err *err);

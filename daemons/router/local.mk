@@ -12,6 +12,7 @@ libkvrouter_a_SOURCES = \
 	%D%/state.c %D%/state.h \
 	%D%/store.c %D%/store.h \
 	%D%/units.c %D%/units.h \
+	%D%/wire.c %D%/wire.h \
 	%D%/watchfs.c %D%/watchfs.h
 libkvrouter_a_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(SYSTEMD_CFLAGS)
 

@@ -18,6 +18,7 @@
 #include "router/push.h"
 #include "router/server.h"
 #include "router/watchfs.h"
+#include "router/wire.h"
 
 #define WAIT_US (10u * 1000 * 1000)
 #define HISTORY_DEFAULT 20
@@ -369,6 +370,22 @@ static void on_config(void *arg, struct ipc_call *call, const struct doc *p)
 	ipc_reply(call, d);
 }
 
+static void on_wire(void *arg, struct ipc_call *call, const struct doc *p)
+{
+	const struct server *s = arg;
+	struct arena *a = ipc_call_arena(call);
+	struct doc *d = doc_new_map(a);
+
+	(void)p;
+	if (!s->state->model) {
+		ipc_reply_error(call, IPC_E_FAILED, "the files cannot be used");
+		return;
+	}
+	doc_set_int(a, d, "generation", s->state->generation);
+	wire_add(s->state->model, a, d);
+	ipc_reply(call, d);
+}
+
 struct history {
 	struct arena *a;
 	struct doc *list;
@@ -430,6 +447,7 @@ static const struct ipc_method methods[] = {
 	{ "Config", IPC_ALLOW_READ, on_config, "settings and resources in force" },
 	{ "Dump", ALLOW_PEOPLE, on_dump, "a proxy's snapshot" },
 	{ "History", IPC_ALLOW_READ, on_history, "loads, newest first" },
+	{ "Wire", IPC_ALLOW_ANY, on_wire, "where no plain byte may be seen on this node" },
 	{ "Probes", IPC_ALLOW_ANY, on_probes, "what kvmesh-probe is to probe, again on changes" },
 	{ "Probed", IPC_ALLOW_ANY, on_probed, "the result of one probe" },
 	{ NULL },
