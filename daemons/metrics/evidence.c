@@ -175,6 +175,31 @@ static void watch(struct evidence *e, struct str proxy, int64_t pid, int64_t now
 	w->dirty = true;
 }
 
+/* No proxy has a name with a '/'. */
+#define WITNESS "/witness"
+#define WITNESS_GAP_US 15000000ll
+
+void evidence_witness(struct evidence *e, int64_t pid, int64_t now_us)
+{
+	struct watched *w = map_get(&e->watched, STR(WITNESS));
+
+	if (w && now_us > w->until_us + WITNESS_GAP_US)
+		w->pid = 0;             /* it was away: that time was not watched */
+	watch(e, STR(WITNESS), pid, now_us);
+}
+
+int evidence_plain(struct evidence *e, const struct evidence_plain *p, size_t n, int64_t now_us,
+		   struct err *err)
+{
+	int r = evidence_db_begin(e->db, err);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < n && r == 0; i++)
+		r = evidence_db_witness(e->db, now_us / HOUR_US, &p[i], err);
+	return evidence_db_end(e->db, r, err);
+}
+
 void evidence_take(struct evidence *e, struct str proxy, const struct doc *stats, int64_t now_us)
 {
 	const struct doc *edges = doc_get(stats, STR("edges"));
@@ -324,7 +349,7 @@ void evidence_close(struct evidence *e)
 
 struct reply {
 	struct arena *a;
-	struct doc *edges, *proxies;
+	struct doc *edges, *proxies, *witness, *plain;
 };
 
 static void on_sum(void *arg, const struct evidence_edge *edge, const int64_t v[EVIDENCE__N])
@@ -343,10 +368,27 @@ static void on_sum(void *arg, const struct evidence_edge *edge, const int64_t v[
 static void on_watched(void *arg, struct str proxy, int64_t watched_us)
 {
 	struct reply *r = arg;
+
+	if (str_eq(proxy, STR(WITNESS))) {
+		doc_set_int(r->a, r->witness, "watchedSeconds", watched_us / 1000000);
+		return;
+	}
 	struct doc *d = doc_add(r->a, r->proxies, doc_new_map(r->a));
 
 	doc_set_str(r->a, d, "proxy", arena_str(r->a, proxy));
 	doc_set_int(r->a, d, "watchedSeconds", watched_us / 1000000);
+}
+
+static void on_plain(void *arg, const struct evidence_plain *p)
+{
+	struct reply *r = arg;
+	struct doc *d = doc_add(r->a, r->plain, doc_new_map(r->a));
+
+	doc_set_str(r->a, d, "kind", arena_str(r->a, p->kind));
+	doc_set_int(r->a, d, "port", p->port);
+	doc_set_str(r->a, d, "workload", arena_str(r->a, p->workload));
+	doc_set_int(r->a, d, "packets", p->packets);
+	doc_set_int(r->a, d, "bytes", p->bytes);
 }
 
 int evidence_report(struct evidence *e, int64_t since_us, int64_t until_us, struct arena *a,
@@ -359,8 +401,14 @@ int evidence_report(struct evidence *e, int64_t since_us, int64_t until_us, stru
 
 	reply.edges = doc_set(a, to, "edges", doc_new_list(a));
 	reply.proxies = doc_set(a, to, "proxies", doc_new_list(a));
+	reply.witness = doc_set(a, to, "witness", doc_new_map(a));
+	doc_set_int(a, reply.witness, "watchedSeconds", 0);
+	reply.plain = doc_set(a, reply.witness, "ports", doc_new_list(a));
 	r = evidence_db_sums(e->db, since_us / HOUR_US, (until_us + HOUR_US - 1) / HOUR_US, on_sum,
 			     &reply, err);
+	if (r == 0)
+		r = evidence_db_witnessed(e->db, since_us / HOUR_US, (until_us + HOUR_US - 1) / HOUR_US,
+					  on_plain, &reply, err);
 	if (r == 0)
 		r = evidence_db_watched(e->db, since_us, until_us, on_watched, &reply, err);
 	if (r == 0)

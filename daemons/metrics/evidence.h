@@ -17,12 +17,18 @@
 #include "doc/doc.h"
 
 struct evidence;
+struct evidence_plain;
 
 /* Opens or creates the file. now_us: clock_real_us. */
 int evidence_open(const char *path, int64_t now_us, struct evidence **ret, struct err *err);
 void evidence_close(struct evidence *e);        /* NULL is fine; nothing is flushed */
 /* A proxy's Stats reply with edges. Anything malformed in it is left out. */
 void evidence_take(struct evidence *e, struct str proxy, const struct doc *stats, int64_t now_us);
+/* The witness looks, as process pid; it should say so every few seconds. */
+void evidence_witness(struct evidence *e, int64_t pid, int64_t now_us);
+/* … and saw plain bytes: all of it is written when it returns 0, else nothing. */
+int evidence_plain(struct evidence *e, const struct evidence_plain *p, size_t n, int64_t now_us,
+		   struct err *err);
 /* On disk, all or nothing; what could not be written stays for the next time. Seals what is over. */
 int evidence_flush(struct evidence *e, int64_t now_us, struct err *err);
 /*

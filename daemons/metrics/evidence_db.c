@@ -29,7 +29,8 @@ enum statement { STATEMENT_EDGE, STATEMENT_EDGE_ID, STATEMENT_TRAFFIC, STATEMENT
 		 STATEMENT_COUNTERS, STATEMENT_WATCH, STATEMENT_WATCHED, STATEMENT_OMITTED,
 		 STATEMENT_OMISSIONS, STATEMENT_SUMS, STATEMENT_FIRST_DAY, STATEMENT_LAST_SEALED,
 		 STATEMENT_SEAL, STATEMENT_SEALS, STATEMENT_PRUNE_TRAFFIC, STATEMENT_PRUNE_EDGES,
-		 STATEMENT_PRUNE_WATCH, STATEMENT_PRUNE_SEALS, STATEMENT__N };
+		 STATEMENT_PRUNE_WATCH, STATEMENT_PRUNE_SEALS, STATEMENT_WITNESS,
+		 STATEMENT_WITNESSED, STATEMENT_PRUNE_WITNESS, STATEMENT__N };
 
 static const char *const statements[STATEMENT__N] = {
 	[STATEMENT_EDGE] = "INSERT INTO edge (" EDGE_COLUMNS ") VALUES"
@@ -66,6 +67,13 @@ static const char *const statements[STATEMENT__N] = {
 				  " AND id NOT IN (SELECT edge FROM counter)",
 	[STATEMENT_PRUNE_WATCH] = "DELETE FROM watch WHERE until < ?1 * 86400000000",
 	[STATEMENT_PRUNE_SEALS] = "DELETE FROM seal WHERE day < ?1",
+	[STATEMENT_WITNESS] = "INSERT INTO witness VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO UPDATE"
+			      " SET packets = packets + excluded.packets,"
+			      " bytes = bytes + excluded.bytes",
+	[STATEMENT_WITNESSED] = "SELECT kind, port, workload, sum(packets), sum(bytes) FROM witness"
+				" WHERE hour >= ?1 AND hour < ?2 GROUP BY kind, port, workload"
+				" ORDER BY kind, port, workload",
+	[STATEMENT_PRUNE_WITNESS] = "DELETE FROM witness WHERE hour < ?1 * 24",
 };
 
 static const struct db_spec spec = {
@@ -87,6 +95,9 @@ static const struct db_spec spec = {
 		  "CREATE TABLE omitted (hour INTEGER PRIMARY KEY, n INTEGER NOT NULL);"
 		  "CREATE TABLE seal (day INTEGER PRIMARY KEY, previous TEXT NOT NULL,"
 		  " digest TEXT NOT NULL);",
+	.additions = "CREATE TABLE IF NOT EXISTS witness (hour INTEGER, kind TEXT, port INTEGER,"
+		     " workload TEXT, packets INTEGER NOT NULL, bytes INTEGER NOT NULL,"
+		     " PRIMARY KEY (hour, kind, port, workload)) WITHOUT ROWID;",
 	.version = 1,
 	.what = "start an empty one (what was measured until now is lost)",
 	.statements = statements,
@@ -281,6 +292,43 @@ int evidence_db_omissions(struct evidence_db *d, int64_t since_hour, int64_t *re
 	return db_each(d->db, STATEMENT_OMISSIONS, &v, 1, on_int, ret, err);
 }
 
+/* ---- the witness --------------------------------------------------------------------------- */
+
+int evidence_db_witness(struct evidence_db *d, int64_t hour, const struct evidence_plain *p,
+			struct err *err)
+{
+	const struct db_value v[] = { DB_V_INT(hour),       DB_V_TEXT(p->kind),
+				      DB_V_INT(p->port),    DB_V_TEXT(p->workload),
+				      DB_V_INT(p->packets), DB_V_INT(p->bytes) };
+
+	return db_run(d->db, STATEMENT_WITNESS, v, 6, err);
+}
+
+struct plains {
+	evidence_plain_fn fn;
+	void *arg;
+};
+
+static void on_plain(void *arg, const struct db_row *row)
+{
+	const struct plains *p = arg;
+	const struct evidence_plain plain = {
+		.kind = db_row_text(row, 0), .port = db_row_int(row, 1), .workload = db_row_text(row, 2),
+		.packets = db_row_int(row, 3), .bytes = db_row_int(row, 4),
+	};
+
+	p->fn(p->arg, &plain);
+}
+
+int evidence_db_witnessed(struct evidence_db *d, int64_t since, int64_t until, evidence_plain_fn fn,
+			  void *arg, struct err *err)
+{
+	const struct db_value v[] = { DB_V_INT(since), DB_V_INT(until) };
+	struct plains p = { fn, arg };
+
+	return db_each(d->db, STATEMENT_WITNESSED, v, 2, on_plain, &p, err);
+}
+
 /* ---- seals --------------------------------------------------------------------------------- */
 
 static void add_number(struct tls_digest *d, int64_t v)
@@ -306,6 +354,19 @@ static void digest_row(void *arg, const struct evidence_edge *e, const int64_t v
 		add_number(d, v[i]);
 }
 
+static void digest_plain(void *arg, const struct evidence_plain *p)
+{
+	struct tls_digest *d = arg;
+
+	tls_digest_add(d, p->kind);
+	tls_digest_add(d, str_from("", 1));
+	tls_digest_add(d, p->workload);
+	tls_digest_add(d, str_from("", 1));
+	add_number(d, p->port);
+	add_number(d, p->packets);
+	add_number(d, p->bytes);
+}
+
 static int digest_day(struct evidence_db *d, int64_t day, struct str before,
 		      char ret[static TLS_DIGEST_HEX_MAX], struct err *err)
 {
@@ -315,6 +376,8 @@ static int digest_day(struct evidence_db *d, int64_t day, struct str before,
 	add_number(sum, day);
 	int r = evidence_db_sums(d, day * HOURS, (day + 1) * HOURS, digest_row, sum, err);
 
+	if (r == 0)
+		r = evidence_db_witnessed(d, day * HOURS, (day + 1) * HOURS, digest_plain, sum, err);
 	tls_digest_end(sum, ret);
 	return r;
 }
@@ -349,7 +412,7 @@ static int write_seal(struct evidence_db *d, struct seal *s, int64_t day, struct
 static int prune(struct evidence_db *d, int64_t day, struct err *err)
 {
 	static const enum statement all[] = { STATEMENT_PRUNE_TRAFFIC, STATEMENT_PRUNE_WATCH,
-					      STATEMENT_PRUNE_SEALS };
+					      STATEMENT_PRUNE_SEALS, STATEMENT_PRUNE_WITNESS };
 	const struct db_value v = DB_V_INT(day - KEEP_DAYS);
 	int r = 0;
 

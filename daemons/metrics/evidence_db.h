@@ -54,6 +54,17 @@ int evidence_db_watched(struct evidence_db *d, int64_t since_us, int64_t until_u
 			struct err *err);
 int evidence_db_omissions(struct evidence_db *d, int64_t since_hour, int64_t *ret, struct err *err);
 
+/* Plain bytes that the witness saw. */
+struct evidence_plain {
+	struct str kind, workload;      /* "mesh", "application", "captured"; NAME.NAMESPACE */
+	int64_t port, packets, bytes;
+};
+int evidence_db_witness(struct evidence_db *d, int64_t hour, const struct evidence_plain *p,
+			struct err *err);
+typedef void (*evidence_plain_fn)(void *arg, const struct evidence_plain *p);
+int evidence_db_witnessed(struct evidence_db *d, int64_t since, int64_t until, evidence_plain_fn fn,
+			  void *arg, struct err *err);
+
 /* Seals the days before that hour's that are not sealed yet, and drops what is older than 400 days. */
 int evidence_db_seal(struct evidence_db *d, int64_t hour, struct err *err);
 

@@ -8,7 +8,8 @@ libkvmetrics_a_SOURCES = \
 	%D%/own.c \
 	%D%/prom.c %D%/prom.h \
 	%D%/scrape.c %D%/scrape.h %D%/scrape_int.h \
-	%D%/settings.c %D%/settings.h
+	%D%/settings.c %D%/settings.h \
+	%D%/witnessed.c %D%/witnessed.h
 libkvmetrics_a_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS)
 KV_METRICS_LDADD = libkvmetrics.a $(KV_IPC_LDADD) $(SQLITE_LIBS) -lm
 

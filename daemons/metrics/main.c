@@ -14,10 +14,12 @@
 #include "io/sd.h"
 #include "ipc/daemon.h"
 #include "ipc/ipc.h"
+#include "ipc/rights.h"
 #include "metrics/evidence.h"
 #include "metrics/http.h"
 #include "metrics/scrape.h"
 #include "metrics/settings.h"
+#include "metrics/witnessed.h"
 
 #define BIND_RETRY_US (2u * 1000 * 1000)
 #define FLUSH_US (5u * 1000 * 1000)
@@ -35,6 +37,7 @@ struct metrics {
 	struct ipc_server *server;
 	struct settings_watch *watch;   /* NULL: --listen was given */
 	struct settings settings;
+	struct witnessed witnessed;
 	struct evidence *evidence;      /* NULL: its file cannot be used */
 	struct loop_timer bind_retry, flush;
 	struct daemon_signals signals;
@@ -59,6 +62,7 @@ static void on_status(void *arg, struct ipc_call *call, const struct doc *parame
 	if (http_address(m->http))
 		doc_set_str(a, d, "listen", str_c(sock_addr_text(http_address(m->http), text)));
 	scrape_status(m->scrape, a, d);
+	witnessed_status(&m->witnessed, a, d);
 	ipc_reply(call, d);
 }
 
@@ -111,9 +115,35 @@ static void on_seals(void *arg, struct ipc_call *call, const struct doc *paramet
 		ipc_reply(call, d);
 }
 
+/* What it says must come from it: a proxy is what it speaks about. */
+static bool is_witness(const struct sock_peer *peer)
+{
+	return peer->uid == 0 || peer->uid == geteuid() ||
+	       rights_is_user(peer->uid, RIGHTS_USER_WITNESS);
+}
+
+static void on_witnessed(void *arg, struct ipc_call *call, const struct doc *parameters)
+{
+	struct metrics *m = arg;
+	struct err err = { 0 };
+	uid_t uid = ipc_call_peer(call)->uid;
+
+	if (!is_witness(ipc_call_peer(call))) {
+		log_warn("ipc_refused: uid %u is not kvmesh-witness", (unsigned)uid);
+		ipc_reply_error(call, IPC_E_NOT_PERMITTED, "the caller (user %u) is not "
+				"kvmesh-witness", (unsigned)uid);
+	} else if (witnessed_take(&m->witnessed, parameters, m->evidence, clock_real_us(), &err) < 0) {
+		ipc_reply_error(call, err.code == KV_ERR_SCHEMA ? IPC_E_INVALID : IPC_E_FAILED, "%s",
+				err.text);
+	} else {
+		ipc_reply(call, NULL);
+	}
+}
+
 static const struct ipc_method methods[] = {
 	{ "Status", IPC_ALLOW_READ, on_status, "How the scrapes go." },
 	{ "Evidence", IPC_ALLOW_READ, on_evidence, "What went between whom, and how secured." },
+	{ "Witnessed", IPC_ALLOW_ANY, on_witnessed, "Plain bytes that kvmesh-witness saw." },
 	{ "Seals", IPC_ALLOW_READ, on_seals, "The chain over the finished days." },
 	{ 0 },
 };
@@ -266,6 +296,8 @@ static int serve(struct metrics *m, const char *listen)
 	m->signals = (struct daemon_signals){ .loop = m->loop, .reload = on_reload, .arg = m };
 	daemon_on_signals(&m->signals);
 	m->scrape = scrape_new(m->loop, m->o->run_dir, on_generation, m);
+	witnessed_init(&m->witnessed);
+	scrape_on_own(m->scrape, witnessed_families, &m->witnessed);
 	loop_timer_init(&m->flush, m->loop, on_flush, m);
 	open_evidence(m);
 	m->http = http_new(m->loop, m->scrape);
@@ -283,6 +315,7 @@ static int serve(struct metrics *m, const char *listen)
 	settings_watch_free(m->watch);
 	http_free(m->http);
 	scrape_free(m->scrape);
+	witnessed_done(&m->witnessed);
 	flush(m);
 	evidence_close(m->evidence);
 	loop_timer_done(&m->flush);

@@ -199,6 +199,8 @@ static void finish(struct scrape *s)
 	loop_timer_stop(&s->settle);
 	loop_timer_stop(&s->deadline);
 	own_add(s, s->prom);
+	if (s->own)
+		s->own(s->own_arg, s->prom);
 	prom_seal(s->prom);
 	prom_unref(s->last);
 	s->last = s->prom;
@@ -335,6 +337,12 @@ void scrape_on_stats(struct scrape *s, void (*fn)(void *arg, struct str proxy, c
 	s->stats_arg = arg;
 	s->with_edges = doc_new_map(&s->arena);
 	doc_set_bool(&s->arena, s->with_edges, "edges", true);
+}
+
+void scrape_on_own(struct scrape *s, void (*fn)(void *arg, struct prom *p), void *arg)
+{
+	s->own = fn;
+	s->own_arg = arg;
 }
 
 /* ---- status, life -------------------------------------------------------------------------- */

@@ -20,6 +20,8 @@ void scrape_free(struct scrape *s);             /* waiters are forgotten */
 /* Each good answer of a proxy, edges included (docs/IPC.md "Stats"); borrowed. */
 void scrape_on_stats(struct scrape *s, void (*fn)(void *arg, struct str proxy, const struct doc *d),
 		     void *arg);
+/* Families of the program itself, into each answer. */
+void scrape_on_own(struct scrape *s, void (*fn)(void *arg, struct prom *p), void *arg);
 /* In the background, every so often; 0: only on demand. */
 void scrape_set_interval(struct scrape *s, uint64_t us);
 

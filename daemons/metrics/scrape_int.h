@@ -32,6 +32,8 @@ struct scrape {
 	void *arg;
 	void (*stats)(void *arg, struct str proxy, const struct doc *d);        /* or NULL */
 	void *stats_arg;
+	void (*own)(void *arg, struct prom *p);         /* or NULL */
+	void *own_arg;
 	struct arena arena;             /* of what is asked */
 	struct doc *with_edges;
 	int64_t last_generation;

@@ -12,6 +12,7 @@
 #include "doc/doc_file.h"
 #include "ipc/db.h"
 #include "metrics/evidence.h"
+#include "metrics/evidence_db.h"
 #include "unit.h"
 
 #define HOUR 3600000000ll
@@ -148,22 +149,25 @@ START_TEST(hours_are_told_apart_and_watching_is_measured)
 }
 END_TEST
 
-enum { TAMPER, STATEMENTS };
+enum { TAMPER, TAMPER_WITNESS, OLDER, STATEMENTS };
 static const char *const tampering[STATEMENTS] = {
 	"UPDATE traffic SET requests = requests - 1 WHERE edge ="
 	" (SELECT id FROM edge WHERE mutual = 0 AND service = 'old')",
+	"DELETE FROM witness",
+	"DROP TABLE IF EXISTS witness",
 };
 
 /* As root with an editor would. */
-static void change_the_past(void)
+static void change_the_past(unsigned how)
 {
 	static const struct db_spec spec = { .schema = "", .version = 1, .what = "", .statements = tampering,
-					     .n_statements = STATEMENTS };
+					     .n_statements = STATEMENTS,
+					     .additions = "CREATE TABLE IF NOT EXISTS witness (x)" };
 	struct db *db;
 	struct err err = { 0 };
 
 	ck_assert_msg(db_open(path, &spec, &db, &err) == 0, "%s", err.text);
-	ck_assert_int_eq(db_run(db, TAMPER, NULL, 0, &err), 0);
+	ck_assert_int_eq(db_run(db, how, NULL, 0, &err), 0);
 	db_close(db);
 }
 
@@ -185,9 +189,71 @@ START_TEST(a_changed_past_is_found)
 	ck_assert_int_eq(doc_get_int(d, "brokenDay", -1), -1);
 	ck_assert_uint_eq(doc_get_str(d, "seal", STR("")).n, 64);
 	evidence_close(e);
-	change_the_past();
+	change_the_past(TAMPER);
 	e = opened(T0 + 3 * DAY);
 	ck_assert_int_eq(doc_get_int(report(e, 0, 40000 * DAY), "brokenDay", -1), 20000);
+	evidence_close(e);
+	teardown();
+}
+END_TEST
+
+static void see_plain(struct evidence *e, int64_t port, int64_t bytes, int64_t now_us)
+{
+	const struct evidence_plain p[] = {
+		{ .kind = STR("application"), .workload = STR("app.default"), .port = port, .packets = 1,
+		  .bytes = bytes },
+		{ .kind = STR("mesh"), .workload = STR(""), .port = 15443, .packets = 2, .bytes = 2 * bytes },
+	};
+	struct err err = { 0 };
+
+	ck_assert_msg(evidence_plain(e, p, 2, now_us, &err) == 0, "%s", err.text);
+}
+
+START_TEST(what_the_witness_saw_is_summed_and_sealed)
+{
+	setup();
+	evidence_close(opened(T0));
+	change_the_past(OLDER);                 /* a file of before there was a witness */
+	struct evidence *e = opened(T0);
+
+	see_plain(e, 80, 100, T0);
+	see_plain(e, 80, 11, T0 + HOUR);
+	see_plain(e, 81, 5, T0 + DAY);
+	const struct doc *ports = doc_get(doc_get(report(e, 0, 40000 * DAY), STR("witness")), STR("ports"));
+
+	ck_assert_uint_eq(ports->n, 3);
+	ck_assert_int_eq(doc_get_int(ports->v[0], "bytes", 0), 111);
+	ck_assert_int_eq(doc_get_int(ports->v[2], "bytes", 0), 232);
+	ports = doc_get(doc_get(report(e, T0, T0 + HOUR / 2), STR("witness")), STR("ports"));
+	ck_assert_int_eq(doc_get_int(ports->v[0], "bytes", 0), 100);
+	say(e, 1, 1, 0, T0);
+	flush(e, T0);
+	flush(e, T0 + 2 * DAY);
+	ck_assert_int_eq(doc_get_int(report(e, 0, 40000 * DAY), "brokenDay", -1), -1);
+	evidence_close(e);
+	change_the_past(TAMPER_WITNESS);
+	e = opened(T0 + 2 * DAY);
+	ck_assert_int_ge(doc_get_int(report(e, 0, 40000 * DAY), "brokenDay", -1), 20000);
+	evidence_close(e);
+	teardown();
+}
+END_TEST
+
+START_TEST(the_time_of_a_witness_that_was_away_is_not_watched)
+{
+	setup();
+	struct evidence *e = opened(T0);
+
+	for (int s = 0; s <= 20; s++)
+		evidence_witness(e, 1, T0 + s * 1000000ll);
+	flush(e, T0 + 20 * 1000000ll);
+	for (int s = 100; s <= 110; s++)        /* the same process, stopped for a while */
+		evidence_witness(e, 1, T0 + s * 1000000ll);
+	flush(e, T0 + 110 * 1000000ll);
+	const struct doc *d = report(e, 0, 40000 * DAY);
+
+	ck_assert_int_eq(doc_get_int(doc_get(d, STR("witness")), "watchedSeconds", 0), 30);
+	ck_assert_uint_eq(doc_get(d, STR("proxies"))->n, 0);
 	evidence_close(e);
 	teardown();
 }
@@ -218,4 +284,5 @@ END_TEST
 
 UNIT_MAIN("evidence", counters_grow_and_processes_come_and_go,
 	  hours_are_told_apart_and_watching_is_measured, a_changed_past_is_found,
-	  what_is_malformed_is_left_out)
+	  what_the_witness_saw_is_summed_and_sealed,
+	  the_time_of_a_witness_that_was_away_is_not_watched, what_is_malformed_is_left_out)
