@@ -156,6 +156,29 @@ static void note_metrics(struct ctl *c, struct doc *row, const struct doc *st)
 							 STR_ARG(series), STR_ARG(listen)));
 }
 
+/* It has no socket: who hears it tells of it. */
+static void add_witness(struct ctl *c, struct doc *rows, const struct doc *metrics)
+{
+	const struct doc *w = doc_get(metrics, STR("witness"));
+	struct arena *a = &c->arena;
+
+	if (!w)
+		return;
+	struct doc *row = doc_add(a, rows, doc_new_map(a));
+	struct str last = doc_get_str(w, "lastHeard", STR("-"));
+	bool looking = doc_get_bool(w, "looking", false);
+
+	doc_set_str(a, row, "component", STR("kvmesh-witness"));
+	doc_set_str(a, row, "state", looking ? STR("running") : STR("no answer"));
+	doc_set_str(a, row, "note",
+		    arena_printf(a, "plain bytes seen: %lld, %s%.*s",
+				 (long long)doc_get_int(w, "plainBytes", 0),
+				 looking ? arena_printf(a, "looks at %lld ports",
+							(long long)doc_get_int(w, "looksAt", 0)).p
+					 : "last heard at ",
+				 STR_ARG(looking ? STR("") : last)));
+}
+
 static void note_proxy(struct ctl *c, struct doc *row, const struct live_proxy *p)
 {
 	struct arena *a = &c->arena;
@@ -188,6 +211,7 @@ static struct doc *gather_status(struct ctl *c)
 	note_ca(c, add_status(c, rows, STR("kvmesh-ca"), l.ca, &l.ca_err), l.ca);
 	note_metrics(c, add_status(c, rows, STR("kvmesh-metrics"), l.metrics, &l.metrics_err),
 		     l.metrics);
+	add_witness(c, rows, l.metrics);
 	for (size_t i = 0; i < l.n_proxies; i++) {
 		const struct live_proxy *p = &l.proxies[i];
 

@@ -6,6 +6,8 @@
  */
 #include "config.h"
 
+#include <inttypes.h>
+
 #include "base/clock.h"
 #include "base/map.h"
 #include "ctl/compliance.h"
@@ -199,6 +201,31 @@ static struct doc *evidence_of(struct arena *a, const struct compliance_inputs *
 	return d;
 }
 
+/* Who looks at packets: whatever it saw speaks against all the rest. */
+static struct doc *witness_of(struct arena *a, const struct compliance_inputs *in, struct verdict *v)
+{
+	const struct doc *w = doc_get(in->evidence, STR("witness")), *ports = doc_get(w, STR("ports"));
+	struct doc *d = doc_new_map(a), *list;
+	double share = (double)doc_get_int(w, "watchedSeconds", 0) / (double)(in->until_s - in->since_s);
+	int64_t packets = 0, plain = 0;
+
+	for (size_t i = 0; ports && i < ports->n; i++) {
+		packets += doc_get_int(ports->v[i], "packets", 0);
+		plain += doc_get_int(ports->v[i], "bytes", 0);
+	}
+	doc_set_real(a, d, "watchedPercent", 100 * share);
+	doc_set_int(a, d, "plainPackets", packets);
+	doc_set_int(a, d, "plainBytes", plain);
+	list = doc_set(a, d, "ports", ports ? doc_copy(a, ports) : doc_new_list(a));
+	if (list->n > 0)
+		reason(v, &v->broken, arena_printf(a, "%" PRId64 " plain bytes were seen on the wire",
+						   plain));
+	else if (share > 0 && share < COMPLIANCE_WATCHED_MIN)
+		reason(v, &v->unproven, arena_printf(a, "the witness looked for %.1f %% of the period",
+						     100 * share));
+	return d;
+}
+
 static void judge(struct verdict *v, const struct compliance_inputs *in, const struct doc *edges,
 		  const struct doc *policy)
 {
@@ -251,6 +278,7 @@ struct doc *compliance_report(const struct compliance_inputs *in, struct arena *
 	doc_set(a, d, "egress", compliance_egress(a, in, edges));
 	doc_set(a, d, "inventory", compliance_inventory(a, in));
 	judge(&v, in, edges, policy);
+	doc_set(a, d, "witness", witness_of(a, in, &v));
 	doc_set(a, d, "evidence", evidence_of(a, in, &v));
 	doc_set_str(a, d, "verdict", v.broken ? STR("NON-COMPLIANT") : v.unproven ?
 		    STR("NOT ENOUGH EVIDENCE") : STR("COMPLIANT"));

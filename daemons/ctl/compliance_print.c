@@ -130,6 +130,17 @@ static struct str evidence_line(struct arena *a, const struct doc *r)
 			    STR_ARG(seal), seal.n > 0 ? "…" : "");
 }
 
+static struct str witness_line(struct arena *a, const struct doc *r)
+{
+	const struct doc *w = doc_get(r, STR("witness"));
+	int64_t plain = doc_get_int(w, "plainBytes", 0);
+
+	if (real(w, "watchedPercent") <= 0 && plain == 0)
+		return STR("none: nobody but the proxies speaks for this");
+	return arena_printf(a, "plain bytes seen: %.*s, looked at the wire for %.1f %% of the period",
+			    STR_ARG(grouped(a, plain)), real(w, "watchedPercent"));
+}
+
 static struct str verdict_line(struct arena *a, const struct doc *r)
 {
 	const struct doc *why = doc_get(r, STR("reasons"));
@@ -168,6 +179,7 @@ static const struct {
 	{ "ENCRYPTED IN TRANSIT", encrypted_line },
 	{ "POLICY", policy_line },       { "KEYS", keys_line },
 	{ "CIPHERS", ciphers_line },     { "EGRESS", egress_line },
+	{ "WITNESS", witness_line },
 	{ "EVIDENCE", evidence_line },   { "VERDICT", verdict_line },
 };
 #define LINES (sizeof(lines) / sizeof(lines[0]))
@@ -187,6 +199,9 @@ static const struct table tables[] = {
 	{ "EXCEPTIONS", "policy", "exceptions", NULL,
 	  { { "KIND", "kind" }, { "POLICY", "policy" }, { "SAYS", "mode" }, { "FILE", "file" },
 	    { "LINE", "line" } } },
+	{ "PLAIN BYTES SEEN", "witness", "ports", NULL,
+	  { { "KIND", "kind" }, { "PORT", "port" }, { "WORKLOAD", "workload" }, { "PACKETS", "packets" },
+	    { "BYTES", "bytes" } } },
 	{ "CLEAR EDGES", NULL, "edges", is_clear,
 	  { { "SOURCE", "source" }, { "DESTINATION", "destination" }, { "SERVICE", "service" },
 	    { "PORT", "port" }, { "REQUESTS", "requests" }, { "CONNECTIONS", "connections" } } },

@@ -243,6 +243,27 @@ static void check_workloads(struct health *l, const struct doc *router)
 			   "systemctl status kvmesh-probe");
 }
 
+/* Where the witness runs: what did it see, and does it still look? */
+static void check_witness(struct health *l, const struct doc *metrics)
+{
+	const struct doc *w = doc_get(metrics, STR("witness"));
+	int64_t plain = doc_get_int(w, "plainBytes", 0);
+	const char *why = NULL;
+
+	if (!w)
+		return;
+	if (plain > 0)
+		why = arena_printf(&l->c->arena, "%lld bytes in %lld packets since kvmesh-metrics began",
+				   (long long)plain, (long long)doc_get_int(w, "plainPackets", 0)).p;
+	health_add(l, HEALTH_ERROR, "no plain bytes were seen on the wire", why,
+		   "kvmeshctl compliance report; journalctl -u kvmesh-witness");
+	health_add(l, HEALTH_WARNING, "the witness looks at the wire",
+		   doc_get_bool(w, "looking", false) ? NULL :
+			   arena_printf(&l->c->arena, "it was last heard at %.*s",
+					STR_ARG(doc_get_str(w, "lastHeard", STR("-")))).p,
+		   "systemctl status kvmesh-witness");
+}
+
 void health_data_plane(struct health *l, const struct live *live)
 {
 	l->category = "kvmesh-data-plane";
@@ -258,4 +279,5 @@ void health_data_plane(struct health *l, const struct live *live)
 	check_proxies(l, live, HEALTH_WARNING, "have the version of kvmeshctl", why_other_version);
 	if (live->router)
 		check_workloads(l, live->router);
+	check_witness(l, live->metrics);
 }
