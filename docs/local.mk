@@ -11,6 +11,7 @@ dist_man_MANS += \
 	%D%/man/kvmesh-metrics.8 \
 	%D%/man/kvmesh-nft.8 \
 	%D%/man/kvmesh-probe.8 \
+	%D%/man/kvmesh-witness.8 \
 	%D%/man/kvmesh-proxy.8 \
 	%D%/man/kvmesh-router.8
 EXTRA_DIST += \

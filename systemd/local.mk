@@ -6,7 +6,8 @@ KV_UNITS_IN = \
 	%D%/kvmesh-proxy@.service.in \
 	%D%/kvmesh-metrics.service.in \
 	%D%/kvmesh-nft.service.in \
-	%D%/kvmesh-probe.service.in
+	%D%/kvmesh-probe.service.in \
+	%D%/kvmesh-witness.service.in
 nodist_systemdsystemunit_DATA = $(KV_UNITS_IN:.service.in=.service)
 dist_systemdsystemunit_DATA = %D%/kvmesh.target %D%/kvmesh.slice %D%/kvmesh-probe.path %D%/kvmesh-proxy@.socket
 EXTRA_DIST += $(KV_UNITS_IN) %D%/kvmesh.sysusers %D%/kvmesh.tmpfiles

@@ -179,7 +179,7 @@ def test_units_verify_and_score(node):
     out = node.sh("cd /lib/systemd/system && systemd-analyze verify --man=no ./kvmesh*.service ./kvmesh.target ./kvmesh.slice")
     assert out.returncode == 0 and (out.stdout + out.stderr).strip() == "", out
     # conventions §3.4; the proxy asks netlink who a caller is and cannot use PrivateUsers=
-    for unit, limit in (("kvmesh-ca", 6), ("kvmesh-metrics", 12), ("kvmesh-proxy", 16), ("kvmesh-router", 15), ("kvmesh-probe", 22)):
+    for unit, limit in (("kvmesh-ca", 6), ("kvmesh-metrics", 12), ("kvmesh-proxy", 16), ("kvmesh-router", 15), ("kvmesh-probe", 22), ("kvmesh-witness", 13)):
         r = node.sh(f"systemd-analyze security --no-pager --threshold={limit} {unit}.service")
         assert r.returncode == 0, r.stdout.splitlines()[-1]
 

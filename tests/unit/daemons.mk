@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 if HAVE_CHECK
 daemon_tests = %D%/test_ca_policy %D%/test_draft %D%/test_health %D%/test_nft %D%/test_precedence \
-	%D%/test_report %D%/test_router_parts
+	%D%/test_report %D%/test_router_parts %D%/test_witness
 check_PROGRAMS += $(daemon_tests)
 TESTS += $(daemon_tests)
 daemon_test_cppflags = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(CHECK_CFLAGS)
@@ -10,6 +10,8 @@ daemon_test_cppflags = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(CHECK_CFLAGS)
 %C%_test_report_SOURCES = %D%/test_report.c daemons/ctl/compliance_sign.c daemons/ctl/ctl.c
 %C%_test_report_CPPFLAGS = $(daemon_test_cppflags)
 %C%_test_report_LDADD = $(KV_CA_LDADD) $(CHECK_LIBS)
+%C%_test_witness_CPPFLAGS = $(daemon_test_cppflags)
+%C%_test_witness_LDADD = libkvwitness.a $(KV_IPC_LDADD) $(CHECK_LIBS)
 # From the resources to the tables of the proxy: what kvmeshctl may see as well.
 %C%_test_precedence_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 %C%_test_precedence_LDADD = libkvcore.a libkvhttp.a $(KV_CONFIG_LDADD) $(PCRE2_LIBS) $(CHECK_LIBS)

@@ -562,7 +562,7 @@ def test_every_command_is_in_the_manual(ctl):
         assert re.search(r"\.It Cm " + words[0] + r"\b.*" + ("" if len(words) == 1 else r"\b" + words[1] + r"\b"), text), words
 
 
-@pytest.mark.parametrize("daemon", ["kvmesh-router", "kvmesh-ca", "kvmesh-proxy", "kvmesh-metrics", "kvmesh-probe"])
+@pytest.mark.parametrize("daemon", ["kvmesh-router", "kvmesh-ca", "kvmesh-proxy", "kvmesh-metrics", "kvmesh-probe", "kvmesh-witness"])
 def test_every_option_of_a_daemon_is_in_its_manual(daemon):
     out = subprocess.run([kvmesh.tool(daemon), "--help"], capture_output=True, text=True, timeout=kvmesh.DEADLINE)
     text = (MAN / f"{daemon}.8").read_text().replace(r"\-", "-")
