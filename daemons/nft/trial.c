@@ -189,7 +189,7 @@ static int prepare(const struct trial_options *o, struct arena *a, char token[st
 		return r;
 	rng_init_random(&rng);
 	snprintf(token, TOKEN_N + 1, "%016" PRIx64, rng_next(&rng));
-	struct str line = arena_printf(a, "%s %" PRId64 "\n", token, boot_seconds() + o->seconds);
+	struct str line = arena_printf(a, "%s %" PRId64, token, boot_seconds() + o->seconds);
 
 	return put_file(o->run_dir, "pending", line, err);
 }

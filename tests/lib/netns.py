@@ -30,7 +30,7 @@ class Netns:
     def command(self, *args, user=None):
         """argv that runs ARGS inside, as USER (root when None)."""
         as_user = ["setpriv", "--reuid", user, "--regid", user, "--clear-groups"] if user is not None else []
-        return ["ip", "netns", "exec", self.name, *map(str, as_user), *map(str, args)]
+        return ["nsenter", f"--net=/run/netns/{self.name}", *map(str, as_user), *map(str, args)]
 
     def run(self, *args, user=None, **kw):
         return subprocess.run(self.command(*args, user=user), capture_output=True, text=True, timeout=kvmesh.DEADLINE, **kw)
