@@ -3,6 +3,7 @@
 #include "config/capture.h"
 
 #include "base/vec.h"
+#include "config/inject.h"
 #include "config/names.h"
 
 const int64_t capture_never[] = { 22, 53, 123, 853, 4460 };
@@ -11,9 +12,7 @@ const size_t capture_n_never = sizeof(capture_never) / sizeof(capture_never[0]);
 /* ---- who is asked for ----------------------------------------------------------------------- */
 static bool is_asked(const struct model_workload *w)
 {
-	const struct str key = STR("sidecar.istio.io/inject");
-	return w->capture || w->has_inject || labels_get(&w->r.annotations, key).n > 0 ||
-	       labels_get(&w->r.labels, key).n > 0;
+	return w->injected || w->capture;
 }
 
 enum model_capture_mode capture_mode(const struct model *m, const struct model_workload *w)
@@ -21,7 +20,7 @@ enum model_capture_mode capture_mode(const struct model *m, const struct model_w
 	static const enum model_capture_mode of_mesh[] = { /* ProxyConfig.interceptionMode's order */
 		MODEL_CAPTURE_REDIRECT, MODEL_CAPTURE_TPROXY, MODEL_CAPTURE_NONE
 	};
-	if (!w->inject || w->gateway || !is_asked(w))
+	if (!w->inject || w->gateway || !is_asked(w) || inject_is_left_alone(w))
 		return MODEL_CAPTURE_NONE;
 	if (w->capture && w->capture->has_mode)
 		return (enum model_capture_mode)w->capture->mode;
@@ -132,3 +131,26 @@ void capture_plan(const struct model *m, const struct snap *node, struct arena *
 			*vec_push_arena(a, ret->workloads.v, ret->workloads.n, cap) = to;
 	}
 }
+
+/* ---- kept ----------------------------------------------------------------------------------- */
+#define T struct capture_workload
+static const struct field workload_fields[] = {
+	{ F_STR(T, name) }, { F_STR(T, ns) }, { F_STR(T, unit) }, { F_STR(T, user) },
+	{ F_BOOL(T, tproxy) }, { F_BOOL(T, open) }, { F_BOOL(T, outbound) }, { F_BOOL(T, all_ranges) },
+	{ F_INT_LIST(T, inbound, 1, 65535) }, { F_INT_LIST(T, include_ports, 1, 65535) },
+	{ F_INT_LIST(T, exclude_ports, 1, 65535) }, { F_STR_LIST(T, include) }, { F_STR_LIST(T, exclude) },
+	F_END
+};
+#undef T
+static const struct bind_table workload_table = {
+	.name = "Workload", .size = sizeof(struct capture_workload), .origin_offset = -1, .fields = workload_fields
+};
+static const struct field plan_fields[] = {
+	{ F_INT(struct capture_plan, outbound_port, 0, 65535) },
+	{ F_INT(struct capture_plan, inbound_port, 0, 65535) },
+	{ F_LIST(struct capture_plan, workloads, workload_table) },
+	F_END
+};
+const struct bind_table capture_plan_table = {
+	.name = "Plan", .size = sizeof(struct capture_plan), .origin_offset = -1, .fields = plan_fields
+};

@@ -3,7 +3,7 @@
  * capture: whose traffic is led through the proxy, and which part of it. Layer config. Pure: the model says it, the
  * compiler tells the proxy which ports may come redirected, and kvmesh-nft makes rules of the plan.
  *
- * Captured is a workload that asks for it: inject = true (or Istio's label or annotation), or a capture group.
+ * Captured is a workload that asks for it: injected, by itself or by its namespace, or with a capture group.
  * A workload that merely has an entry is in the mesh by the explicit ports, and nothing of the host is touched.
  */
 #pragma once
@@ -38,5 +38,7 @@ struct capture_plan {
 	int64_t outbound_port, inbound_port;    /* of the proxy; 0: it takes none */
 	SNAP_LIST(struct capture_workload) workloads;           /* by namespace and name */
 };
+/* To keep a plan, for when there is none better. */
+extern const struct bind_table capture_plan_table;
 /* node: the compiled snapshot of the node's proxy, whose ports are what may be captured. All of it in the arena. */
 void capture_plan(const struct model *m, const struct snap *node, struct arena *a, struct capture_plan *ret);

@@ -102,6 +102,11 @@ static bool is_forced(const struct model_workload *w)
 	return str_eq(labels_get(&w->r.annotations, STR(INJECT_FORCE_ANNOTATION)), STR("true"));
 }
 
+bool inject_is_left_alone(const struct model_workload *w)
+{
+	return inject_refusal(w->unit) && !is_forced(w);
+}
+
 /* What a comment may hold: the names are not checked yet when systemd asks. */
 static struct str printable(struct str s, struct arena *a)
 {
@@ -130,14 +135,18 @@ static struct str head(const struct model_workload *w, struct arena *a)
 static struct str unit_text(const struct model_workload *w, struct arena *a)
 {
 	struct str proxy = inject_proxy_unit(w, a);
+	bool open = w->capture && w->capture->failureMode == MODEL_FAILURE_OPEN;
 
 	return arena_printf(a,
 			    "%.*s"
 			    "# It starts once its proxy serves and stops before that drains.\n"
 			    "[Unit]\n"
 			    "Wants=%.*s\n"
-			    "After=kvmesh-nft.service %.*s\n",
-			    STR_ARG(head(w, a)), STR_ARG(proxy), STR_ARG(proxy));
+			    "After=kvmesh-nft.service %.*s\n"
+			    "# Its cgroup is a new one each time: the rules of capture follow, if there are any.\n"
+			    "[Service]\n"
+			    "ExecStartPre=%s" SBINDIR "/kvmesh-nft refresh\n",
+			    STR_ARG(head(w, a)), STR_ARG(proxy), STR_ARG(proxy), open ? "-+" : "+");
 }
 
 /* ---- limits of an instance ------------------------------------------------------------------- */
@@ -237,8 +246,7 @@ void inject_dropins(const struct model *m, struct arena *a, struct inject_dropin
 		const struct model_workload *w = model_as_workload(r);
 		struct inject_dropin d = { .workload = w };
 
-		if (w->injected && inject_is_unit_name(w->unit) &&
-		    (!inject_refusal(w->unit) || is_forced(w))) {
+		if (w->injected && inject_is_unit_name(w->unit) && !inject_is_left_alone(w)) {
 			d.unit = w->unit;
 			d.text = unit_text(w, a);
 			add(a, ret, &n, &cap, &d);

@@ -17,6 +17,8 @@
  * this node is reached"); NULL: nothing speaks against it. Told by the name alone.
  */
 const char *inject_refusal(struct str unit);
+/* Is there such a reason for the workload's unit, and nobody has insisted? */
+bool inject_is_left_alone(const struct model_workload *w);
 /* A whole name of a service as systemd takes it (fit to be a file's name), no template. */
 bool inject_is_unit_name(struct str unit);
 

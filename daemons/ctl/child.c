@@ -25,7 +25,7 @@ static const char *const programs[] = {
 };
 
 /* Beside this very program (a build tree, an unpacked archive), else where it was installed. */
-static int find_program(const char *name, char **ret, struct err *err)
+int child_find_program(const char *name, char **ret, struct err *err)
 {
 	char self[PATH_MAX];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
@@ -84,7 +84,7 @@ int child_new(struct ctl *c, struct loop *l, enum child_kind kind, const char *i
 	      struct child **ret, struct err *err)
 {
 	char *program;
-	int r = find_program(programs[kind], &program, err);
+	int r = child_find_program(programs[kind], &program, err);
 
 	if (r < 0)
 		return r;

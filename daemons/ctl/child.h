@@ -43,6 +43,8 @@ struct child {
 
 /* Where the children say what they would say to systemd; lives as long as c. */
 const char *child_notify_path(struct ctl *c);
+/* Where a daemon is: beside kvmeshctl, else in SBINDIR. malloc'ed; or -ENOENT with err. */
+int child_find_program(const char *name, char **ret, struct err *err);
 /*
  * kind and instance (copied) say which daemon; it is found beside kvmeshctl, else in SBINDIR. Not
  * yet started. Returns 0, or -ENOENT with err.

@@ -153,6 +153,11 @@ int cmd_ca_rotate(struct ctl *c);
 int cmd_ca_status(struct ctl *c);
 /* What Status says of a rotation, in one line (cmd_ca.c). */
 struct str ctl_rotation_text(struct ctl *c, const struct doc *rotation);
+int cmd_capture_confirm(struct ctl *c);
+int cmd_capture_off(struct ctl *c);
+int cmd_capture_on(struct ctl *c);
+int cmd_capture_repair(struct ctl *c);
+int cmd_capture_status(struct ctl *c);
 int cmd_check(struct ctl *c);
 int cmd_check_inject(struct ctl *c);
 int cmd_completion(struct ctl *c);

@@ -13,6 +13,7 @@ kvmeshctl_SOURCES = \
 	%D%/canary.c %D%/canary.h \
 	%D%/changes.c %D%/changes.h \
 	%D%/child.c %D%/child.h \
+	%D%/cmd_capture.c \
 	%D%/cmd_analyze.c \
 	%D%/cmd_authz.c \
 	%D%/cmd_ca.c \

@@ -282,6 +282,31 @@ static const struct ctl_option label_options[] = {
 	{ NULL },
 };
 
+#define PROXY_USER_OPTION { "proxy-user", 0, "NAME", "the proxy runs as this user, besides kvmesh-proxy" }
+static const struct ctl_option capture_options[] = {
+	PROXY_USER_OPTION,
+	{ NULL },
+};
+static const struct ctl_option capture_on_options[] = {
+	{ "seconds", 0, "N", "it goes back after so long (60) unless confirmed" },
+	{ "yes", 'y', NULL, "for good at once, without a trial" },
+	PROXY_USER_OPTION,
+	{ NULL },
+};
+static const struct ctl_command capture_commands[] = {
+	{ .name = "status", .options = capture_options, .run = cmd_capture_status,
+	  .help = "What is captured; exit 1 when the rules are not those that are wanted" },
+	{ .name = "on", .options = capture_on_options, .run = cmd_capture_on,
+	  .help = "Lead injected workloads through the proxy, on trial" },
+	{ .name = "confirm", .options = capture_options, .run = cmd_capture_confirm,
+	  .help = "Keep it, after a reboot too" },
+	{ .name = "off", .options = capture_options, .run = cmd_capture_off,
+	  .help = "Remove the rules, for good" },
+	{ .name = "repair", .options = capture_options, .run = cmd_capture_repair,
+	  .help = "Load what the configuration asks for once more" },
+	{ NULL },
+};
+
 const struct ctl_command ctl_commands[] = {
 	{ .name = "check", .category = "Health", .options = check_options, .run = cmd_check,
 	  .help = "Is this node fit, and does the mesh on it work?" },
@@ -329,6 +354,8 @@ const struct ctl_command ctl_commands[] = {
 	  .words = "[status|promote|abort] [SERVICE] [SUBSET=WEIGHT…]", .max_words = WORDS_MAX,
 	  .options = canary_options, .run = cmd_canary,
 	  .help = "Weights wanted and shares observed; change them in the file" },
+	{ .name = "capture", .category = "Traffic", .subs = capture_commands,
+	  .help = "Injected workloads' traffic through the proxy" },
 	{ .name = "routes", .category = "Traffic", .words = "SERVICE", .min_words = 1,
 	  .max_words = 1, .options = routes_options, .run = cmd_routes,
 	  .help = "Where its requests go, and how that was" },

@@ -5,6 +5,7 @@
  */
 #include "config.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 #include "base/log.h"
@@ -59,6 +60,9 @@ static int with_want(const struct run *run, int (*fn)(const struct run *run, con
 	int code, r = want_make(&run->want, &w, &errs);
 
 	print_findings(&errs, &w);
+	if (w.kept)
+		fprintf(stderr, "kvmesh-nft: the configuration in %s is unusable: what was loaded last holds\n",
+			run->want.etc_dir);
 	if (r < 0) {
 		fprintf(stderr, "kvmesh-nft: the configuration in %s is unusable: the rules stay as they are\n",
 			run->want.etc_dir);
@@ -96,10 +100,11 @@ static int replace(struct str rules, struct err *err)
 
 static int load_want(const struct run *run, const struct want *w)
 {
-	struct err err = { 0 };
+	struct err err = { 0 }, why = { 0 };
 	int r = replace(w->rules, &err);
 
-	(void)run;
+	if (r == 0 && want_keep(&run->want, w, &why) < 0)
+		log_warn("the plan cannot be kept for a start with an unusable configuration: %s", why.text);
 	if (r == 0)
 		log_info("%zu rules for %zu workloads", rules_count(w->rules), w->plan.workloads.n);
 	return done(r, &err);
@@ -167,7 +172,8 @@ static int cmd_refresh(const struct run *run)
 	int r = nft_list_counters(&a, &none, &err);
 
 	arena_done(&a);
-	if (r == KV_ERR_NOT_FOUND)
+	/* Nobody can have captured anything either, where root may not ask (a container). */
+	if (r == KV_ERR_NOT_FOUND || r == -EPERM || r == -EOPNOTSUPP)
 		return DAEMON_EXIT_OK;
 	return r < 0 ? done(r, &err) : cmd_load(run);
 }
@@ -259,6 +265,8 @@ int main(int argc, char **argv)
 	log_init(program.name);
 	log_set_level(run.o.log_level);
 	run.want.etc_dir = run.o.etc_dir;
+	run.want.run_dir = run.o.run_dir;
+	run.want.state_dir = run.o.state_dir;
 	for (size_t i = 0; command && i < sizeof(commands) / sizeof(commands[0]); i++)
 		if (strcmp(command, commands[i].name) == 0 && (commands[i].takes_argument || !run.argument))
 			return commands[i].fn(&run);

@@ -3,7 +3,10 @@
 #include "config.h"
 
 #include <errno.h>
+#include <linux/netlink.h>
 #include <nftables/libnftables.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "nft/nft.h"
 
@@ -17,8 +20,21 @@ static void free_context(struct nft_ctx **ctx)
 		nft_ctx_free(*ctx);
 }
 
+/* libnftables ends the program where the kernel has no netfilter at all. */
+static int look_for_netfilter(struct err *err)
+{
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
+
+	if (fd < 0)
+		return err_set(err, -EOPNOTSUPP, "this kernel has no netfilter: %s", err_code_name(-errno));
+	close(fd);
+	return 0;
+}
+
 static struct nft_ctx *new_context(bool json, struct err *err)
 {
+	if (look_for_netfilter(err) < 0)
+		return NULL;
 	struct nft_ctx *ctx = nft_ctx_new(NFT_CTX_DEFAULT);
 
 	if (!ctx || nft_ctx_buffer_output(ctx) != 0 || nft_ctx_buffer_error(ctx) != 0) {
@@ -69,7 +85,7 @@ static int run_batch(struct str batch, bool dry, struct err *err)
 	_cleanup_free_ char *text = kv_asprintf("%.*s", STR_ARG(batch));
 
 	if (!ctx)
-		return -ENOMEM;
+		return err ? err->code : -EIO;
 	nft_ctx_set_dry_run(ctx, dry);
 	return run(ctx, text, err);
 }
@@ -89,7 +105,7 @@ static int list(const char *command, bool json, struct arena *a, struct str *ret
 	_cleanup_(free_context) struct nft_ctx *ctx = new_context(json, err);
 
 	if (!ctx)
-		return -ENOMEM;
+		return err ? err->code : -EIO;
 	int r = run(ctx, command, err);
 
 	if (r == 0)

@@ -2,15 +2,19 @@
 /* want: the rules that the configuration asks for now, see want.h. Layer daemons/nft. */
 #include "config.h"
 
-#include <netinet/tcp.h>
-#include <stdio.h>
+#include <errno.h>
 #include <unistd.h>
 
+#include "base/fs.h"
 #include "config/check.h"
 #include "config/compile.h"
 #include "config/load.h"
+#include "io/sock.h"
+#include "ipc/kept.h"
 #include "nft/processes.h"
 #include "nft/want.h"
+
+#define PLAN_MAX_BYTES (4u << 20)
 
 static int read_model(const char *etc, struct want *w, struct err_list *errs)
 {
@@ -21,36 +25,77 @@ static int read_model(const char *etc, struct want *w, struct err_list *errs)
 	return r < 0 ? r : model_check(w->model, errs);
 }
 
-/* Of a line of /proc/net/tcp, "  0: 0100007F:3A99 00000000:0000 0A …": the local port of a listener, else 0. */
-static int64_t listener_of(const char *line)
+/*
+ * Its control socket answers: what listens for connections says nothing, the service manager keeps those sockets when
+ * the proxy has gone. Asked only where it matters.
+ */
+static bool proxy_is_up(const struct want_options *o, const struct capture_plan *p)
 {
-	unsigned port, state;
+	_cleanup_free_ char *path = kv_asprintf("unix:%s/proxy/node.sock", o->run_dir);
+	struct sock_addr a;
+	bool asked = false;
 
-	if (sscanf(line, " %*u: %*[0-9A-Fa-f]:%4x %*[0-9A-Fa-f]:%*4x %2x", &port, &state) != 2)
-		return 0;
-	return state == TCP_LISTEN ? (int64_t)port : 0;
-}
-
-static bool listens(int64_t port)
-{
-	FILE *f = fopen("/proc/self/net/tcp", "re");
-	char line[512];
-	bool found = false;
-
-	while (f && port > 0 && !found && fgets(line, sizeof(line), f))
-		found = listener_of(line) == port;
-	if (f)
-		fclose(f);
-	return found;
-}
-
-/* Asked only where it matters. */
-static bool proxy_is_up(const struct capture_plan *p)
-{
 	for (size_t i = 0; i < p->workloads.n; i++)
-		if (p->workloads.v[i].open)
-			return listens(p->outbound_port) || listens(p->inbound_port);
-	return true;
+		asked = asked || p->workloads.v[i].open;
+	if (!asked || !sock_addr_parse(str_c(path), 0, &a))
+		return true;
+	int fd = sock_connect(&a, NULL);
+
+	if (fd >= 0)
+		close(fd);
+	return fd != -ECONNREFUSED && fd != -ENOENT;
+}
+
+/* ---- the plan -------------------------------------------------------------------------------- */
+
+static char *kept_path(const struct want_options *o)
+{
+	return kv_asprintf("%s/nft/plan.json", o->state_dir);
+}
+
+static int plan_of_files(const struct want_options *o, struct want *w, struct err_list *errs)
+{
+	int r = read_model(o->etc_dir, w, errs);
+
+	if (r == 0)
+		r = snap_compile(w->model, STR("node"), NULL, &w->node, errs);
+	if (r == 0)
+		capture_plan(w->model, w->node, &w->arena, &w->plan);
+	return r;
+}
+
+/* The last one that was loaded: who was protected by it stays so, whatever the files have become. */
+static bool plan_of_before(const struct want_options *o, struct want *w)
+{
+	_cleanup_free_ char *path = kept_path(o), *text = NULL;
+	struct doc *d;
+	struct err_list errs;
+	size_t n;
+
+	if (kept_load(path, PLAN_MAX_BYTES, &text, &n, NULL) < 0 ||
+	    doc_read_json(arena_str(&w->arena, str_from(text, n)), &w->arena, &d, NULL) < 0)
+		return false;
+	w->plan = (struct capture_plan){ 0 };
+	err_list_init(&errs);
+	w->kept = bind_read(&capture_plan_table, d, "plan", &w->arena, &w->plan, &errs) == 0;
+	err_list_done(&errs);
+	return w->kept;
+}
+
+int want_keep(const struct want_options *o, const struct want *w, struct err *err)
+{
+	_cleanup_free_ char *path = kept_path(o), *dir = kv_asprintf("%s/nft", o->state_dir);
+	struct arena a;
+
+	if (w->kept)
+		return 0;
+	arena_init(&a, 0);
+	int r = fs_mkdir(dir, 0755, err);
+
+	if (r == 0)
+		r = kept_save(path, doc_to_json(bind_write(&capture_plan_table, &w->plan, &a), &a, false), err);
+	arena_done(&a);
+	return r;
 }
 
 static int make_rules(const struct want_options *o, struct want *w, struct err_list *errs)
@@ -58,7 +103,6 @@ static int make_rules(const struct want_options *o, struct want *w, struct err_l
 	struct rules_input in = { .plan = &w->plan };
 	uid_t *ours;
 
-	capture_plan(w->model, w->node, &w->arena, &w->plan);
 	processes_ours(o->proxy_user, &w->arena, &ours, &in.n_ours);
 	if (in.n_ours == 0)
 		return err_list_add(errs, ERR_LEVEL_ERROR, KV_ERR_NOT_FOUND, NULL, (struct origin){ 0 },
@@ -67,7 +111,7 @@ static int make_rules(const struct want_options *o, struct want *w, struct err_l
 	w->matches = processes_find(&w->plan, ours, in.n_ours, &w->arena, errs);
 	in.matches = w->matches;
 	in.ours = ours;
-	in.proxy_is_up = proxy_is_up(&w->plan);
+	in.proxy_is_up = proxy_is_up(o, &w->plan);
 	w->rules = rules_make(&in, &w->arena);
 	return 0;
 }
@@ -76,13 +120,11 @@ int want_make(const struct want_options *o, struct want *ret, struct err_list *e
 {
 	*ret = (struct want){ 0 };
 	arena_init(&ret->arena, 16 << 10);
-	int r = read_model(o->etc_dir, ret, errs);
+	int r = plan_of_files(o, ret, errs);
 
-	if (r == 0)
-		r = snap_compile(ret->model, STR("node"), NULL, &ret->node, errs);
-	if (r == 0)
-		r = make_rules(o, ret, errs);
-	return r;
+	if (r < 0 && plan_of_before(o, ret))
+		r = 0;
+	return r < 0 ? r : make_rules(o, ret, errs);
 }
 
 void want_done(struct want *w)

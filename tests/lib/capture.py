@@ -33,7 +33,7 @@ class CapturedMesh(kvmesh.Mesh):
         return self
 
     def nft(self, *args, check=0):
-        r = self.pair.node.run(kvmesh.tool("kvmesh-nft"), *args, "--etc", self.etc, "--run", self.dir / "nft-run",
+        r = self.pair.node.run(kvmesh.tool("kvmesh-nft"), *args, "--etc", self.etc, "--run", self.run, "--state", self.dir / "nft-state",
                                "--proxy-user", PROXY)
         if check is not None:
             assert r.returncode == check, f"kvmesh-nft {args}: exit {r.returncode}\n{r.stdout}{r.stderr}"

@@ -133,7 +133,11 @@ START_TEST(a_unit_is_ordered_behind_its_proxy)
 				      "drains.\n"
 				      "[Unit]\n"
 				      "Wants=kvmesh-proxy.service\n"
-				      "After=kvmesh-nft.service kvmesh-proxy.service\n")));
+				      "After=kvmesh-nft.service kvmesh-proxy.service\n"
+				      "# Its cgroup is a new one each time: the rules of capture "
+				      "follow, if there are any.\n"
+				      "[Service]\n"
+				      "ExecStartPre=+" SBINDIR "/kvmesh-nft refresh\n")));
 	model_free(m);
 	arena_done(&a);
 }

@@ -269,7 +269,7 @@ def test_failure_mode_open_goes_its_own_way_without_a_proxy(make):
     assert reaches_directly(mesh, 7001)
     assert ask(mesh.pair.client, f"http://{NODE4}:{PORT}/")[0] == 200
     mesh.start(wait=False)              # the log still says ready of the first time
-    wait_for("the proxy", lambda: mesh.pair.node.dial("127.0.0.1", mesh.outbound).close() or True)
+    wait_for("the proxy", lambda: "error" not in mesh.call("proxy/node.sock", "Status"))
     mesh.nft("refresh")
     assert not reaches_directly(mesh, 7001)
 
@@ -281,12 +281,20 @@ def test_refresh_without_a_table_makes_none(make):
 
 
 def test_an_unusable_configuration_leaves_the_rules_as_they_are(make):
-    mesh = make()
-    before = mesh.pair.node.run("nft", "list", "ruleset").stdout
+    mesh = make(load=False)
     mesh.write("workloads.d/broken.conf", "Workload = {")
     r = mesh.nft("load", check=78)
     assert "broken.conf" in r.stderr and "stay as they are" in r.stderr
-    assert mesh.pair.node.run("nft", "list", "ruleset").stdout == before
+    (mesh.etc / "workloads.d/broken.conf").unlink()
+    mesh.nft("load")
+    before = mesh.pair.node.run("nft", "-s", "list", "ruleset").stdout
+    mesh.write("workloads.d/broken.conf", "Workload = {")
+    r = mesh.nft("load")
+    assert "broken.conf" in r.stderr and "what was loaded last holds" in r.stderr
+    assert mesh.pair.node.run("nft", "-s", "list", "ruleset").stdout == before
+    mesh.nft("unload")                  # a boot
+    mesh.nft("load")
+    assert mesh.pair.node.run("nft", "-s", "list", "ruleset").stdout == before
 
 
 # ---- by cgroup -----------------------------------------------------------------------------------
@@ -329,7 +337,7 @@ def test_a_trial_goes_back_by_itself_and_confirm_keeps_it(make):
     mesh = make(load=False)
     assert "1 s" in mesh.nft("try", "1").stdout
     wait_for("the way back", lambda: mesh.capture_status()["state"] == "off")
-    assert not list((mesh.dir / "nft-run/nft").iterdir())
+    wait_for("no trace of it", lambda: not list((mesh.run / "nft").iterdir()))
     mesh.nft("confirm", check=1)
     mesh.nft("try", "3600")
     assert 0 < mesh.capture_status()["revertsInSeconds"] <= 3600
@@ -352,8 +360,35 @@ def test_what_takes_a_trial_back_outlives_who_began_it(make):
     """The session that called it is gone, killed."""
     mesh = make(load=False)
     p = kvmesh.Process(mesh.pair.node.command("setsid", "sh", "-c", f"{kvmesh.tool('kvmesh-nft')} try 2 --etc {mesh.etc} --run "
-                                              f"{mesh.dir / 'nft-run'} --proxy-user daemon; sleep 600"), mesh.dir / "try.log")
+                                              f"{mesh.run} --proxy-user daemon; sleep 600"), mesh.dir / "try.log")
     wait_for("the trial", lambda: mesh.capture_status()["state"] == "on")
     os.killpg(os.getpgid(p.pid), signal.SIGKILL) if os.getpgid(p.pid) != os.getpgid(0) else p.popen.kill()
     p.stop()
     wait_for("the way back", lambda: mesh.capture_status()["state"] == "off")
+
+
+def test_kvmeshctl_capture(make):
+    mesh = make(load=False)
+
+    def capture(*args, check=0):
+        r = mesh.pair.node.run(kvmesh.tool("kvmeshctl"), "--etc", mesh.etc, "--run", mesh.run, "--state", mesh.dir / "nft-state",
+                               "capture", *args, "--proxy-user", "daemon")
+        assert r.returncode == check, r.stdout + r.stderr
+        return r
+
+    assert "off" in capture("status").stdout
+    capture("confirm", check=1)
+    assert "goes back" in capture("on", "--seconds", "3600").stdout
+    assert json.loads(capture("status", "-o", "json").stdout)["state"] == "on"
+    capture("confirm")
+    assert "not confirmed" not in capture("status").stdout
+    mesh.pair.node.run("nft", "flush", "chain", "inet", "kvmesh", "in")
+    assert "changed by something else" in capture("status", check=1).stdout
+    capture("repair")
+    assert f"{APP}" in capture("status").stdout
+    capture("off")
+    assert "kvmesh" not in mesh.pair.node.run("nft", "list", "ruleset").stdout
+    capture("on", "--yes")
+    assert json.loads(capture("status", "-o", "json").stdout)["state"] == "on"
+    r = mesh.pair.node.run(kvmesh.tool("kvmeshctl"), "--etc", mesh.etc, "--run", mesh.run, "capture", "off", user=CALLER)
+    assert r.returncode == 77 and "root" in r.stderr

