@@ -130,7 +130,6 @@ static const char *value_not_yet(const struct field *f, const struct doc *d)
 	static const struct {
 		const char *field, *value, *note;
 	} values[] = {
-		{ "sidecar", "dedicated", "the node's proxy serves every workload" },
 		{ "mode", "ALLOW_ANY_DYNAMIC_DNS", "it works as ALLOW_ANY" },
 		{ "minProtocolVersion", "TLSV1_0", "TLS 1.2 is the lowest" },
 		{ "minProtocolVersion", "TLSV1_1", "TLS 1.2 is the lowest" },

@@ -4,6 +4,7 @@
  * Layer config.
  */
 #include "config/check_parts.h"
+#include "config/inject.h"
 #include "config/quantity.h"
 
 /* ---- ports --------------------------------------------------------------------------------- */
@@ -274,6 +275,45 @@ static void check_amounts(struct check *c, const char *what, const struct model_
 			  STR_ARG(a->memory));
 }
 
+/* An instance of the proxy is called by the name alone. */
+static bool is_taken(struct check *c, const struct model_workload *w)
+{
+	if (str_eq(w->r.name, STR("node")))
+		return true;
+	model_for_each(c->m, MODEL_KIND_WORKLOAD, r) {
+		const struct model_workload *o = model_as_workload(r);
+
+		if (o != w && str_eq(o->r.name, w->r.name) &&
+		    (o->gateway || inject_is_dedicated(o)))
+			return true;
+	}
+	return false;
+}
+
+static void check_dedicated(struct check *c, const struct model_workload *w)
+{
+	if (!inject_is_dedicated(w)) {
+		if (w->resources && !w->gateway)
+			check_add(c, "KVM0901", w->r.at,
+				  "resources has no meaning here: the node's proxy serves it; "
+				  "sidecar = \"dedicated\" gives it one that can be limited");
+		return;
+	}
+	if (!w->sidecarPorts)
+		check_add(c, "KVM0361", w->r.at,
+			  "sidecar 'dedicated' needs ports of its own: sidecarPorts = { mesh = "
+			  "15601; http = 15602; }");
+	if (w->injected || w->capture)
+		check_add(c, "KVM0900", w->r.at,
+			  "what it sends and gets is not captured yet where its proxy is dedicated: "
+			  "it calls by sidecarPorts.http");
+	if (is_taken(c, w))
+		check_add(c, "KVM0361", w->r.at,
+			  "there is an instance kvmesh-proxy@%.*s already: a workload with a "
+			  "dedicated proxy needs another name",
+			  STR_ARG(w->r.name));
+}
+
 void check_namespace(struct check *c, const struct model_namespace *n)
 {
 	struct str word = labels_get(&n->r.labels, STR("istio-injection"));
@@ -321,6 +361,7 @@ void check_workload(struct check *c, const struct model_workload *w)
 	struct port_view *v = arena_new_n(&c->arena, struct port_view, w->ports.n + 1);
 
 	check_proof(c, w);
+	check_dedicated(c, w);
 	if (!names_is_ip(w->address) && !str_has_prefix(w->address, STR("unix:/")))
 		check_add(c, "KVM0309", w->r.at,
 			  "address must be an IP address or unix:/path, is '%.*s'",

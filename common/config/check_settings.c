@@ -5,6 +5,7 @@
  */
 #include "base/vec.h"
 #include "config/check_parts.h"
+#include "config/inject.h"
 #include "snap/snap_policy.h"
 
 /* ---- listeners ----------------------------------------------------------------------------- */
@@ -116,8 +117,24 @@ static void add_service(struct listeners *l, const struct model_service *s)
 	}
 }
 
+/* Doors of its dedicated proxy. */
+static void add_sidecar(struct listeners *l, const struct model_workload *w)
+{
+	const struct model_node *n = &l->c->m->mesh.node;
+	struct str of = arena_printf(&l->c->arena, "the proxy of %s",
+				     model_label(&w->r, &l->c->arena).p);
+
+	if (!inject_is_dedicated(w) || !w->sidecarPorts)
+		return;
+	add(l, (struct listener){ n->meshBind, w->sidecarPorts->mesh, of, true },
+	    w->sidecarPorts->at);
+	add(l, (struct listener){ n->localBind, w->sidecarPorts->http, of, true },
+	    w->sidecarPorts->at);
+}
+
 static void add_workload(struct listeners *l, const struct model_workload *w)
 {
+	add_sidecar(l, w);
 	for (size_t i = 0; i < w->ports.n; i++)
 		add(l,
 		    (struct listener){ w->address, w->ports.v[i].number,

@@ -5,6 +5,7 @@
  */
 #include "config/capture.h"
 #include "config/compile_parts.h"
+#include "config/inject.h"
 
 #define NODE "node"                     /* the instance that serves the local workloads */
 #define DNS_REFRESH_US INT64_C(60000000) /* the default, which proxies know */
@@ -22,14 +23,18 @@ void compile_error(struct compile *c, struct origin at, const char *fmt, ...)
 }
 
 /* ---- instances ------------------------------------------------------------------------------ */
-/* An instance has a name without a namespace: the oldest workload of that name has it. */
-static const struct model_workload *gateway_of(const struct model *m, struct str proxy)
+/*
+ * An instance is a gateway or the proxy of one workload. It has a name without a namespace: the
+ * oldest workload of that name has it.
+ */
+static const struct model_workload *instance_of(const struct model *m, struct str proxy)
 {
 	if (str_eq(proxy, STR(NODE)))
 		return NULL;
 	model_for_each(m, MODEL_KIND_WORKLOAD, r) {
-		if (model_as_workload(r)->gateway && str_eq(r->name, proxy))
-			return model_as_workload(r);
+		const struct model_workload *w = model_as_workload(r);
+		if ((w->gateway || inject_is_dedicated(w)) && str_eq(r->name, proxy))
+			return w;
 	}
 	return NULL;
 }
@@ -40,7 +45,7 @@ struct str_list compile_proxies(const struct model *m, struct arena *a)
 	size_t cap = 0;
 	*vec_push_arena(a, l.v, l.n, cap) = STR(NODE);
 	model_for_each(m, MODEL_KIND_WORKLOAD, r) {
-		if (gateway_of(m, r->name) == model_as_workload(r))
+		if (instance_of(m, r->name) == model_as_workload(r))
 			*vec_push_arena(a, l.v, l.n, cap) = arena_str(a, r->name);
 	}
 	return l;
@@ -207,24 +212,47 @@ static void put_workload(struct compile *c, int64_t peer, struct str ns,
 	c->locals[c->s->workloads.n++] = w;
 }
 
-/* By namespace and name, not by age: a snapshot must not change because a clock did. */
-static void add_node_workloads(struct compile *c)
+/* The explicit entry of its workload and the door for its callers; the rest is the node's. */
+static void add_own_listeners(struct compile *c, const struct model_workload *w)
+{
+	const struct model_node *n = &c->m->mesh.node;
+	if (!w->sidecarPorts)
+		return;
+	add_listener(c, SNAP_LISTENER_HTTP_PROXY, n->localBind, w->sidecarPorts->http);
+	add_listener(c, SNAP_LISTENER_MESH, n->meshBind, w->sidecarPorts->mesh);
+}
+
+/*
+ * Row 0 is for callers that are nobody's, which a proxy of one workload turns away: it has no
+ * identity but that workload's.
+ */
+static int64_t strangers_peer(struct compile *c, const struct model_workload *only)
+{
+	return only ? compile_workload_peer(c, only) : compile_node_peer(c);
+}
+
+/*
+ * By namespace and name, not by age: a snapshot must not change because a clock did. only: the
+ * workload whose proxy this is; NULL: the node's, which serves those that have none.
+ */
+static void add_node_workloads(struct compile *c, const struct model_workload *only)
 {
 	size_t n;
 	const struct model_resource **v = compile_by_name(c, MODEL_KIND_WORKLOAD, &n);
 
 	c->s->workloads.v = arena_new_n(c->a, struct snap_workload, n + 1);
 	c->locals = arena_new_n(c->a, const struct model_workload *, n + 1);
-	put_workload(c, compile_node_peer(c), STR(CALLERS_NS), NULL);
+	put_workload(c, strangers_peer(c, only), STR(CALLERS_NS), NULL);
 	for (size_t i = 0; i < n; i++) {
 		const struct model_workload *w = model_as_workload(v[i]);
 
-		if (compile_is_served(w))
+		if (only ? w == only : compile_is_served(w) && !inject_is_dedicated(w))
 			put_workload(c, compile_workload_peer(c, w), w->r.ns, w);
 	}
-	/* Gateways are callers: what is measured and logged names them. */
+	/* The others are callers: what is measured and logged names them. */
 	for (size_t i = 0; i < n; i++)
-		if (model_as_workload(v[i])->gateway)
+		if (only || model_as_workload(v[i])->gateway ||
+		    inject_is_dedicated(model_as_workload(v[i])))
 			compile_workload_peer(c, model_as_workload(v[i]));
 }
 
@@ -303,8 +331,9 @@ int snap_compile(const struct model *m, struct str proxy, const struct compile_e
 {
 	static const struct compile_env nothing_known;
 	struct compile c = { .m = m, .env = env ? env : &nothing_known, .errs = errs };
-	const struct model_workload *gateway = gateway_of(m, proxy);
-	if (!gateway && !str_eq(proxy, STR(NODE)))
+	const struct model_workload *own = instance_of(m, proxy);
+	const struct model_workload *gateway = own && own->gateway ? own : NULL;
+	if (!own && !str_eq(proxy, STR(NODE)))
 		return err_list_add(errs, ERR_LEVEL_ERROR, KV_ERR_NOT_FOUND, NULL,
 				    (struct origin){ 0 }, "no proxy is called '%.*s'",
 				    STR_ARG(proxy));
@@ -322,8 +351,13 @@ int snap_compile(const struct model *m, struct str proxy, const struct compile_e
 		compile_gateways(&c, gateway);
 	} else {
 		put_topology(m, &c.s->settings);
-		add_node_workloads(&c);
-		add_listeners(&c);
+		if (own)
+			c.s->settings.refuse_unregistered = true;
+		add_node_workloads(&c, own);
+		if (own)
+			add_own_listeners(&c, own);
+		else
+			add_listeners(&c);
 		compile_sidecar_doors(&c);
 		compile_inbounds(&c);
 	}

@@ -24,8 +24,8 @@ struct compile_env {
 };
 
 /*
- * Instances that a configuration asks for: "node", then each Workload with gateway = true. In the
- * arena.
+ * Instances that a configuration asks for: "node", then each Workload that is a gateway or has a
+ * dedicated proxy. In the arena.
  */
 struct str_list compile_proxies(const struct model *m, struct arena *a);
 

@@ -7,6 +7,7 @@
  * client: "!NS/NAME" for each.
  */
 #include "config/compile_parts.h"
+#include "config/inject.h"
 
 struct str compile_cluster_name(struct compile *c, int64_t port, struct str subset, struct str host)
 {
@@ -57,11 +58,18 @@ struct filling {
 	size_t cap;
 };
 
+/* Where its proxy takes mTLS. */
+static int64_t door_of(const struct compile *c, const struct model_workload *w)
+{
+	return w && inject_is_dedicated(w) && w->sidecarPorts ? w->sidecarPorts->mesh
+							      : c->m->mesh.node.meshPort;
+}
+
 static void put_mesh(struct filling *f, const struct compile_endpoint *e, struct snap_endpoint *ret)
 {
 	struct compile *c = f->c;
 	ret->mesh_address = e->e.workload ? c->m->mesh.node.address : e->e.address;
-	ret->mesh_port = c->m->mesh.node.meshPort;
+	ret->mesh_port = door_of(c, e->e.workload);
 	ret->mesh_sni = compile_sni_inbound(c, ret->port, e->e.name, f->s->host);
 }
 

@@ -92,7 +92,7 @@ bool inject_is_unit_name(struct str unit)
 
 struct str inject_proxy_unit(const struct model_workload *w, struct arena *a)
 {
-	if (w->gateway)
+	if (w->gateway || inject_is_dedicated(w))
 		return arena_printf(a, "kvmesh-proxy@%.*s.service", STR_ARG(w->r.name));
 	return STR("kvmesh-proxy.service");
 }
@@ -205,17 +205,23 @@ static void put_memory(struct str *text, struct arena *a, const struct model_res
 	put_line(text, a, "MemoryMax", memory_text(a, bytes));
 }
 
-static struct str limits_text(const struct model_workload *w, struct arena *a)
+/* Empty: nothing is to be said of it. */
+static struct str instance_text(const struct model_workload *w, struct arena *a)
 {
 	struct str text = STR("");
 
-	put_cpu(&text, a, w->resources->requests, false);
-	put_cpu(&text, a, w->resources->limits, true);
-	put_memory(&text, a, w->resources->requests, false);
-	put_memory(&text, a, w->resources->limits, true);
-	if (text.n == 0)
-		return text;
-	return arena_printf(a, "%.*s[Service]\n%.*s", STR_ARG(head(w, a)), STR_ARG(text));
+	if (w->resources) {
+		put_cpu(&text, a, w->resources->requests, false);
+		put_cpu(&text, a, w->resources->limits, true);
+		put_memory(&text, a, w->resources->requests, false);
+		put_memory(&text, a, w->resources->limits, true);
+	}
+	if (text.n > 0)
+		text = arena_printf(a, "[Service]\n%.*s", STR_ARG(text));
+	/* Nobody else's: started by its unit and gone with it. */
+	if (w->injected && inject_is_dedicated(w))
+		text = arena_printf(a, "[Unit]\nStopWhenUnneeded=yes\n%.*s", STR_ARG(text));
+	return text.n > 0 ? arena_printf(a, "%.*s%.*s", STR_ARG(head(w, a)), STR_ARG(text)) : text;
 }
 
 /* ---- all ------------------------------------------------------------------------------------- */
@@ -251,9 +257,9 @@ void inject_dropins(const struct model *m, struct arena *a, struct inject_dropin
 			d.text = unit_text(w, a);
 			add(a, ret, &n, &cap, &d);
 		}
-		if (w->gateway && w->resources) {
+		if (w->gateway || inject_is_dedicated(w)) {
 			d.unit = inject_proxy_unit(w, a);
-			d.text = limits_text(w, a);
+			d.text = instance_text(w, a);
 			if (d.text.n > 0 && inject_is_unit_name(d.unit))
 				add(a, ret, &n, &cap, &d);
 		}

@@ -22,6 +22,11 @@ bool inject_is_left_alone(const struct model_workload *w);
 /* A whole name of a service as systemd takes it (fit to be a file's name), no template. */
 bool inject_is_unit_name(struct str unit);
 
+/* Has it an instance kvmesh-proxy@NAME to itself? */
+static inline bool inject_is_dedicated(const struct model_workload *w)
+{
+	return w->inject && !w->gateway && w->sidecar == MODEL_SIDECAR_DEDICATED;
+}
 /* That unit's proxy: "kvmesh-proxy.service". In the arena or static. */
 struct str inject_proxy_unit(const struct model_workload *w, struct arena *a);
 

@@ -180,14 +180,16 @@ static const struct field workload_fields[] = {
 	{ F_ENUM(T, sidecar, model_sidecar_form_names), OURS,
 	  .help = "shared: the node's proxy; dedicated: an own kvmesh-proxy@NAME (default "
 		  "shared)" },
+	{ F_PTR(T, sidecarPorts, model_sidecar_ports_table), OURS,
+	  .help = "Ports of a dedicated proxy, which cannot have those of the node's" },
 	{ F_BOOL(T, gateway), OURS,
 	  .help = "An edge proxy kvmesh-proxy@NAME that serves Gateways whose selector "
 		  "matches" },
 	{ F_PTR(T, capture, model_capture_table), OURS,
 	  .help = "Which traffic is redirected through the proxy, while kvmeshctl capture is on" },
 	{ F_PTR(T, resources, model_resources_table), OURS,
-	  NOT_YET("limits of a dedicated proxy are not written into its unit yet"),
-	  .help = "CPU and memory of its proxy" },
+	  .help = "CPU and memory of its proxy, when that is dedicated or a gateway: limits of "
+		  "kvmesh-proxy@NAME" },
 	{ F_PTR(T, probe, model_probe_table), OURS,
 	  .help = "Health check of the application" },
 	{ F_STR(T, locality), OURS,
@@ -201,6 +203,17 @@ static const struct field workload_fields[] = {
 	F_END
 };
 const struct bind_table model_workload_table = TABLE("Workload", workload_fields);
+#undef T
+
+#define T struct model_sidecar_ports
+static const struct field sidecar_ports_fields[] = {
+	{ F_INT(T, mesh, 1, 65535), .flags = FIELD_REQUIRED, OURS,
+	  .help = "Where it takes mTLS for the workload, as node.meshPort does for the others" },
+	{ F_INT(T, http, 0, 65535), OURS,
+	  .help = "Its explicit HTTP proxy on node.localBind, as mesh.proxyHttpPort; 0: none" },
+	F_END
+};
+const struct bind_table model_sidecar_ports_table = TABLE_AT("SidecarPorts", sidecar_ports_fields);
 #undef T
 
 #define T struct model_namespace

@@ -40,6 +40,10 @@ struct model_workload_port {
 	int64_t number;
 	struct str protocol;
 };
+struct model_sidecar_ports {            /* of a dedicated proxy; 0: none */
+	struct origin at;
+	int64_t mesh, http;
+};
 enum model_sidecar_form { MODEL_SIDECAR_SHARED, MODEL_SIDECAR_DEDICATED };
 enum model_capture_mode { MODEL_CAPTURE_NONE, MODEL_CAPTURE_REDIRECT, MODEL_CAPTURE_TPROXY };
 enum model_failure_mode { MODEL_FAILURE_CLOSED, MODEL_FAILURE_OPEN };
@@ -102,6 +106,7 @@ struct model_workload {
 	 */
 	bool inject, has_inject, injected;
 	int sidecar;                    /* enum model_sidecar_form */
+	struct model_sidecar_ports *sidecarPorts;
 	bool gateway;                   /* an instance kvmesh-proxy@NAME */
 	struct model_capture *capture;
 	/* of its proxy; load takes the sidecar.istio.io annotations */

@@ -7,6 +7,7 @@
 #include "config.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #include "base/vec.h"
 #include "config/inject.h"
@@ -18,6 +19,9 @@
 #include "ctl/print.h"
 #include "ctl/systemctl.h"
 #include "ctl/unit_facts.h"
+
+#define SIDECAR_PORT_FIRST 15601u       /* of dedicated proxies */
+#define SIDECAR_PORT_END 15800u
 
 struct target {
 	struct str unit;
@@ -213,6 +217,70 @@ static int is_described(struct job *j, struct target *t, bool *ret)
 				      STR_ARG(t->unit));
 }
 
+/* ---- ports of a dedicated proxy --------------------------------------------------------------- */
+
+static bool is_used(const struct job *j, uint16_t port)
+{
+	model_for_each(j->c->model, MODEL_KIND_WORKLOAD, r) {
+		const struct model_workload *w = model_as_workload(r);
+
+		if (w->sidecarPorts &&
+		    (w->sidecarPorts->mesh == port || w->sidecarPorts->http == port))
+			return true;
+		for (size_t i = 0; i < w->ports.n; i++)
+			if (w->ports.v[i].number == port)
+				return true;
+	}
+	for (size_t i = 0; i < j->n; i++)
+		if (j->v[i].draft.mesh_port == port || j->v[i].draft.http_port == port)
+			return true;
+	return false;
+}
+
+/* Nobody listens there now: only what is free at the time can be written down. */
+static bool is_free(uint16_t port)
+{
+	struct sock_addr any;
+	struct err err;
+	int fd;
+
+	if (!sock_addr_parse(STR("0.0.0.0"), port, &any) ||
+	    (fd = sock_listen_tcp(&any, 0, &err)) < 0)
+		return false;
+	close(fd);
+	return true;
+}
+
+static uint16_t next_port(const struct job *j)
+{
+	for (uint16_t p = SIDECAR_PORT_FIRST; p < SIDECAR_PORT_END; p++)
+		if (!is_used(j, p) && is_free(p))
+			return p;
+	return 0;
+}
+
+/* Those of an earlier time stay: callers dial them. */
+static int take_sidecar_ports(struct job *j, struct target *t)
+{
+	const struct model_workload *w = injected_workload(j->c->model, t->unit);
+	struct draft *d = &t->draft;
+
+	if (!str_eq(d->sidecar, STR("dedicated")))
+		return 0;
+	if (w && w->sidecarPorts) {
+		d->mesh_port = (uint16_t)w->sidecarPorts->mesh;
+		d->http_port = (uint16_t)w->sidecarPorts->http;
+		return 0;
+	}
+	d->mesh_port = next_port(j);
+	d->http_port = next_port(j);
+	return d->http_port > 0 ? 0
+				: ctl_fail(CTL_EXIT_NO,
+					   "no port between %u and %u is free for the proxy of %.*s",
+					   SIDECAR_PORT_FIRST, SIDECAR_PORT_END - 1,
+					   STR_ARG(t->unit));
+}
+
 /* Ports cannot be found while it is stopped: those found before are as good as any. */
 static bool is_found_before(const struct job *j, const struct target *t)
 {
@@ -238,7 +306,7 @@ static int plan_target(struct job *j, struct target *t)
 		t->why = STR("it is stopped: its ports stay as they were found");
 		return 0;
 	}
-	if ((code = find_ports(j, t)) != 0)
+	if ((code = find_ports(j, t)) != 0 || (code = take_sidecar_ports(j, t)) != 0)
 		return code;
 	draft_complete(&t->draft);
 	t->text = changes_signed(&j->c->arena, INJECTED_SIGN, draft_text(&t->draft));

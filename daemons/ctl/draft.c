@@ -480,6 +480,9 @@ struct str draft_text(const struct draft *d)
 	put_word(&o, "address", d->address);
 	put(&o, "  inject = true;\n");
 	put_word(&o, "sidecar", d->sidecar);
+	if (d->mesh_port > 0)
+		put(&o, "  sidecarPorts = { mesh = %u; http = %u; };\n", (unsigned)d->mesh_port,
+		    (unsigned)d->http_port);
 	if (d->labels_why.n > 0)
 		put(&o, "  # %.*s\n", STR_ARG(d->labels_why));
 	put_pairs(&o, "labels", &d->labels);

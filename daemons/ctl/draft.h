@@ -20,6 +20,7 @@ struct draft {
 	struct arena *a;
 	struct str unit;                /* "redis-server@x.service" */
 	struct str name, ns, account, address, sidecar;         /* p == NULL: the default */
+	uint16_t mesh_port, http_port;  /* of a dedicated proxy; 0: none */
 	struct labels labels, annotations;
 	size_t cap_labels, cap_annotations;
 	struct str labels_why;          /* where those are from that nobody wrote; "" */

@@ -174,6 +174,30 @@ spec: { gateway: true }
     assert show(node, unit, "CPUWeight") == "[not set]"
 
 
+def test_a_proxy_of_its_own(inject):
+    node, proxy = inject, "kvmesh-proxy@shop-v1"
+    node.ok("kvmeshctl uninject shop-v1")
+    node.ok("kvmeshctl inject shop-v1 --sidecar dedicated --annotation sidecar.istio.io/proxyCPU=200m --annotation sidecar.istio.io/proxyMemoryLimit=256Mi")
+    assert show(node, proxy, "ActiveState") == "active"
+    assert show(node, proxy, "CPUWeight") == "200" and show(node, proxy, "MemoryMax") == str(256 << 20)
+    assert f"{proxy}.service" in show(node, "shop-v1", "After").split() and f"{proxy}.service" in show(node, "shop-v1", "Wants").split()
+    r = node.sh(f"systemd-analyze verify --man=no shop-v1.service {proxy}.service")
+    assert r.returncode == 0 and (r.stdout + r.stderr).strip() == "", r
+    kvmesh.wait_for("an answer", lambda: node.sh("curl -s -m 20 -x http://127.0.0.1:15080 http://shop/").stdout == "shop\n")
+    assert "sa/shop" in node.ok(f"kvmeshctl proxy-config secret shop-v1") and "sa/shop" not in node.ok("kvmeshctl proxy-config secret node")
+    ports = node.ok("grep sidecarPorts /etc/kvmesh/workloads.d/shop-v1.conf")
+    assert node.ok("kvmeshctl inject shop-v1 --sidecar dedicated --annotation sidecar.istio.io/proxyCPU=200m "
+                   "--annotation sidecar.istio.io/proxyMemoryLimit=256Mi").startswith("unchanged")
+    assert node.ok("grep sidecarPorts /etc/kvmesh/workloads.d/shop-v1.conf") == ports
+    node.ok("systemctl stop shop-v1")
+    kvmesh.wait_for("the end of its proxy", lambda: show(node, proxy, "ActiveState") == "inactive")
+    node.ok("systemctl start shop-v1")
+    assert show(node, proxy, "ActiveState") == "active"
+    node.ok("kvmeshctl uninject shop-v1")
+    assert show(node, proxy, "ActiveState") == "inactive" and show(node, proxy, "CPUWeight") == "[not set]"
+    assert show(node, "shop-v1", "ActiveState") == "active"
+
+
 def test_fifty_times_in_and_out(inject):
     node = inject
     node.ok("kvmeshctl uninject shop-v1 redis-server@.service")

@@ -190,6 +190,36 @@ START_TEST(limits_of_an_instance)
 }
 END_TEST
 
+START_TEST(a_proxy_of_its_own)
+{
+	struct model *m = config_model(
+		"Workload = ( { name = \"shop\"; unit = \"shop.service\"; inject = true;"
+		"    sidecar = \"dedicated\"; sidecarPorts = { mesh = 15601; }; },"
+		"  { name = \"by-hand\"; unit = \"by-hand.service\"; sidecar = \"dedicated\";"
+		"    sidecarPorts = { mesh = 15603; }; resources = { limits = { cpu = \"1\"; }; }; },"
+		"  { name = \"out\"; unit = \"out.service\"; inject = false; sidecar = "
+		"\"dedicated\"; } );");
+	const struct inject_dropin *d = dropin_of(m, "shop.service");
+
+	ck_assert_ptr_nonnull(d);
+	ck_assert(str_has_suffix(d->text, STR("Wants=kvmesh-proxy@shop.service\n"
+					      "After=kvmesh-nft.service "
+					      "kvmesh-proxy@shop.service\n")));
+	d = dropin_of(m, "kvmesh-proxy@shop.service");
+	ck_assert_ptr_nonnull(d);
+	ck_assert(str_has_suffix(d->text, STR(".\n[Unit]\nStopWhenUnneeded=yes\n")));
+	/* Nobody wants it: it is started and stopped by hand, within its limits. */
+	d = dropin_of(m, "kvmesh-proxy@by-hand.service");
+	ck_assert_ptr_nonnull(d);
+	ck_assert(str_has_suffix(d->text, STR(".\n[Service]\nCPUQuota=100%\nCPUQuotaPeriodSec="
+					      "10ms\n")));
+	ck_assert_ptr_null(dropin_of(m, "by-hand.service"));
+	ck_assert_ptr_null(dropin_of(m, "kvmesh-proxy@out.service"));
+	model_free(m);
+	arena_done(&a);
+}
+END_TEST
+
 START_TEST(text_cannot_break_out_of_a_comment)
 {
 	struct model *m;
@@ -211,5 +241,5 @@ START_TEST(text_cannot_break_out_of_a_comment)
 END_TEST
 
 UNIT_MAIN("inject", quantities, units_that_are_left_alone, names_of_units, who_is_injected, a_unit_is_ordered_behind_its_proxy,
-		  dangerous_units_only_when_forced, limits_of_an_instance,
+		  dangerous_units_only_when_forced, limits_of_an_instance, a_proxy_of_its_own,
 		  text_cannot_break_out_of_a_comment)
