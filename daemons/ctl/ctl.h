@@ -192,5 +192,6 @@ int cmd_routes(struct ctl *c);
 int cmd_run(struct ctl *c);
 int cmd_status(struct ctl *c);
 int cmd_uninject(struct ctl *c);
+int cmd_upgrade(struct ctl *c);
 int cmd_validate(struct ctl *c);
 int cmd_version(struct ctl *c);

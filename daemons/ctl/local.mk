@@ -38,6 +38,7 @@ kvmeshctl_SOURCES = \
 	%D%/cmd_run.c \
 	%D%/cmd_status.c \
 	%D%/cmd_tls_check.c \
+	%D%/cmd_upgrade.c \
 	%D%/compliance.c %D%/compliance.h %D%/compliance_parts.c %D%/compliance_parts.h \
 	%D%/compliance_print.c %D%/compliance_print.h \
 	%D%/compliance_sign.c %D%/compliance_sign.h \

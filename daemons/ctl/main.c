@@ -248,6 +248,12 @@ static const struct ctl_option install_options[] = {
 	PROFILES_OPTION,
 	{ NULL },
 };
+static const struct ctl_option upgrade_options[] = {
+	{ "hot", 0, NULL, "proxies start their successors and no connection is refused (always so)" },
+	{ "local", 0, NULL, "this node alone (always so)" },
+	{ "no-wait", 0, NULL, "do not wait until what the old proxies had begun has ended" },
+	{ NULL },
+};
 static const struct ctl_command profile_commands[] = {
 	{ .name = "list", .run = cmd_profile_list, .options = profile_options,
 	  .help = "The presets there are" },
@@ -377,6 +383,8 @@ const struct ctl_command ctl_commands[] = {
 
 	{ .name = "install", .category = "Other", .options = install_options, .run = cmd_install,
 	  .help = "Write a profile into /etc/kvmesh and run what it asks for" },
+	{ .name = "upgrade", .category = "Other", .options = upgrade_options, .run = cmd_upgrade,
+	  .help = "The installed programs take the place of the running ones" },
 	{ .name = "profile", .category = "Other", .subs = profile_commands,
 	  .help = "Presets of a node: list, show, compare" },
 	{ .name = "run", .category = "Other", .options = run_options, .run = cmd_run,

@@ -7,6 +7,7 @@ import math
 import re
 
 import kvmesh
+from conftest import run
 
 UNIT = """\
 [Unit]
@@ -290,13 +291,109 @@ def test_sigkill_of_each_daemon_is_survived(node):
     kvmesh.wait_for("answers", lambda: set(curl(node, 20)) <= {"v1", "v2"} and len(curl(node, 20)) == 20)
 
 
-def test_installing_again_keeps_configuration_and_identity(node):
+CLIENTS = """
+import http.client, pathlib, threading
+stop, out, lock = pathlib.Path("/run/clients.stop"), open("/run/clients", "a"), threading.Lock()
+def client(kept):
+    c = None
+    while not stop.exists():
+        try:
+            c = c or http.client.HTTPConnection("127.0.0.1", 15080, timeout=60)
+            c.request("GET", "/", headers={"Host": "my-app"})
+            r = c.getresponse()
+            r.read()
+            word = str(r.status)
+        except Exception as e:
+            word, c = repr(e), None
+        if not kept and c:
+            c.close()
+            c = None
+        with lock:
+            print("kept" if kept else "new", word, file=out, flush=True)
+for kept in (True, True, False, False):
+    threading.Thread(target=client, args=(kept,)).start()
+"""
+
+
+class Clients:
+    """Requests without a pause, on kept connections and on new ones, from inside the node."""
+
+    def __init__(self, node):
+        self.node = node
+
+    def seen(self):
+        return self.node.sh("cat /run/clients").stdout.splitlines()
+
+    def more(self, n):
+        goal = len(self.seen()) + n
+        kvmesh.wait_for("requests", lambda: len(self.seen()) >= goal)
+
+    def __enter__(self):
+        self.node.write("/srv/clients.py", CLIENTS)
+        self.node.ok("rm -f /run/clients /run/clients.stop; systemd-run --quiet --unit=clients python3 /srv/clients.py")
+        return self
+
+    def __exit__(self, *exc):
+        self.node.ok("touch /run/clients.stop")
+        kvmesh.wait_for("the clients to end", lambda: self.node.sh("systemctl is-active clients").stdout.strip() != "active")
+
+
+def test_a_restart_or_a_crash_of_the_proxy_refuses_nobody(node):
+    """systemd holds the listening sockets."""
+    with Clients(node) as clients:
+        clients.more(40)
+        node.ok("systemctl restart kvmesh-proxy")
+        clients.more(100)
+    # The last request of a kept connection may meet its close (RFC 9112 9.6): not being refused is what is promised.
+    assert {w for w in clients.seen() if w.startswith("new")} == {"new 200"}, node.journal()
+    with Clients(node) as clients:
+        clients.more(40)
+        node.ok("kill -9 $(systemctl show -P MainPID kvmesh-proxy)")
+        clients.more(100)
+    seen = clients.seen()
+    # What was under way is gone with the process.
+    assert not [w for w in seen if "refused" in w], (sorted(set(seen)), node.journal())
+    assert [w for w in seen if w == "new 200"] and seen[-1] == "new 200" or seen[-1] == "kept 200"
+
+
+def version_of(node):
+    return node.ok("dpkg-query -W -f '${Version}' kvmesh")
+
+
+def test_an_upgrade_and_a_downgrade_fail_no_request(node, deb):
+    """By one version: the same programs under another number."""
+    tree = node.root / "other"
+    run("dpkg-deb", "-R", deb, tree)
+    control = tree / "DEBIAN/control"
+    control.write_text(re.sub(r"^Version: .*$", "Version: 0.1.0+1", control.read_text(), flags=re.M))
+    assert run("dpkg-deb", "-b", tree, node.root / "next.deb").returncode == 0
     root = node.ok("kvmeshctl ca bundle | sha256sum")
-    before = node.ok("sha256sum /etc/kvmesh/mesh.d/my-app.yaml")
-    node.ok("dpkg -i /kvmesh.deb", timeout=300)
-    kvmesh.wait_for("answers", lambda: len(curl(node, 20)) == 20)
-    assert node.ok("sha256sum /etc/kvmesh/mesh.d/my-app.yaml") == before
+    edited = node.ok("sha256sum /etc/kvmesh/mesh.d/my-app.yaml")
+    pids = []
+    with Clients(node) as clients:
+        for package in ("next", "kvmesh"):
+            clients.more(40)
+            pids.append(node.ok("systemctl show -P MainPID kvmesh-proxy").strip())
+            node.ok(f"dpkg -i /{package}.deb", timeout=300)
+            pids.append(node.ok("systemctl show -P MainPID kvmesh-proxy").strip())
+            clients.more(100)
+    assert set(clients.seen()) == {"new 200", "kept 200"}, (sorted(set(clients.seen())), node.journal())
+    assert len(set(pids)) == 3 and version_of(node) == "0.1.0"
+    assert node.ok("sha256sum /etc/kvmesh/mesh.d/my-app.yaml") == edited
     assert node.ok("kvmeshctl ca bundle | sha256sum") == root
+    assert set(node.sh("systemctl is-active kvmesh-router kvmesh-ca kvmesh-proxy kvmesh-metrics").stdout.split()) == {"active"}
+
+
+def test_a_new_program_that_does_not_start_leaves_the_old_one_serving(node):
+    before = node.ok("systemctl show -P MainPID kvmesh-proxy").strip()
+    node.ok("cp -p /usr/sbin/kvmesh-proxy /usr/sbin/good && printf '#!/bin/sh\\nexit 3\\n' >/usr/sbin/bad && chmod 755 /usr/sbin/bad"
+            " && mv /usr/sbin/bad /usr/sbin/kvmesh-proxy")
+    try:
+        r = node.sh("kvmeshctl upgrade --hot")
+        assert r.returncode == 1 and "exit code 3" in r.stderr
+        assert node.ok("systemctl show -P MainPID kvmesh-proxy").strip() == before and set(curl(node, 20)) <= {"v1", "v2"}
+    finally:
+        node.ok("mv /usr/sbin/good /usr/sbin/kvmesh-proxy")
 
 
 def test_purge_leaves_nothing(node):

@@ -188,6 +188,22 @@ def test_the_signal_does_the_same(article):
     assert mesh.get("my-app").status == 200
 
 
+def test_kvmeshctl_upgrades_every_proxy(article):
+    mesh = article.mesh
+    before = pid(mesh)
+    with Newcomers(mesh.http_port) as load:
+        load.more(20)
+        (row,) = mesh.ctl_json("upgrade", "--hot")
+        load.more(20)
+    assert load.failures == []
+    assert row["proxy"] == "node" and row["pid"] == pid(mesh) != before and row["dropped"] == 0
+    assert row["from"] == row["to"] != "-"
+    with standing_ca(mesh):
+        pending_upgrade(mesh)
+        busy = mesh.ctl("upgrade", check=75)
+        assert "under way" in busy.stderr
+
+
 @pytest.fixture
 def own_programs(tmp_path, monkeypatch):
     """A directory of the programs that a test may replace."""
