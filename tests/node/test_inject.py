@@ -215,6 +215,6 @@ def test_purge_takes_the_drop_ins_along(inject):
     node = inject
     node.ok("kvmeshctl inject shop-v1")
     node.ok("dpkg --purge kvmesh", timeout=300)
-    node.ok("systemctl daemon-reload")
     assert show(node, "shop-v1", "DropInPaths") == "" and show(node, "shop-v1", "ActiveState") == "active"
+    node.ok("systemctl restart shop-v1")
     assert node.sh("find / -xdev -path /proc -prune -o -path /run/systemd/generator -name '*kvmesh*' -print").stdout == ""
