@@ -324,6 +324,35 @@ void check_namespace(struct check *c, const struct model_namespace *n)
 			  STR_ARG(word));
 }
 
+static bool is_sha256(struct str s)
+{
+	for (size_t i = 0; i < s.n; i++) {
+		char ch = s.p[i];
+
+		if ((ch < '0' || ch > '9') && ((ch | 0x20) < 'a' || (ch | 0x20) > 'f'))
+			return false;
+	}
+	return s.n == 64;
+}
+
+static void check_program(struct check *c, const struct model_workload *w)
+{
+	if (w->executable.n > 0 && w->executable.p[0] != '/')
+		check_add(c, "KVM0361", w->r.at, "executable must be the whole path of a program, is '%.*s'",
+			  STR_ARG(w->executable));
+	if (w->executableSha256.n > 0 && !is_sha256(w->executableSha256))
+		check_add(c, "KVM0361", w->r.at, "executableSha256 must be 64 hex digits, is '%.*s'",
+			  STR_ARG(w->executableSha256));
+	if (w->executable.n + w->executableSha256.n == 0)
+		return;
+	if (w->gateway || w->unit.n + w->user.n == 0)
+		check_add(c, "KVM0361", w->r.at, "executable says more about a unit or a user: name that");
+	else
+		check_add(c, "KVM0223", w->r.at,
+			  "executable: the kernel does not tell which program of a unit has opened a TCP "
+			  "connection: its calls through the proxy are an unregistered caller's");
+}
+
 static void check_proof(struct check *c, const struct model_workload *w)
 {
 	static const char *const suffixes[] = { ".service", ".scope", ".slice", ".socket" };
@@ -338,6 +367,7 @@ static void check_proof(struct check *c, const struct model_workload *w)
 	if (w->unit.n > 0 && w->user.n > 0)
 		check_add(c, "KVM0361", w->r.at,
 			  "unit and user: one proof is enough, two could contradict");
+	check_program(c, w);
 	if (w->unit.n == 0 && w->user.n == 0 && !w->gateway && w->inject)
 		check_add(c, "KVM0204", w->r.at,
 			  "neither unit nor user is named: its own calls are an unregistered "

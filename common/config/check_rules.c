@@ -143,6 +143,9 @@ const struct check_rule check_rules[] = {
 	  "and not-conditions always do." },
 	{ "KVM0222", I, "WorkloadWithoutPolicy", "",
 	  "Other workloads have AuthorizationPolicies, this one has none: everybody may call it." },
+	{ "KVM0223", I, "ProgramUnprovedOverTCP", "",
+	  "A Workload names its executable: it gets certificates, but its calls through the proxy "
+	  "travel as an unregistered caller's." },
 	/* ---- inside one resource ----------------------------------------------------------- */
 	{ "KVM0301", E, "InvalidName", "IST0106",
 	  "A name or namespace is not made of lower-case letters, digits and dashes (dots in "

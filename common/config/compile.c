@@ -207,6 +207,8 @@ static void put_workload(struct compile *c, int64_t peer, struct str ns,
 	if (w) {
 		to->unit = w->unit;
 		to->user = w->user;
+		to->executable = w->executable;
+		to->executable_sha256 = w->executableSha256;
 		map_put(&c->local_by_id, w->r.id, (void *)(uintptr_t)(c->s->workloads.n + 1));
 	}
 	c->locals[c->s->workloads.n++] = w;

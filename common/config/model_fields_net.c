@@ -168,6 +168,10 @@ static const struct field workload_fields[] = {
 	{ F_STR(T, unit), OURS, .help = "systemd unit whose processes are this workload" },
 	{ F_STR(T, user), OURS,
 	  .help = "User whose processes are this workload; for programs that are no unit" },
+	{ F_STR(T, executable), OURS,
+	  .help = "File of the program that may have its certificates (default: any of the unit)" },
+	{ F_STR(T, executableSha256), OURS,
+	  .help = "SHA-256 of that program's bytes, 64 hex digits (default: any)" },
 	{ F_STR(T, serviceAccount), OURS,
 	  .help = "Account of its identity (default: the unit's name without suffix and "
 		  "instance)" },

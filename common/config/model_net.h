@@ -96,6 +96,7 @@ struct model_probe {                    /* WorkloadGroup's ReadinessProbe */
 struct model_workload {
 	struct model_resource r;        /* r.labels are the workload's labels */
 	struct str unit, user;          /* how the kernel proves it */
+	struct str executable, executableSha256;        /* what its program must be besides */
 	struct str serviceAccount; /* load fills in the default: unit name, else workload name */
 	struct str address;             /* load fills in 127.0.0.1; IP or unix:/path */
 	MODEL_LIST(struct model_workload_port) ports;

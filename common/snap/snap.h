@@ -374,6 +374,11 @@ struct snap_workload {
 	int64_t identity;               /* index into snap.identities */
 	int64_t view;                   /* index into snap.views */
 	struct str unit, user;          /* how the kernel proves it: cgroup of the unit, else uid */
+	/*
+	 * The program that it must be besides, and its SHA-256 in hex; "": any. Who owns a TCP
+	 * connection the kernel tells by user and cgroup alone: such a workload is never its caller.
+	 */
+	struct str executable, executable_sha256;
 	struct int_list policies;       /* indexes into snap.policies that are for this workload */
 	struct int_list jwt_rules;      /* and into snap.jwt_rules */
 	bool ambiguous_paths;           /* allowed although path rules are in force */

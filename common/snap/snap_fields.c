@@ -413,6 +413,8 @@ static const struct field workload_fields[] = {
 	{ F_INDEX(struct snap_workload, view) },
 	{ F_STR(struct snap_workload, unit) },
 	{ F_STR(struct snap_workload, user) },
+	{ F_STR(struct snap_workload, executable) },
+	{ F_STR(struct snap_workload, executable_sha256) },
 	{ F_INT_LIST(struct snap_workload, policies, 0, INDEX_MAX) },
 	{ F_INT_LIST(struct snap_workload, jwt_rules, 0, INDEX_MAX) },
 	{ F_BOOL(struct snap_workload, ambiguous_paths) },

@@ -116,6 +116,15 @@ int attest_begin(const struct sock_peer *peer, uint64_t connected_boot_us, struc
 	return r;
 }
 
+static bool runs_the_same(const struct attest *a)
+{
+	char path[64];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "/proc/%d/exe", (int)a->pid);
+	return stat(path, &st) == 0 && st.st_dev == a->program_dev && st.st_ino == a->program_ino;
+}
+
 int attest_confirm(const struct attest *a, struct err *err)
 {
 	struct pollfd p = { .fd = a->pidfd, .events = POLLIN };
@@ -126,6 +135,8 @@ int attest_confirm(const struct attest *a, struct err *err)
 		return refuse(err, a->pid, "ended");
 	if (!read_start_ticks(a->pid, &ticks) || ticks != a->start_ticks)
 		return refuse(err, a->pid, "is not the one it was");
+	if (a->program_ino != 0 && !runs_the_same(a))
+		return refuse(err, a->pid, "runs another program than before");
 	return 0;
 }
 

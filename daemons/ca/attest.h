@@ -19,6 +19,8 @@ struct attest {
 	uint64_t start_ticks;           /* since boot */
 	char unit[256];                 /* system unit, "" none */
 	char executable[256];           /* for the log; "" when it cannot be read */
+	dev_t program_dev;              /* of its file, where program_check has looked at it; ino 0: has not */
+	ino_t program_ino;
 };
 
 /*
@@ -27,6 +29,6 @@ struct attest {
  */
 int attest_begin(const struct sock_peer *peer, uint64_t connected_boot_us, struct attest *ret,
 		 struct err *err);
-/* Still the same living process? */
+/* Still the same living process, that runs what program_check has seen? */
 int attest_confirm(const struct attest *a, struct err *err);
 void attest_end(struct attest *a);

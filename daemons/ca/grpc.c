@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "ca/attest.h"
 #include "ca/grpc.h"
+#include "ca/program.h"
 #include "io/sock.h"
 
 #define CONNS_MAX 256
@@ -95,11 +96,12 @@ static int identify(struct conn *c, struct err *err)
 
 int grpc_identify(struct grpc_call *call, struct policy_caller *ret, struct err *err)
 {
-	const struct attest *who = &call->c->who;
+	struct attest *who = &call->c->who;
 	int r = identify(call->c, err);
 
 	*ret = (struct policy_caller){
 		.uid = who->uid, .unit = who->unit, .executable = who->executable,
+		.runs = program_runs, .process = who,
 	};
 	return r;
 }

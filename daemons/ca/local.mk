@@ -16,6 +16,7 @@ libkvca_a_SOURCES = \
 	%D%/ossl.c %D%/ossl.h \
 	%D%/people.c %D%/people.h \
 	%D%/policy.c %D%/policy.h \
+	%D%/program.c %D%/program.h \
 	%D%/rate.c %D%/rate.h \
 	%D%/registry.c %D%/registry.h \
 	%D%/report.c %D%/report.h \

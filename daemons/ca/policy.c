@@ -32,6 +32,14 @@ static bool is_user_of(const struct policy_rules *rules, const struct policy_cal
 	return rules->is_user(c->uid, name);
 }
 
+/* The last question: the answer may cost reading a file. */
+static bool runs_its_program(const struct policy_caller *c, const struct registry_identity *id)
+{
+	if (id->executable.n == 0 && id->sha256.n == 0)
+		return true;
+	return c->runs && c->runs(c->process, id);
+}
+
 /* The caller is a process of that workload: by unit, by user, by both when both are registered. */
 static bool is_workload(const struct policy_rules *rules, const struct policy_caller *c,
 			const struct registry_identity *id)
@@ -43,9 +51,9 @@ static bool is_workload(const struct policy_rules *rules, const struct policy_ca
 	/* root gets nothing that is not registered for it in so many words. */
 	if (c->uid == 0 && !by_user)
 		return false;
-	if (id->unit.n == 0 || rules->standalone)
-		return by_user;
-	return str_eq(str_c(c->unit), id->unit);
+	bool is_its = id->unit.n == 0 || rules->standalone ? by_user : str_eq(str_c(c->unit), id->unit);
+
+	return is_its && runs_its_program(c, id);
 }
 
 static bool grant_if(bool yes, const struct registry_identity *id, struct str proxy,

@@ -23,6 +23,9 @@ struct policy_caller {
 	const char *unit;               /* system unit, "" none */
 	struct str proxy;               /* instance it says it is, empty: says nothing */
 	const char *executable;         /* for the log */
+	/* Does it run what the registration names? NULL: nobody can tell, so it does not. */
+	bool (*runs)(void *process, const struct registry_identity *id);
+	void *process;
 };
 
 struct policy_grant {

@@ -29,6 +29,8 @@ static const struct bind_table identity_table = {
 		{ ID_STR(proxy, "proxy"), .flags = FIELD_REQUIRED },
 		{ ID_STR(unit, "unit") },
 		{ ID_STR(user, "user") },
+		{ ID_STR(executable, "executable") },
+		{ ID_STR(sha256, "executableSha256") },
 		F_END,
 	},
 };

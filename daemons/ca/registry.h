@@ -22,6 +22,7 @@ struct registry_identity {
 	struct str workload, ns;
 	struct str proxy;               /* instance that may ask for it */
 	struct str unit, user;          /* of the workload; empty when it has none */
+	struct str executable, sha256;  /* of its program besides, in hex; empty: any */
 };
 
 /* Members are those of the message; lifetimes 0: the default. */

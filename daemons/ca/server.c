@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "ca/advance.h"
 #include "ca/attest.h"
+#include "ca/program.h"
 #include "ca/people.h"
 #include "ca/server_int.h"
 #include "io/sd.h"
@@ -99,12 +100,13 @@ static int identify(const struct server *s, const struct ipc_call *call, struct 
 	return s->standalone ? 0 : attest_begin(peer, ipc_call_connected_boot_us(call), ret, err);
 }
 
-static int sign_for(struct server *s, const struct attest *who, const struct doc *p,
+static int sign_for(struct server *s, struct attest *who, const struct doc *p,
 		    struct authority_cert *ret, struct err *err)
 {
 	const struct authority_ask ask = {
 		.caller = {
 			.uid = who->uid, .unit = who->unit, .executable = who->executable,
+			.runs = program_runs, .process = who,
 			.proxy = doc_get_str(p, "proxy", STR("")),
 		},
 		.csr = doc_get_str(p, "csr", STR("")),

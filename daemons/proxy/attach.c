@@ -348,6 +348,12 @@ static uid_t resolve_user(struct arena *a, struct str user)
 	return found ? found->pw_uid : (uid_t)-1;
 }
 
+/* A connection's owner is told by user and cgroup; which program it runs is not. */
+static bool is_proved_by_owner(const struct snap_workload *w)
+{
+	return w->executable.n == 0 && w->executable_sha256.n == 0;
+}
+
 static void attach_workloads(struct attached *at)
 {
 	const struct snap *s = at->snap;
@@ -359,6 +365,9 @@ static void attach_workloads(struct attached *at)
 	for (size_t i = 0; i < s->workloads.n; i++) {
 		const struct snap_workload *w = &s->workloads.v[i];
 
+		at->uids[i] = (uid_t)-1;
+		if (!is_proved_by_owner(w))
+			continue;
 		at->uids[i] = resolve_user(&at->arena, w->user);
 		if (w->unit.n > 0)
 			atomic_init(&at->cgroups[i],
@@ -384,7 +393,7 @@ static int64_t search_unit(const struct attached *at, uint64_t id)
 	for (size_t i = 0; i < s->workloads.n; i++) {
 		struct str u = s->workloads.v[i].unit;
 
-		if (u.n == 0 || u.n >= sizeof(unit))
+		if (u.n == 0 || u.n >= sizeof(unit) || !is_proved_by_owner(&s->workloads.v[i]))
 			continue;
 		memcpy(unit, u.p, u.n);
 		unit[u.n] = '\0';

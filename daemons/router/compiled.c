@@ -58,6 +58,10 @@ static void add_identity(struct arena *a, struct doc *list, const struct snap *s
 		doc_set_str(a, d, "unit", w->unit);
 	if (w->user.n > 0)
 		doc_set_str(a, d, "user", w->user);
+	if (w->executable.n > 0)
+		doc_set_str(a, d, "executable", w->executable);
+	if (w->executable_sha256.n > 0)
+		doc_set_str(a, d, "executableSha256", w->executable_sha256);
 }
 
 /* An identity of the proxy that no workload of it has. */

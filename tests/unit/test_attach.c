@@ -416,6 +416,12 @@ START_TEST(callers_by_user)
 	ck_assert_int_eq(caller(at, 4712, 0), -1);
 	ck_assert_int_eq(attach_caller(at, NULL), -1);
 	attach_unref(at);
+	/* Which program has opened a connection nobody tells. */
+	at = attach_text("{" NODE "," PEERS ",'workloads':[{},{'peer':1,'user':'4711','executable':'/bin/a'},"
+			 "{'peer':2,'user':'4712','executable_sha256':'00'},{'peer':3,'user':'4711'}]}");
+	ck_assert_int_eq(caller(at, 4711, 0), 3);
+	ck_assert_int_eq(caller(at, 4712, 0), 0);
+	attach_unref(at);
 	teardown();
 }
 END_TEST

@@ -6,13 +6,17 @@
 #include "config.h"
 
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fs.h"
 #include "ca/attest.h"
 #include "ca/policy.h"
+#include "ca/program.h"
 #include "ca/rate.h"
+#include "io/tls_digest.h"
 #include "unit.h"
 
 #define UID_PROXY 901
@@ -208,6 +212,164 @@ START_TEST(attest_refuses_what_cannot_be)
 }
 END_TEST
 
+/* A copy of /bin/sleep that runs; what is appended makes it another file. */
+static pid_t run_copy(const char *path, const char *more)
+{
+	char *cmd = kv_asprintf("cp /bin/sleep %s && printf '%%s' '%s' >> %s", path, more, path);
+	pid_t pid = fork();
+
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0) {
+		execl("/bin/sh", "sh", "-c", cmd, NULL);
+		_exit(1);
+	}
+	free(cmd);
+	int status;
+
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+	pid = fork();
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0) {
+		execl(path, "sleep", "600", NULL);
+		_exit(1);
+	}
+	return pid;
+}
+
+static void sha256_of(const char *path, char ret[static TLS_DIGEST_HEX_MAX])
+{
+	struct tls_digest *d = tls_digest_new();
+	char *text;
+	size_t n;
+
+	ck_assert_int_eq(fs_read(path, 64u << 20, &text, &n, NULL), 0);
+	tls_digest_add(d, str_from(text, n));
+	tls_digest_end(d, ret);
+	free(text);
+}
+
+/* Once it has become that program. */
+static void begin_with(const char *path, pid_t pid, struct attest *a)
+{
+	const struct sock_peer peer = { .uid = getuid(), .pid = pid };
+	struct err err = { 0 };
+
+	for (;;) {
+		ck_assert_msg(attest_begin(&peer, clock_boot_us(), a, &err) == 0, "%s", err.text);
+		if (strcmp(a->executable, path) == 0)
+			return;
+		attest_end(a);
+		usleep(1000);
+	}
+}
+
+START_TEST(program_is_its_file_and_its_bytes)
+{
+	char dir[] = "/tmp/kv-program-XXXXXX", hex[TLS_DIGEST_HEX_MAX], other[TLS_DIGEST_HEX_MAX];
+	struct err err = { 0 };
+	struct attest a;
+
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	char *path = kv_asprintf("%s/one", dir), *second = kv_asprintf("%s/two", dir);
+	char *alias = kv_asprintf("%s/alias", dir);
+	pid_t pid = run_copy(path, "1"), pid2 = run_copy(second, "2");
+
+	ck_assert_int_eq(symlink(path, alias), 0);
+	begin_with(path, pid, &a);
+	sha256_of(path, hex);
+	sha256_of(second, other);
+	for (int i = 0; i < 2; i++) {           /* read, and from what is kept */
+		ck_assert_msg(program_check(&a, str_c(path), str_c(hex), &err) == 0, "%s", err.text);
+		ck_assert_int_eq(program_check(&a, STR(""), str_c(other), &err), KV_ERR_REFUSED);
+		ck_assert_ptr_nonnull(strstr(err.text, "another SHA-256"));
+	}
+	ck_assert_int_eq(program_check(&a, str_c(alias), STR(""), &err), 0);
+	ck_assert_int_eq(program_check(&a, str_c(second), STR(""), &err), KV_ERR_REFUSED);
+	ck_assert_ptr_nonnull(strstr(err.text, "another program"));
+	ck_assert_int_eq(program_check(&a, STR("/nowhere"), STR(""), &err), KV_ERR_REFUSED);
+	ck_assert_int_eq(attest_confirm(&a, &err), 0);
+	/* Another file of that name: what runs is no longer it. */
+	ck_assert_int_eq(rename(second, path), 0);
+	ck_assert_int_eq(program_check(&a, str_c(path), STR(""), &err), KV_ERR_REFUSED);
+	ck_assert_int_eq(program_check(&a, STR(""), str_c(hex), &err), 0);
+	end_child(pid);
+	ck_assert_int_eq(program_check(&a, STR(""), str_c(hex), &err), KV_ERR_REFUSED);
+	attest_end(&a);
+	end_child(pid2);
+	unlink(alias);
+	unlink(path);
+	rmdir(dir);
+	free(path);
+	free(second);
+	free(alias);
+}
+END_TEST
+
+START_TEST(program_that_becomes_another_is_found_out)
+{
+	struct err err = { 0 };
+	struct attest a;
+	int go[2];
+
+	ck_assert_int_eq(pipe(go), 0);
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		char c;
+
+		close(go[1]);
+		(void)!read(go[0], &c, 1);
+		execl("/bin/sleep", "sleep", "600", NULL);
+		_exit(1);
+	}
+	const struct sock_peer peer = { .uid = getuid(), .pid = pid };
+
+	ck_assert_int_eq(attest_begin(&peer, clock_boot_us(), &a, &err), 0);
+	ck_assert_msg(program_check(&a, str_c(a.executable), STR(""), &err) == 0, "%s", err.text);
+	ck_assert_int_eq(attest_confirm(&a, &err), 0);
+	close(go[1]);
+	while (attest_confirm(&a, &err) == 0)
+		usleep(1000);
+	ck_assert_ptr_nonnull(strstr(err.text, "another program"));
+	attest_end(&a);
+	end_child(pid);
+	close(go[0]);
+}
+END_TEST
+
+static bool runs_it(void *process, const struct registry_identity *id)
+{
+	(void)id;
+	return *(bool *)process;
+}
+
+START_TEST(a_program_is_asked_for_after_unit_and_user)
+{
+	struct registry_identity own = { .spiffe = STR("spiffe://td/ns/default/sa/x"), .proxy = STR("node"),
+					 .unit = STR("app.service"), .executable = STR("/usr/bin/app") };
+	const struct registry one = { .identities = { .v = &own, .n = 1 } };
+	bool does = true;
+	struct policy_caller caller = { .uid = UID_APP, .unit = "app.service", .runs = runs_it, .process = &does };
+	struct policy_grant grant;
+	struct err err;
+
+	ck_assert_int_eq(policy_decide(&systemd, &one, &caller, own.spiffe, &grant, &err), 0);
+	does = false;
+	ck_assert_int_eq(policy_decide(&systemd, &one, &caller, own.spiffe, &grant, &err), KV_ERR_REFUSED);
+	does = true;
+	caller.unit = "other.service";
+	ck_assert_int_eq(policy_decide(&systemd, &one, &caller, own.spiffe, &grant, &err), KV_ERR_REFUSED);
+	caller.unit = "app.service";
+	caller.runs = NULL;
+	ck_assert_int_eq(policy_decide(&systemd, &one, &caller, own.spiffe, &grant, &err), KV_ERR_REFUSED);
+	/* Its proxy is no program of it. */
+	const struct policy_caller proxy = { .uid = UID_PROXY, .unit = "kvmesh-proxy.service" };
+
+	ck_assert_int_eq(policy_decide(&systemd, &one, &proxy, own.spiffe, &grant, &err), 0);
+}
+END_TEST
+
 START_TEST(rate_refills)
 {
 	struct rate r;
@@ -241,5 +403,7 @@ START_TEST(rate_has_a_limit_for_all_together)
 END_TEST
 
 UNIT_MAIN("ca_policy", table_of_callers, node_identity_is_for_the_node_proxy_alone,
-	  attest_follows_the_process, attest_refuses_what_cannot_be, rate_refills,
+	  attest_follows_the_process, attest_refuses_what_cannot_be,
+	  program_is_its_file_and_its_bytes, program_that_becomes_another_is_found_out,
+	  a_program_is_asked_for_after_unit_and_user, rate_refills,
 	  rate_has_a_limit_for_all_together)

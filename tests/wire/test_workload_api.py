@@ -2,7 +2,9 @@
 """The SPIFFE Workload API (X.509) as a client from outside sees it."""
 
 import contextlib
+import hashlib
 import os
+import pathlib
 import signal
 import socket
 
@@ -99,6 +101,36 @@ def test_as_a_service_the_process_is_looked_at():
             assert [s.spiffe for s in svids(call.message())] == [spiffe("own")]
         with Call(ca.run / "ca/workload-api.sock", uid=4711) as call:
             assert call.next()["code"] == "PERMISSION_DENIED"
+
+
+def sha256(path):
+    return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+
+
+PYTHON = os.path.realpath("/usr/bin/python3")
+
+
+@pytest.mark.parametrize("program, standalone, gets", [
+    ({"executable": "/usr/bin/python3"}, False, True),
+    ({"executable": PYTHON, "executableSha256": sha256(PYTHON).upper()}, False, True),
+    ({"executableSha256": sha256(PYTHON)}, False, True),
+    ({"executable": "/usr/bin/env"}, False, False),
+    ({"executable": "/nowhere"}, False, False),
+    ({"executable": PYTHON, "executableSha256": sha256("/usr/bin/env")}, False, False),
+    ({"executable": PYTHON}, True, False)])
+def test_the_callers_program_counts_where_it_is_registered(program, standalone, gets):
+    """By the file that it runs, and its bytes; where processes are not looked at nobody gets such an identity."""
+    with Ca(registry(identity("own", user="nobody", **program))) as ca:
+        ca.start(standalone=standalone).ready()
+        ca.dir.chmod(0o755)
+        for _ in range(2):
+            with Call(ca.run / "ca/workload-api.sock") as call:
+                if gets:
+                    assert [s.spiffe for s in svids(call.message())] == [spiffe("own")]
+                else:
+                    assert call.next()["code"] == "PERMISSION_DENIED"
+        if not gets:
+            assert "attest_denied" in ca.text()
 
 
 def test_unavailable_before_there_is_a_ca():
