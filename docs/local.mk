@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-EXTRA_DIST += %D%/gateway.md
+EXTRA_DIST += %D%/gateway.md %D%/residency.md
 EXTRA_DIST += %D%/workload-api.md
 dist_man_MANS += \
 	%D%/man/kvmeshctl.1 \

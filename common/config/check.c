@@ -123,6 +123,7 @@ int model_check(const struct model *m, struct err_list *errs)
 	check_scopes(&c);
 	check_workloads(&c);
 	check_mtls(&c);
+	check_residency(&c);
 	check_practice(&c);
 	names_registry_done(&c.reg);
 	arena_done(&c.arena);

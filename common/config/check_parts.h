@@ -76,4 +76,5 @@ void check_workloads(struct check *c);          /* selectors, ports, protocols, 
 void check_mtls(struct check *c);               /* PeerAuthentication against DestinationRule */
 void check_scopes(struct check *c);             /* several policies for one scope, gateways */
 void check_settings(struct check *c);           /* kvmesh.conf, listeners */
+void check_residency(struct check *c);          /* egressPolicy, ServiceEntries under it */
 void check_practice(struct check *c);           /* what is taken and still misses its aim */

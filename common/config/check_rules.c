@@ -146,6 +146,17 @@ const struct check_rule check_rules[] = {
 	{ "KVM0223", I, "ProgramUnprovedOverTCP", "",
 	  "A Workload names its executable: it gets certificates, but its calls through the proxy "
 	  "travel as an unregistered caller's." },
+	{ "KVM0230", W, "InvalidCountry", "",
+	  "The country that a ServiceEntry declares is no code of ISO 3166; it counts as not declared." },
+	{ "KVM0231", W, "CountryNotAllowed", "",
+	  "egressPolicy refuses the calls to a ServiceEntry: its country is not allowed, or unknown." },
+	{ "KVM0232", W, "CountryUnknown", "",
+	  "egressPolicy allows no call to a ServiceEntry unless somebody says in which country it is." },
+	{ "KVM0233", W, "CountryContradicted", "",
+	  "The declared country of an address is another than a range's or the database's; both must "
+	  "be allowed." },
+	{ "KVM0234", W, "CountryDatabase", "",
+	  "The database of countries cannot be used; proxies go on with the last one, or without." },
 	/* ---- inside one resource ----------------------------------------------------------- */
 	{ "KVM0301", E, "InvalidName", "IST0106",
 	  "A name or namespace is not made of lower-case letters, digits and dashes (dots in "

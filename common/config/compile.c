@@ -366,6 +366,7 @@ int snap_compile(const struct model *m, struct str proxy, const struct compile_e
 	compile_authz(&c);
 	compile_jwt(&c);
 	compile_views(&c);
+	c.s->residency = names_residency(&c.reg, c.a);
 	int r = hand_out(&c, ret);
 	compile_done(&c);
 	return r;

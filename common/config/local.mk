@@ -14,6 +14,7 @@ libkvconfig_a_SOURCES = \
 	%D%/check_policy.c \
 	%D%/check_practice.c \
 	%D%/check_refs.c \
+	%D%/check_residency.c \
 	%D%/check_rules.c \
 	%D%/check_scopes.c \
 	%D%/check_settings.c \
@@ -77,8 +78,9 @@ libkvconfig_a_SOURCES = \
 	%D%/names_gateway.c \
 	%D%/names_host.c \
 	%D%/names_policy.c \
+	%D%/names_residency.c \
 	%D%/names_sidecar.c \
 	%D%/quantity.c %D%/quantity.h
 KV_CONFIG_LIBS = libkvconfig.a libkvsnap.a $(KV_DOC_LIBS)
 # Link with KV_CONFIG_LDADD; KV_CONFIG_LIBS is the archives alone.
-KV_CONFIG_LDADD = libkvconfig.a libkvsnap.a $(KV_DOC_LDADD)
+KV_CONFIG_LDADD = libkvconfig.a libkvsnap.a $(KV_DOC_LDADD) $(MAXMINDDB_LIBS)

@@ -62,5 +62,6 @@ const char *const model_xfcc_names[] = {
 	"UNDEFINED", "SANITIZE", "FORWARD_ONLY", "APPEND_FORWARD", "SANITIZE_SET",
 	"ALWAYS_FORWARD_ONLY", NULL
 };
+const char *const model_unknown_country_names[] = { "refuse", "allow", NULL };
 const char *const model_unregistered_names[] = { "node", "refuse", NULL };
 const char *const model_same_node_names[] = { "mtls", "local", NULL };

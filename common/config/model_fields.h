@@ -69,6 +69,7 @@ extern const char *const model_zipkin_context_names[];
 extern const char *const model_interception_names[];
 extern const char *const model_tracing_name_names[];
 extern const char *const model_xfcc_names[];
+extern const char *const model_unknown_country_names[];
 extern const char *const model_unregistered_names[];
 extern const char *const model_same_node_names[];
 
@@ -196,6 +197,7 @@ extern const struct bind_table model_node_table;
 extern const struct bind_table model_ca_settings_table;
 extern const struct bind_table model_metrics_settings_table;
 extern const struct bind_table model_dashboard_settings_table;
+extern const struct bind_table model_egress_policy_table;
 extern const struct bind_table model_limits_table;
 extern const struct bind_table model_router_settings_table;
 extern const struct bind_table model_extension_provider_table;

@@ -366,6 +366,36 @@ static const struct field router_settings_fields[] = {
 const struct bind_table model_router_settings_table = TABLE("Router", router_settings_fields);
 #undef T
 
+#define T struct model_egress_range
+static const struct field egress_range_fields[] = {
+	{ F_STR(T, cidr), .flags = FIELD_REQUIRED | FIELD_NONEMPTY, OURS,
+	  .help = "Address or block: 203.0.113.0/24, 2001:db8::/32" },
+	{ F_STR(T, country), .flags = FIELD_REQUIRED | FIELD_NONEMPTY, OURS,
+	  .help = "Country it is in, as two letters of ISO 3166" },
+	{ F_STR(T, operator), OURS,
+	  .help = "Who runs it; for reports" },
+	F_END
+};
+static const struct bind_table egress_range_table = TABLE_AT("EgressRange", egress_range_fields);
+#undef T
+
+#define T struct model_egress_policy
+static const struct field egress_policy_fields[] = {
+	{ F_STR_LIST(T, allowCountries), .flags = FIELD_REQUIRED | FIELD_NONEMPTY, OURS,
+	  .help = "Countries that data may leave for, as two letters of ISO 3166; the rest is refused" },
+	{ F_ENUM(T, unknown, model_unknown_country_names), OURS,
+	  .help = "Addresses whose country nobody knows: refuse or allow (default refuse)" },
+	{ F_BOOL(T, audit), OURS,
+	  .help = "Count and log what would be refused, and let it pass (default false)" },
+	{ F_STR(T, database), OURS,
+	  .help = "Path of a MaxMind file (.mmdb) that tells countries of addresses; \"\" none (default)" },
+	{ F_LIST(T, ranges, egress_range_table), OURS,
+	  .help = "Addresses whose country is declared here" },
+	F_END
+};
+const struct bind_table model_egress_policy_table = TABLE("EgressPolicy", egress_policy_fields);
+#undef T
+
 #define T struct model_mesh
 static const struct field mesh_fields[] = {
 	{ F_STRUCT(T, mesh, model_mesh_config_table), OURS,
@@ -382,6 +412,8 @@ static const struct field mesh_fields[] = {
 	  .help = "Limits of every proxy" },
 	{ F_STRUCT(T, router, model_router_settings_table), OURS,
 	  .help = "The control plane" },
+	{ F_PTR(T, egressPolicy, model_egress_policy_table), OURS,
+	  .help = "Countries that data may leave for (default: any)" },
 	F_END
 };
 const struct bind_table model_mesh_table = TABLE("kvmesh.conf", mesh_fields);

@@ -205,6 +205,18 @@ struct model_limits {
 struct model_router_settings {
 	struct str address;
 };
+enum model_unknown_country { MODEL_UNKNOWN_REFUSE, MODEL_UNKNOWN_ALLOW };
+struct model_egress_range {
+	struct origin at;
+	struct str cidr, country, operator;
+};
+struct model_egress_policy {            /* NULL in struct model_mesh: data may go anywhere */
+	struct str_list allowCountries;
+	int unknown;                    /* enum model_unknown_country */
+	bool audit;
+	struct str database;            /* "" none */
+	MODEL_LIST(struct model_egress_range) ranges;
+};
 
 struct model_mesh {
 	struct model_mesh_config mesh;
@@ -214,5 +226,6 @@ struct model_mesh {
 	struct model_dashboard_settings dashboard;
 	struct model_limits limits;
 	struct model_router_settings router;
+	struct model_egress_policy *egressPolicy;
 	const struct doc *doc; /* what was written, merged and canonical, with origins; a map */
 };

@@ -155,6 +155,13 @@ int64_t names_endpoint_port(const struct names_endpoint *e, const struct names_p
 /* Labels of a Workload (metadata) or WorkloadEntry (spec over metadata). */
 struct labels names_labels(const struct model_resource *r, struct arena *a);
 
+/* ---- data residency ------------------------------------------------------------------------ */
+#define NAMES_COUNTRY_KEY "kvmesh.io/country"
+/* What the resource declares by annotation or label; empty: nothing, or no country. */
+struct str names_country(const struct model_resource *r);
+/* egressPolicy with what ServiceEntries declare, in the arena; NULL: there is no policy. */
+struct snap_residency *names_residency(const struct names_registry *reg, struct arena *a);
+
 /* ---- who decides --------------------------------------------------------------------------- */
 struct names_client {                   /* who calls */
 	struct str ns;

@@ -19,6 +19,7 @@
 #include "base/label.h"
 #include "doc/bind.h"
 #include "doc/doc.h"
+#include "snap/residency.h"
 #include "snap/snap_jwt.h"
 #include "snap/snap_policy.h"
 
@@ -475,6 +476,7 @@ struct snap {
 	SNAP_LIST(struct snap_policy) policies;
 	SNAP_LIST(struct snap_jwt_rule) jwt_rules;
 	SNAP_LIST(struct snap_authorizer) authorizers;
+	struct snap_residency *residency;       /* NULL: data may go anywhere */
 	/* not in the message */
 	struct arena arena;
 	unsigned refs;                  /* atomic */
@@ -489,6 +491,12 @@ extern const char *const snap_match_kind_names[], *const snap_derive_port_names[
 	*const snap_lb_names[], *const snap_http2_names[], *const snap_tls_mode_names[], *const snap_cluster_kind_names[],
 	*const snap_hash_source_names[], *const snap_mtls_names[], *const snap_listener_kind_names[],
 	*const snap_normalize_names[], *const snap_client_cert_names[];
+
+/* Does the endpoint prove an identity of the mesh when it is dialled as the cluster says? */
+static inline bool snap_is_mesh_leg(const struct snap_cluster *c, const struct snap_endpoint *e)
+{
+	return c->tls.mode == SNAP_TLS_ISTIO_MUTUAL || (c->tls.mode == SNAP_TLS_AUTO && e->mesh_port > 0);
+}
 
 /* An empty snap with one reference; fill it from its own arena. */
 struct snap *snap_new(void);

@@ -285,5 +285,7 @@ int snap_check(const struct snap *s, struct err *err)
 		struct at at = { NULL, "snis", i };
 		TRY(check_sni(&c, &at, &s->snis.v[i]));
 	}
+	if (s->residency)
+		TRY(residency_check(s->residency, err));
 	return check_all_names(&c);
 }

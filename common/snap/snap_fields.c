@@ -501,6 +501,7 @@ static const struct field snap_fields[] = {
 	{ F_LIST(struct snap, policies, snap_policy_table) },
 	{ F_LIST(struct snap, jwt_rules, snap_jwt_rule_table) },
 	{ F_LIST(struct snap, authorizers, snap_authorizer_table) },
+	{ F_PTR(struct snap, residency, snap_residency_table) },
 	F_END
 };
 const struct bind_table snap_table = {

@@ -20,6 +20,8 @@ struct explain {
 	struct snapshot node; /* of the one that local workloads are called through */
 	struct match *match;  /* of own */
 	struct authz *own_authz, *node_authz;
+	struct residency *residency; /* of own; NULL: no egressPolicy */
+	struct countries *countries; /* that it reads; NULL none */
 	const struct doc *resources; /* resources_gather */
 	const struct doc *health; /* rows of the router\'s Status, or NULL: not asked */
 	struct request request;

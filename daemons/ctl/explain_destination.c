@@ -14,11 +14,13 @@
 #include "ctl/live.h"
 #include "ctl/print.h"
 #include "ctl/resources.h"
+#include "http/url.h"
 #include "io/sock.h"
 
 struct candidate {
 	bool healthy; /* but for where it is */
 	bool ejected;
+	bool refused; /* by egressPolicy */
 	struct str why; /* of one that is not */
 };
 struct pool {
@@ -53,6 +55,36 @@ static struct str why_down(const struct explain *x, const struct snap_endpoint *
 	return row ? live_workload_text(x->a, row) : STR("it is known to be down");
 }
 
+/*
+ * egressPolicy, by the proxies' code; of a name the address decides that it has when it is looked up.
+ * Empty: it has nothing to say.
+ */
+static struct str ask_residency(const struct explain *x, const struct snap_cluster *k, struct str address, bool *ret_refused)
+{
+	struct residency_question q = { 0 };
+	struct residency_answer a;
+	char words[RESIDENCY_TEXT_MAX];
+
+	*ret_refused = false;
+	if (!x->residency)
+		return STR_NULL;
+	if (!residency_read_address(address, q.addr))
+		return STR("its name's address decides, when it is looked up");
+	residency_of_service(x->residency, k->service, &q);
+	residency_judge(x->residency, &q, &a);
+	*ret_refused = a.verdict == RESIDENCY_REFUSED && !residency_audits(x->residency);
+	return arena_str(x->a, str_c(residency_words(&a, words)));
+}
+
+static struct str residency_of(const struct explain *x, const struct snap_cluster *k, const struct snap_endpoint *e,
+			       bool *ret_refused)
+{
+	*ret_refused = false;
+	if (snap_is_mesh_leg(k, e) || str_has_prefix(e->address, STR("unix:")))
+		return STR_NULL;
+	return ask_residency(x, k, e->address, ret_refused);
+}
+
 /* Without a proxy to ask, a name may well have an address. */
 static struct candidate judge(const struct explain *x, const struct snap_cluster *k,
 			      const struct snap_endpoint *e)
@@ -60,6 +92,11 @@ static struct candidate judge(const struct explain *x, const struct snap_cluster
 	const struct doc *live = snapshot_live_endpoint(&x->own, k->name, e);
 	struct str health = doc_get_str(live, "health", STR("HEALTHY"));
 
+	bool refused;
+	struct str where = residency_of(x, k, e, &refused);
+
+	if (refused)
+		return (struct candidate){ .refused = true, .why = arena_printf(x->a, "egressPolicy: %.*s", STR_ARG(where)) };
 	if (e->inactive || str_eq(health, STR("INACTIVE")))
 		return (struct candidate){ .why = why_down(x, e) };
 	if (!has_address(k, e) && live)
@@ -220,6 +257,11 @@ static void put_endpoint(const struct pool *p, struct doc *list, size_t i)
 	struct doc *d = endpoint_row(p->x, list, e);
 	bool in = is_in(p, i) && (p->picked == LB_NONE || p->picked == i);
 
+	bool refused;
+	struct str where = residency_of(p->x, p->k, e, &refused);
+
+	if (where.n > 0)
+		doc_set_str(a, d, "residency", where);
 	doc_set_int(a, d, "priority", e->priority);
 	doc_set_int(a, d, "weight", e->weight);
 	doc_set_bool(a, d, "in", in);
@@ -322,6 +364,15 @@ static void put_cluster(const struct explain *x, const struct snap_cluster *k, s
 	doc_set_str(x->a, d, "tls", str_c(snap_tls_mode_names[k->tls.mode]));
 }
 
+static bool leaves_none(const struct pool *p)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < p->k->endpoints.n; i++)
+		any |= p->v[i].refused;
+	return any;
+}
+
 /* One row for each workload that the request may reach. */
 static void put_policies(const struct pool *p, const struct head *req, struct doc *d,
 			 struct outcome *ret)
@@ -341,12 +392,31 @@ static void put_policies(const struct pool *p, const struct head *req, struct do
 		if (!o.good && ret->good)
 			*ret = o;
 	}
-	if (n_in == 0)
+	if (n_in == 0 && leaves_none(p))
+		*ret = (struct outcome){ .status = 403, .flags = "RD", .why = "egressPolicy lets data go to none of the endpoints" };
+	else if (n_in == 0)
 		*ret = (struct outcome){ .status = 503,
 					 .flags = "UH",
 					 .why = p->k->endpoints.n == 0
 							? "the destination has no endpoint"
 							: "no endpoint is in" };
+}
+
+/* The caller says where: an address is judged as it stands. */
+static void put_named(const struct explain *x, const struct snap_cluster *k, const struct head *req, struct doc *d,
+		      struct outcome *ret)
+{
+	static const struct snap_cluster nobody;
+	struct str host = STR_NULL;
+	uint16_t port;
+	bool refused;
+
+	*ret = (struct outcome){ .good = true, .why = "to the host as the caller has named it" };
+	if (!x->residency || k->kind == SNAP_CLUSTER_BLACKHOLE || !url_split_authority(req->authority, &host, &port))
+		return;
+	doc_set_str(x->a, d, "residency", ask_residency(x, &nobody, host, &refused));
+	if (refused)
+		*ret = (struct outcome){ .status = 403, .flags = "RD", .why = "egressPolicy does not let data go there" };
 }
 
 void explain_destination(const struct explain *x, const struct snap_cluster *cluster,
@@ -357,8 +427,7 @@ void explain_destination(const struct explain *x, const struct snap_cluster *clu
 
 	put_cluster(x, cluster, d);
 	if (cluster->kind != SNAP_CLUSTER_STATIC && cluster->kind != SNAP_CLUSTER_DNS) {
-		*ret = (struct outcome){ .good = true,
-					 .why = "to the host as the caller has named it" };
+		put_named(x, cluster, req, d, ret);
 		return;
 	}
 	list = doc_set(x->a, d, "endpoints", doc_new_list(x->a));

@@ -8,6 +8,7 @@
 #include "ctl/explain.h"
 #include "ctl/live.h"
 #include "ctl/resources.h"
+#include "snap/countries.h"
 
 /* ---- members that several steps set ---------------------------------------------------------- */
 
@@ -88,9 +89,25 @@ static int open_snapshots(struct explain *x, struct str source)
 	return 0;
 }
 
+/* Where the database cannot be read from here, its addresses stay unknown, and that is said. */
+static void prepare_residency(struct explain *x)
+{
+	const struct snap_residency *p = x->own.snap->residency;
+	struct err err = { 0 };
+
+	if (!p)
+		return;
+	if (p->database.n > 0 &&
+	    countries_open(arena_str(x->a, p->database).p, &x->countries, &err) < 0)
+		fprintf(stderr, "kvmeshctl: warning: %s\n", err.text);
+	x->residency = residency_new(p, x->countries);
+}
+
 static int prepare(struct explain *x)
 {
 	struct err err;
+
+	prepare_residency(x);
 
 	if (match_new(x->own.snap, &x->match, &err) < 0 ||
 	    authz_new(x->own.snap, &x->own_authz, &err) < 0 ||
@@ -197,6 +214,8 @@ void explain_done(struct explain *x)
 	match_free(x->match);
 	authz_free(x->own_authz);
 	authz_free(x->node_authz);
+	residency_free(x->residency);
+	countries_free(x->countries);
 	snapshot_done(&x->own);
 	snapshot_done(&x->node);
 }

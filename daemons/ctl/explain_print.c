@@ -125,6 +125,7 @@ static const struct print_column endpoint_columns[] = {
 	{ .head = "SHARE", .cell = in_cell, .style = in_style, .right = true },
 	{ .head = "PRIORITY", .key = "priority", .right = true, .wide = true },
 	{ .head = "LOCALITY", .key = "locality", .wide = true },
+	{ .head = "RESIDENCY", .key = "residency", .wide = true },
 	{ .head = "WHY", .key = "why" },
 	{ NULL },
 };
@@ -181,6 +182,8 @@ static void print_destination(struct ctl *c, const struct doc *d)
 	line(c, "rule", with_place(c, d, "DestinationRule", "destination_rule"));
 	line(c, "balancing", text(c, d, "lb"));
 	line(c, "tls", text(c, d, "tls"));
+	if (!str_eq(text(c, d, "residency"), STR("-")))
+		line(c, "residency", text(c, d, "residency"));
 	if (!str_eq(text(c, d, "path"), STR("-")))
 		line(c, "sent as",
 		     text(c, d, "path").n > 0

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "proxy/attach_state.h"
 #include "io/cgroup.h"
+#include "proxy/egress.h"
 #include "proxy/tokens.h"
 
 /* Match tables over one snap, and the snap's life with them. */
@@ -505,6 +506,8 @@ void attach_unref(struct attached *a)
 	for (size_t i = 0; i < a->n_gateways; i++)
 		for (size_t k = 0; k < a->gateways[i].desc->servers.n; k++)
 			server_state_unref(a->gateways[i].servers[k]);
+	residency_free(a->residency);
+	egress_base_unref(a->base);
 	share_unref(a->share);
 	arena_done(&a->arena);
 	free(a);

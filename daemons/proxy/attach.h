@@ -57,14 +57,23 @@ struct server_state {
 	char *tls_key;                          /* the files as they were when they were read */
 };
 
+/* What egressPolicy is told of an address besides itself (egress.h). No padding: part of pools' keys. */
+struct attached_way {
+	bool outside;                           /* no leg of the mesh, no application of this node */
+	bool named, internal;                   /* of snap/residency.h */
+	char country[RESIDENCY_COUNTRY];
+};
+
 struct attached_endpoint {
 	struct sock_addr plain;                 /* address:port; len 0 when the address is a name */
 	struct sock_addr mesh;                  /* mesh_address:mesh_port; len 0 when none */
 	const struct sock_addr *alternate, *mesh_alternate;     /* of the other family; NULL none */
 	struct endpoint_state *state;
+	const struct residency_answer *refused; /* egressPolicy leaves no address of it; NULL: it may be used */
 };
 struct attached_cluster {
 	struct cluster_state *state;
+	struct attached_way way;
 	const struct chash *hash;               /* RING_HASH and MAGLEV, NULL else */
 	size_t n_levels;                /* of priority; 1: there is no difference */
 	struct attached_endpoint *endpoints;    /* parallel to snap_cluster.endpoints */
@@ -84,6 +93,8 @@ struct attached {
 	struct match *match;                    /* shared with other attachments of the same snap */
 	struct authz *authz;                    /* the same */
 	struct tokens *tokens;                  /* the same */
+	struct residency *residency;            /* NULL: data may go anywhere */
+	struct egress_base *base;               /* … of which it reads; NULL none */
 	struct attached_share *share;           /* … which this counts */
 	struct attached_cluster *clusters;      /* parallel to snap.clusters */
 	struct tls_identity **identities;       /* parallel to snap.identities; NULL: none yet */

@@ -19,6 +19,7 @@
 #include "ipc/daemon.h"
 #include "ipc/kept.h"
 #include "proxy/barrier.h"
+#include "proxy/egress.h"
 #include "proxy/control_int.h"
 #include "proxy/tokens.h"
 
@@ -214,6 +215,7 @@ static int publish(struct control *c, struct snap *snap, struct err *err)
 		return r;
 	attach_trust(c, at);
 	tokens_watch(at->tokens, c->loop, on_unknown, c);
+	egress_attach(c->egress, at);
 	r = worker_publish(c->ws, at, err);
 	if (r < 0) {
 		attach_unref(at);
@@ -269,6 +271,17 @@ static void on_lookup(void *arg)
 	if (publish_given(c, c->given, &err) < 0)
 		log_err("what was looked up cannot be used: %s", err.text);
 	check_ready(c);
+}
+
+/* Keys of tokens come from outside as well. */
+static bool may_fetch(void *arg, struct str host, const struct sock_addr *a, bool named, struct err *err)
+{
+	struct control *c = arg;
+	struct attached_way way = { .outside = true, .named = named };
+
+	if (c->at && c->at->residency && named)
+		egress_way_of_entry(c->at, host, &way);
+	return !c->at || egress_allows(c->at, c->own, &way, a, err);
 }
 
 static void on_secrets(void *arg)
@@ -503,8 +516,8 @@ static void on_probe(void *arg)
 
 		stats_probe_loop(w->stats, w->loop);
 	}
-	/* Renewed certificates in files are used without being told. */
-	if (c->at && attach_is_outdated(c->at))
+	/* Renewed certificates in files are used without being told, as other countries are. */
+	if (c->at && (egress_is_outdated(c->egress) || attach_is_outdated(c->at)))
 		on_secrets(c);
 	loop_timer_set(&c->probe, PROBE_US);
 }
@@ -553,6 +566,7 @@ static void start(struct control *c)
 	loop_timer_init(&c->redial, c->loop, redial, c);
 	loop_timer_init(&c->trim, c->loop, trim, c);
 	c->states = attach_state_new();
+	c->egress = egress_new();
 	c->own = stats_new();
 	c->overload = overload_new(c->loop, c->ws);
 	c->log = access_log_writer_new(c->loop, n);
@@ -563,7 +577,7 @@ static void start(struct control *c)
 		named_use(worker_at(c->ws, i)->names, c->resolver);
 	}
 	c->lookup = lookup_new(c->loop, on_lookup, c);
-	c->jwks = jwks_new(c->loop, on_lookup, c);
+	c->jwks = jwks_new(c->loop, on_lookup, may_fetch, c);
 	c->secrets = secrets_new(c->loop, c->run_dir, c->instance, on_secrets, c);
 	c->watch = dial_router(c, on_watch_connected);
 	c->call = dial_router(c, on_call_connected);
@@ -640,6 +654,7 @@ void control_free(struct control *c)
 	secrets_free(c->secrets);
 	jwks_free(c->jwks);
 	lookup_free(c->lookup);
+	egress_free(c->egress);
 	resolver_free(c->resolver);
 	snap_unref(c->given);
 	attach_unref(c->at);

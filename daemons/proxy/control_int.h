@@ -46,6 +46,7 @@ struct control {
 	struct attach_state *states;
 	struct attached *at;            /* what workers serve; NULL: nothing yet */
 	struct snap *given;             /* … as it came, with names where at has addresses */
+	struct egress *egress;
 	struct jwks *jwks;
 	struct lookup *lookup;
 	struct resolver *resolver;

@@ -52,5 +52,7 @@ const struct fail_row fail_rows[FAIL__N] = {
 	[FAIL_TLS] = { "tls", "", 0, "tls_handshake_failed", "" },
 	[FAIL_FAULT] = { "fault", "FI", 503, "fault_filter_abort", "fault filter abort" },
 	[FAIL_LOCAL] = { "local_reset", "LR", 503, "local_reset", RESET("local reset") },
+	[FAIL_RESIDENCY] = { "residency", "RD", 403, "residency_denied",
+			     "egress denied: data residency" },
 	[FAIL_EXT_AUTHZ] = { "ext_authz", "UAEX", 403, "ext_authz_denied", "" },
 };

@@ -35,6 +35,7 @@ enum fail {
 	FAIL_FAULT,                     /* FI, the route's status: an abort was injected */
 	FAIL_LOCAL,                     /* LR 503 our own shutdown or drain deadline */
 	FAIL_EXT_AUTHZ,                 /* UAEX 403 an external authorizer refused, or did not answer */
+	FAIL_RESIDENCY,                 /* RD 403 egressPolicy does not let data go there */
 	FAIL__N
 };
 

@@ -21,6 +21,9 @@ struct fetch {
 	struct loop *loop;
 	fetch_fn fn;
 	void *arg;
+	fetch_allows allows;            /* NULL: everything is */
+	void *allows_arg;
+	bool named;                     /* the host is a name */
 	struct arena arena;
 	struct str host, authority, path;
 	uint16_t port;
@@ -311,9 +314,13 @@ static struct sock_addr address_of(const struct fetch *f, const uint8_t a[16])
 	return to;
 }
 
-static const char *refusal(const struct fetch *f, const uint8_t a[16])
+static const char *refusal(struct fetch *f, const uint8_t a[16])
 {
 	struct sock_addr to = address_of(f, a);
+	struct err err = { 0 };
+
+	if (f->allows && !f->allows(f->allows_arg, f->host, &to, f->named, &err))
+		return arena_str(&f->arena, str_c(err.text)).p;
 
 	if (is_forbidden(a))
 		return "link-local and metadata addresses are not asked";
@@ -447,9 +454,16 @@ struct fetch *fetch_start(struct loop *l, struct dns *dns, struct str url, uint6
 	loop_later_init(&f->begin, on_begin, f);
 	if (!read_url(f, url))
 		f->wrong = "it is no http or https URL";
-	if (f->wrong || is_address(f))
+	f->named = !f->wrong && !is_address(f);
+	if (!f->named)
 		loop_later(l, &f->begin);
 	else
 		f->query = dns_ask(dns, f->host.p, on_addresses, f);
 	return f;
+}
+
+void fetch_guard(struct fetch *f, fetch_allows allows, void *arg)
+{
+	f->allows = allows;
+	f->allows_arg = arg;
 }

@@ -47,6 +47,7 @@ struct jwks {
 	struct dns *dns;
 	struct map sets;                /* by URL and issuer → struct set */
 	void (*on_change)(void *arg);
+	fetch_allows allows;
 	void *arg;
 };
 
@@ -95,6 +96,12 @@ static bool is_set(struct str text, struct err *err)
 		r = err_set(err, KV_ERR_CHECK, "there is no key in it");
 	arena_done(&a);
 	return r == 0;
+}
+
+static void begin_fetch(struct set *s, const char *url, fetch_fn fn)
+{
+	s->fetch = fetch_start(s->u->loop, s->u->dns, str_c(url), s->timeout_us, fn, s);
+	fetch_guard(s->fetch, s->u->allows, s->u->arg);
 }
 
 static void on_fetched(void *arg, struct str body, const char *why)
@@ -167,7 +174,7 @@ static void on_configuration(void *arg, struct str body, const char *why)
 	if (why)
 		failed(s, why);
 	else
-		s->fetch = fetch_start(s->u->loop, s->u->dns, str_c(s->found), s->timeout_us, on_keys, s);
+		begin_fetch(s, s->found, on_keys);
 	arena_done(&a);
 }
 
@@ -180,8 +187,7 @@ static void fetch(void *arg)
 	if (s->hurry)
 		s->hurried_us = clock_boot_us();
 	s->hurry = false;
-	s->fetch = fetch_start(s->u->loop, s->u->dns, str_c(s->uri), s->timeout_us,
-			       s->issuer ? on_configuration : on_fetched, s);
+	begin_fetch(s, s->uri, s->issuer ? on_configuration : on_fetched);
 }
 
 static void set_free(struct set *s)
@@ -321,13 +327,14 @@ int jwks_fill(const struct jwks *u, struct snap *s, struct snap **ret, struct er
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-struct jwks *jwks_new(struct loop *l, void (*on_change)(void *arg), void *arg)
+struct jwks *jwks_new(struct loop *l, void (*on_change)(void *arg), fetch_allows allows, void *arg)
 {
 	struct jwks *u = kv_zalloc(sizeof(*u));
 
 	u->loop = l;
 	u->dns = dns_new(l);
 	u->on_change = on_change;
+	u->allows = allows;
 	u->arg = arg;
 	map_init(&u->sets);
 	return u;

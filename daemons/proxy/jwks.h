@@ -7,11 +7,12 @@
 #pragma once
 
 #include "io/loop.h"
+#include "proxy/fetch.h"
 #include "snap/snap.h"
 
 struct jwks;
-/* on_change: some set of keys is another than before. */
-struct jwks *jwks_new(struct loop *l, void (*on_change)(void *arg), void *arg);
+/* on_change: some set of keys is another than before; allows: fetch.h. */
+struct jwks *jwks_new(struct loop *l, void (*on_change)(void *arg), fetch_allows allows, void *arg);
 void jwks_free(struct jwks *u);
 
 /* From now on the URLs of this snapshot are fetched, and no others. */

@@ -18,6 +18,7 @@ libkvproxy_a_SOURCES = \
 	%D%/cross_origin.c %D%/cross_origin.h \
 	%D%/cpus.c %D%/cpus.h \
 	%D%/doors.c %D%/doors.h \
+	%D%/egress.c %D%/egress.h \
 	%D%/ejection.c %D%/ejection.h \
 	%D%/entry.c %D%/entry.h \
 	%D%/fail.c %D%/fail.h \
@@ -58,7 +59,7 @@ libkvproxy_a_SOURCES = \
 	%D%/watch.c %D%/watch.h \
 	%D%/worker.c %D%/worker.h
 libkvproxy_a_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(NGHTTP2_CFLAGS)
-KV_PROXY_LDADD = libkvproxy.a libkvcore.a libkvhttp.a libkvsnap.a $(KV_IPC_LDADD) $(PCRE2_LIBS) $(NGHTTP2_LIBS) -lm
+KV_PROXY_LDADD = libkvproxy.a libkvcore.a libkvhttp.a libkvsnap.a $(KV_IPC_LDADD) $(MAXMINDDB_LIBS) $(PCRE2_LIBS) $(NGHTTP2_LIBS) -lm
 
 sbin_PROGRAMS += kvmesh-proxy
 kvmesh_proxy_SOURCES = %D%/main.c

@@ -32,8 +32,9 @@ struct stats *stats_new(void);
 void stats_free(struct stats *s);
 void stats_add(struct stats *s, enum stats_id id, int64_t n);           /* owner */
 /* Events with a word: kvmesh_tls_refused_total{reason}, kvmesh_bad_input_total{layer,reason},
- * kvmesh_plaintext_refused_total{workload}, kvmesh_authz_denied_total{policy}; the words must be
- * from a fixed set. layer is NULL but for the second. Owner. */
+ * kvmesh_plaintext_refused_total{workload}, kvmesh_authz_denied_total{policy},
+ * kvmesh_egress_total{country,verdict}; the words must be from a fixed set. layer is the first of two
+ * words, else NULL. Owner. */
 void stats_add_reason(struct stats *s, const char *family, const char *layer, const char *reason);
 /*
  * Measure how long work waits for the worker's loop: kvmesh_proxy_loop_lag_seconds. Control thread;

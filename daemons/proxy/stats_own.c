@@ -67,7 +67,7 @@ static void write_plaintext(struct families *f, const struct nodes *ns, struct s
 }
 
 static const struct reason_family {
-	const char *name, *help, *word;
+	const char *name, *help, *word, *layer;
 } reason_families[] = {
 	{ "kvmesh_tls_refused_total", "TLS handshakes refused.", "reason" },
 	{ "kvmesh_bad_input_total", "Input refused because it breaks a protocol.", "reason" },
@@ -77,6 +77,9 @@ static const struct reason_family {
 	  "Connections in plain text closed on a port that wants mutual TLS.", "workload" },
 	{ "kvmesh_ext_authz_total", "What external authorizers said: allowed, denied, error, fail_open, "
 	  "too_large.", "result" },
+	{ "kvmesh_egress_total",
+	  "Connections out of the mesh under egressPolicy, by country: allowed, refused, audited.", "verdict",
+	  "country" },
 	{ "kvmesh_jwt_denied_total", "Requests refused for their token.", "reason" },
 	{ "kvmesh_authz_denied_total", "Requests and connections denied by a policy.", "policy" },
 	{ "kvmesh_authz_dry_run_denied_total",
@@ -87,7 +90,7 @@ static const struct reason_family {
 
 static const struct reason_family *reason_family(struct str name)
 {
-	static const struct reason_family any = { NULL, "Events by reason.", "reason" };
+	static const struct reason_family any = { NULL, "Events by reason.", "reason", NULL };
 
 	for (size_t i = 0; i < sizeof(reason_families) / sizeof(reason_families[0]); i++)
 		if (str_eq(str_c(reason_families[i].name), name))
@@ -136,7 +139,7 @@ static void write_reasons_of(struct families *f, const struct nodes *ns, struct 
 		rows_get(&rs)->v[0] += stats_get(&list_entry(ns->v[i], struct reason, node)->count);
 	}
 	rows_write_counter(&rs, f, arena_str(&rs.arena, name).p, rf->help,
-			   layered ? FAMILIES_LABELS("proxy", "layer", rf->word) :
+			   layered ? FAMILIES_LABELS("proxy", rf->layer ? rf->layer : "layer", rf->word) :
 				     FAMILIES_LABELS("proxy", rf->word));
 	rows_done(&rs);
 }

@@ -134,6 +134,7 @@ static enum next target_endpoint(struct stream *s)
 		t->tunnel = s->cluster->tunnel;
 	if (wants_mesh_tls(s))
 		return target_mesh(s);
+	t->way = s->lease->at->clusters[s->cluster_index].way;
 	if (s->cluster->proxy_protocol > 0)
 		name_client(s);
 	if (s->cluster->tls.mode == SNAP_TLS_SIMPLE || s->cluster->tls.mode == SNAP_TLS_MUTUAL)
@@ -180,6 +181,26 @@ static enum next look_up(struct stream *s, struct str host)
 	return fail_text(s, FAIL_OVERFLOW, STR("too many names are being looked up"));
 }
 
+/* One of the snapshot's, and not what stands for all that nobody declared. */
+static bool is_declared(const struct stream *s)
+{
+	const struct snap *snap = stream_snap(s);
+
+	return s->cluster_index < snap->clusters.n &&
+	       s->cluster == &snap->clusters.v[s->cluster_index];
+}
+
+/*
+ * What is declared of a service counts for addresses that its name has, and never for one that a
+ * caller has dialled under that name.
+ */
+static void note_name(struct stream *s)
+{
+	if (is_declared(s))
+		s->target.way = s->lease->at->clusters[s->cluster_index].way;
+	s->target.way.named = true;
+}
+
 static enum next named_address(struct stream *s, int64_t port)
 {
 	struct upstream_target *t = &s->target;
@@ -193,16 +214,8 @@ static enum next named_address(struct stream *s, int64_t port)
 		sock_addr_set_port(&t->addr, (uint16_t)port);
 	else
 		t->addr.len = 0;
+	note_name(s);
 	return n;
-}
-
-/* One of the snapshot's, and not what stands for all that nobody declared. */
-static bool is_declared(const struct stream *s)
-{
-	const struct snap *snap = stream_snap(s);
-
-	return s->cluster_index < snap->clusters.n &&
-	       s->cluster == &snap->clusters.v[s->cluster_index];
 }
 
 /* Where the caller itself has said: the address that it dialled, or the host of its request. */
@@ -213,6 +226,7 @@ static enum next target_named(struct stream *s)
 	struct upstream_target *t = &s->target;
 	enum next n = NEXT_STEP;
 
+	t->way.outside = true;
 	if (e->original_dst && c->kind != SNAP_CLUSTER_BY_NAME)
 		t->addr = *e->original_dst;
 	else

@@ -5,6 +5,7 @@
 #include "core/limit.h"
 #include "core/priority.h"
 #include "proxy/conn.h"
+#include "proxy/egress.h"
 #include "proxy/ejection.h"
 #include "proxy/hash_key.h"
 #include "proxy/stream.h"
@@ -26,7 +27,7 @@ struct endpoints {
 
 static bool has_address(const struct snap_cluster *c, const struct attached_endpoint *e)
 {
-	return e->plain.len > 0 || (e->mesh.len > 0 && c->tls.mode != SNAP_TLS_DISABLE);
+	return !e->refused && (e->plain.len > 0 || (e->mesh.len > 0 && c->tls.mode != SNAP_TLS_DISABLE));
 }
 
 static bool is_healthy(const struct endpoints *e, size_t i)
@@ -137,6 +138,22 @@ static int64_t pick_level(struct stream *s, const struct endpoints *e)
 	return (int64_t)level;
 }
 
+/* Where egressPolicy has left nothing to choose from, that is why. */
+static enum next fail_to_pick(struct stream *s)
+{
+	const struct attached_cluster *run = &s->lease->at->clusters[s->cluster_index];
+	const struct residency_answer *why = NULL;
+	char text[RESIDENCY_TEXT_MAX];
+
+	for (size_t i = 0; i < run->n && !why; i++)
+		why = run->endpoints[i].refused;
+	if (!why)
+		return fail(s, FAIL_NO_HEALTHY);
+	egress_note_refused(s->w->stats, why);
+	s->up_text = arena_str(&s->arena, str_c(residency_text(why, text)));
+	return fail(s, FAIL_RESIDENCY);
+}
+
 static enum next pick_endpoint(struct stream *s)
 {
 	const struct snap_cluster *c = s->cluster;
@@ -154,7 +171,7 @@ static enum next pick_endpoint(struct stream *s)
 	size_t i = choose(s, &set, lc);
 
 	if (i == LB_NONE)
-		return fail(s, FAIL_NO_HEALTHY);
+		return fail_to_pick(s);
 	s->endpoint_index = i;
 	s->endpoint = &c->endpoints.v[i];
 	return NEXT_STEP;

@@ -182,6 +182,8 @@ static inline uint64_t stream_now(const struct stream *s)
 /* What the failure's details are beyond fail_rows; NULL: nothing. */
 static inline const char *stream_details(const struct stream *s)
 {
+	if (s->fail == FAIL_RESIDENCY && s->up_text.n > 0)
+		return s->up_text.p;
 	return s->fail == FAIL_DOWN_PROTOCOL || s->fail == FAIL_DENIED || s->fail == FAIL_EXT_AUTHZ ? s->down.reason : NULL;
 }
 static inline const struct snap *stream_snap(const struct stream *s)

@@ -7,6 +7,7 @@
 #include "base/arena.h"
 #include "core/limit.h"
 #include "proxy/conn.h"
+#include "proxy/egress.h"
 #include "proxy/tunnel.h"
 #include "proxy/upstream.h"
 #include "proxy/worker.h"
@@ -43,7 +44,7 @@ struct pool {
 
 static size_t key_bytes(const struct upstream_target *t)
 {
-	size_t n = sizeof(void *) * 5 + t->addr.len + (t->alternate ? t->alternate->len : 0) + t->sni.n + 1 +
+	size_t n = sizeof(void *) * 5 + sizeof(t->way) + t->addr.len + (t->alternate ? t->alternate->len : 0) + t->sni.n + 1 +
 		   t->tunnel.n + 1 + t->preface.n;
 
 	for (size_t i = 0; i < t->n_want; i++)
@@ -63,6 +64,7 @@ static void key_write(const struct upstream_target *t, char *to)
 	const void *const parts[] = { t->codec, t->identity, t->ctx, t->endpoint, t->cluster };
 
 	to = key_put(to, parts, sizeof(parts));
+	to = key_put(to, &t->way, sizeof(t->way));
 	to = key_put(to, &t->addr.ss, t->addr.len);
 	if (t->alternate)
 		to = key_put(to, &t->alternate->ss, t->alternate->len);
@@ -569,11 +571,23 @@ static const struct conn_owner owner = {
 	.gone = on_gone,
 };
 
+/* Every connection that is made, and what is asked for at its other end. */
+static bool may_leave(const struct pool *p, const struct sock_addr *to, struct err *err)
+{
+	const struct attached *at = p->w->lease->at;
+
+	if (!at->residency)
+		return true;
+	return (p->t.tunnel.n == 0 || egress_allows_host(at, p->w->stats, p->t.tunnel, err)) &&
+	       egress_allows(at, p->w->stats, &p->t.way, to, err);
+}
+
 /* NULL: it failed at once. */
 static struct conn *attempt(struct pool *p, bool alternate, struct err *err)
 {
 	const struct snap_limits *l = &p->limits;
-	struct conn *c = conn_dial(p->w, address_of(p, alternate), &owner, p, err);
+	const struct sock_addr *to = address_of(p, alternate);
+	struct conn *c = may_leave(p, to, err) ? conn_dial(p->w, to, &owner, p, err) : NULL;
 
 	if (!c)
 		return NULL;
@@ -642,7 +656,7 @@ static void pool_check(struct pool *p)
 
 	while (p->n_connecting < wanted(p) && !p->w->stopping && take_conn(p))
 		if (dial(p, &err) < 0)
-			report_failure(p, FAIL_CONNECT, err.text);
+			report_failure(p, err.code == KV_ERR_REFUSED ? FAIL_RESIDENCY : FAIL_CONNECT, err.text);
 	pool_check_empty(p);
 }
 
@@ -798,6 +812,45 @@ static bool is_named(const struct map *names, const struct attached *at,
 	       (!t->identity || map_has(names, key_of(&t->identity)));
 }
 
+static bool is_forbidden(const struct attached *at, const struct upstream_target *t,
+			 const struct sock_addr *a)
+{
+	return !egress_would_allow(at, &t->way, a) ||
+	       (t->tunnel.n > 0 && !egress_would_allow_host(at, t->tunnel));
+}
+
+/* Policies or countries are others than they were: what leads where it may not any more is cut. */
+static void pool_forbid(struct pool *p, const struct attached *at)
+{
+	const bool bad[] = { is_forbidden(at, &p->t, &p->t.addr),
+			     p->t.alternate && is_forbidden(at, &p->t, p->t.alternate) };
+	struct list *const lists[] = { &p->ready, &p->busy };
+
+	if (!bad[0] && !bad[1])
+		return;
+	p->left = true;
+	for (size_t i = 0; i < 2; i++)
+		list_for_each_safe(it, lists[i]) {
+			struct conn *c = list_entry(it, struct conn, node);
+
+			if (bad[is_at_alternate(c)])
+				conn_kill(c);
+		}
+}
+
+/* What is cut may be tried again at once, in pools that are new: the map is not walked meanwhile. */
+static void forbid(struct worker *w)
+{
+	struct pool **all = kv_malloc((w->pools.n + 1) * sizeof(struct pool *));
+	size_t n = 0;
+
+	for (struct map_entry *e = map_first(&w->pools); e; e = map_next(&w->pools, e))
+		all[n++] = e->val;
+	for (size_t i = 0; i < n; i++)
+		pool_forbid(all[i], w->lease->at);
+	free(all);
+}
+
 void upstream_follow(struct worker *w)
 {
 	struct map names;
@@ -814,6 +867,8 @@ void upstream_follow(struct worker *w)
 			pool_drain(p);
 	}
 	map_done(&names);
+	if (w->lease->at->residency)
+		forbid(w);
 }
 
 static void each_of(struct list *l, void (*fn)(void *arg, struct conn *c), void *arg)

@@ -48,6 +48,7 @@ struct upstream_target {
 	size_t n_want;
 	struct str tunnel;                      /* "host:port" that the proxy there is asked for; empty: nothing */
 	struct str preface;                     /* goes first, in the clear; empty: nothing does */
+	struct attached_way way;                /* what egressPolicy is told of the addresses */
 	struct endpoint_state *endpoint;        /* NULL: applications, original destinations */
 	struct cluster_state *cluster;
 	const struct snap_limits *limits;       /* NULL: defaults */

@@ -9,8 +9,8 @@ class Server:
     """Listens on a port of its own until stop(); serve(connection) runs in a thread for each connection. What serve needs
     must be there before Server.__init__ is called."""
 
-    def __init__(self, backlog=None):
-        self.sock = socket.create_server(("127.0.0.1", 0), backlog=backlog)
+    def __init__(self, backlog=None, address="127.0.0.1"):
+        self.sock = socket.create_server((address, 0), backlog=backlog)
         self.port = self.sock.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
