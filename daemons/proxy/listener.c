@@ -247,6 +247,11 @@ static void pause_accept(struct listener *l, uint64_t us)
 	loop_timer_set(&l->pause, us);
 }
 
+void listener_pause(struct listener *l)
+{
+	pause_accept(l, LISTENER_PAUSE_US);
+}
+
 static void turn_away(struct listener *l, int fd, const char *why)
 {
 	stats_add(l->w->stats, STATS_DOWN_REFUSED, 1);

@@ -22,7 +22,7 @@ struct entry;
 struct gate_door;
 
 #define LISTENER_ACCEPTS 16                     /* a turn */
-#define LISTENER_PAUSE_US (100u * 1000)         /* without descriptors */
+#define LISTENER_PAUSE_US (100u * 1000)         /* without descriptors, and listener_pause */
 #define LISTENER_PATIENCE_US (5u * 1000 * 1000) /* for the first certificates */
 #define LISTENER_HANDSHAKE_US (10u * 1000 * 1000)
 
@@ -57,6 +57,7 @@ struct listener *listener_open(struct worker *w, const struct listener_socket *s
 			       const struct snap_listener *desc);
 /* Accept, or not, as the worker's overload level says. */
 void listener_rest(struct listener *l);
+void listener_pause(struct listener *l);        /* for a moment */
 /* Another snapshot's description of the same address. */
 void listener_update(struct listener *l, const struct snap_listener *desc);
 void listener_close(struct listener *l);        /* no more accepts; connections go on */

@@ -31,8 +31,17 @@ static void carry_out(void *arg)
 
 	w->level = o->level;
 	free(o);
-	list_for_each(it, &w->listeners)
-		listener_rest(list_entry(it, struct listener, node));
+	bool relaxes = before >= OVERLOAD_FULL && w->level < OVERLOAD_FULL;
+
+	list_for_each(it, &w->listeners) {
+		struct listener *l = list_entry(it, struct listener, node);
+
+		/* The other workers have the same order, and what comes in here may go through one that has not read it. */
+		if (relaxes)
+			listener_pause(l);
+		else
+			listener_rest(l);
+	}
 	if (w->level == OVERLOAD_NONE || w->draining)
 		return;
 	upstream_trim(w);
