@@ -260,7 +260,7 @@ static const struct field proxy_config_fields[] = {
 	  IGNORED("the proxy is asked through its control socket"),
 	  .help = "Envoy's admin port" },
 	{ F_BOOL(T, holdApplicationUntilProxyStarts), P1, SINCE("1.8"),
-	  NOT_YET("inject orders the units"),
+	  IGNORED("an injected unit always starts after its proxy"),
 	  .help = "Start the application after its proxy" },
 	{ F_ENUM(T, interceptionMode, model_interception_names), P2, SINCE("1.8"),
 	  .help = "REDIRECT, TPROXY or NONE (default REDIRECT)" },
