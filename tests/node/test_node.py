@@ -61,7 +61,8 @@ def test_only_the_mesh_port_listens_beyond_loopback(node):
 
 
 def test_nothing_is_captured(node):
-    assert "kvmesh" not in node.sh("nft list ruleset").stdout
+    rules = node.sh("nft list ruleset").stdout
+    assert "table inet kvmesh {" not in rules and "hook prerouting" not in rules and "redirect" not in rules
 
 
 def test_the_articles_example_by_files_and_systemctl(node):
@@ -115,6 +116,25 @@ def test_tls_check_shows_strict_and_what_was_seen(node):
     out = node.ok("kvmeshctl authn tls-check -o wide")
     row = next(line for line in out.splitlines() if line.startswith("my-app.default"))
     assert "OK" in row and "STRICT" in row and "TLSv1.3" in row
+
+
+def test_the_witness_finds_a_planted_bypass(node):
+    """With one capability, in the unit's sandbox: what goes past the proxy is counted, what goes through it is not."""
+    def seen():
+        note = re.search(r"kvmesh-witness +running .*plain bytes seen: (\d+), looks at (\d+) ports", node.sh("kvmeshctl status").stdout)
+        return [int(n) for n in note.groups()] if note else [0, 0]
+    pid = node.ok("systemctl show -P MainPID kvmesh-witness").strip()
+    status = node.ok(f"cat /proc/{pid}/status")
+    assert re.search(r"CapEff:\s+0{12}1000", status) and re.search(r"CapBnd:\s+0{12}1000", status) and re.search(r"NoNewPrivs:\s+1", status)
+    kvmesh.wait_for("the witness to look", lambda: seen()[1] == 3)
+    before = seen()[0]
+    curl(node, 20)
+    assert node.ok("curl -s http://127.0.0.1:8001/").strip() == "v1"
+    kvmesh.wait_for("the bypass", lambda: seen()[0] > before)
+    report = node.sh("kvmeshctl compliance report --since 1h")
+    assert report.returncode == 1 and "PLAIN BYTES SEEN" in report.stdout and "plain bytes were seen on the wire" in report.stdout
+    assert "no plain bytes were seen on the wire" in node.sh("kvmeshctl check").stdout
+    assert node.ok("kvmeshctl compliance report --since 1h --sign --out /tmp/report || test $? = 1; kvmeshctl compliance verify /tmp/report").count("signed by") == 1
 
 
 SIGN = """\
