@@ -420,4 +420,5 @@ def test_purge_leaves_nothing(node):
     node.ok("dpkg --purge kvmesh", timeout=300)
     assert node.sh("ls -d /etc/kvmesh /var/lib/kvmesh /run/kvmesh 2>/dev/null").stdout == ""
     assert node.sh("pgrep -l kvmesh").stdout == ""
+    assert "kvmesh" not in node.sh("nft list ruleset").stdout
     assert node.sh("systemctl list-unit-files --no-legend 'kvmesh*'").stdout == ""
