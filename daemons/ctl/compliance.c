@@ -252,6 +252,19 @@ static void judge(struct verdict *v, const struct compliance_inputs *in, const s
 		reason(v, &v->unproven, STR("the CA does not say where keys are"));
 }
 
+static struct doc *judge_egress(struct verdict *v, struct doc *egress)
+{
+	const struct doc *to = doc_get(egress, STR("destinations"));
+	size_t n = 0;
+
+	for (size_t i = 0; i < to->n; i++)
+		n += !doc_get_bool(to->v[i], "allowed", true);
+	if (n > 0)
+		reason(v, &v->broken, arena_printf(v->a, "%zu destination%s in countries that egressPolicy "
+						   "does not allow", n, n == 1 ? "" : "s"));
+	return egress;
+}
+
 static void set_time(struct arena *a, struct doc *d, const char *name, int64_t s)
 {
 	char when[CLOCK_RFC3339_MAX];
@@ -275,7 +288,7 @@ struct doc *compliance_report(const struct compliance_inputs *in, struct arena *
 	doc_set(a, d, "edges", edges);
 	doc_set(a, d, "policy", policy);
 	doc_set(a, d, "keys", compliance_keys(a, in));
-	doc_set(a, d, "egress", compliance_egress(a, in, edges));
+	doc_set(a, d, "egress", judge_egress(&v, compliance_egress(a, in, edges)));
 	doc_set(a, d, "inventory", compliance_inventory(a, in));
 	judge(&v, in, edges, policy);
 	doc_set(a, d, "witness", witness_of(a, in, &v));

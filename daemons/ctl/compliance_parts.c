@@ -388,11 +388,27 @@ static struct str declared(const struct compliance_inputs *in, struct str host, 
 	return found;
 }
 
+/* False only where a policy names countries and that one is none of them. */
+static bool is_allowed(const struct doc *policy, struct str country)
+{
+	const struct doc *allowed = member(policy, "allowCountries");
+
+	for (size_t i = 0; allowed && i < allowed->n; i++)
+		if (allowed->v[i]->kind == DOC_STR && str_eq(allowed->v[i]->s, country))
+			return true;
+	return !allowed || country.n == 0;
+}
+
 static bool is_same_way(const struct doc *row, const struct doc *e)
 {
 	return str_eq(text(row, "destination"), text(e, "service")) &&
 	       str_eq(text(row, "security"), text(e, "security")) &&
 	       doc_get_int(row, "port", 0) == doc_get_int(e, "port", 0);
+}
+
+static const struct doc *egress_policy(const struct compliance_inputs *in)
+{
+	return member(member(in->config, "kvmesh"), "egressPolicy");
 }
 
 static void count_way(struct arena *a, const struct compliance_inputs *in, struct doc *list,
@@ -409,7 +425,10 @@ static void count_way(struct arena *a, const struct compliance_inputs *in, struc
 		row = doc_add(a, list, doc_new_map(a));
 		doc_set_str(a, row, "destination", host);
 		doc_set_int(a, row, "port", doc_get_int(e, "port", 0));
-		doc_set_str(a, row, "country", declared(in, host, COUNTRY_KEY));
+		struct str country = declared(in, host, COUNTRY_KEY);
+
+		doc_set_str(a, row, "country", country);
+		doc_set_bool(a, row, "allowed", is_allowed(egress_policy(in), country));
 		doc_set_str(a, row, "operator", declared(in, host, OPERATOR_KEY));
 		copy_text(a, row, e, "security");
 	}
@@ -425,6 +444,8 @@ struct doc *compliance_egress(struct arena *a, const struct compliance_inputs *i
 
 	doc_set_str(a, d, "outboundTrafficPolicy",
 		    text(member(mesh_of(in), "outboundTrafficPolicy"), "mode"));
+	if (egress_policy(in))
+		doc_set(a, d, "egressPolicy", doc_copy(a, egress_policy(in)));
 	list = doc_set(a, d, "destinations", doc_new_list(a));
 	for (size_t i = 0; i < edges->n; i++)
 		if (doc_get_bool(edges->v[i], "egress", false))

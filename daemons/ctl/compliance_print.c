@@ -207,7 +207,7 @@ static const struct table tables[] = {
 	    { "PORT", "port" }, { "REQUESTS", "requests" }, { "CONNECTIONS", "connections" } } },
 	{ "EGRESS", "egress", "destinations", NULL,
 	  { { "DESTINATION", "destination" }, { "PORT", "port" }, { "COUNTRY", "country" },
-	    { "OPERATOR", "operator" }, { "SECURITY", "security" }, { "REQUESTS", "requests" },
+	    { "ALLOWED", "allowed" }, { "OPERATOR", "operator" }, { "SECURITY", "security" }, { "REQUESTS", "requests" },
 	    { "CONNECTIONS", "connections" }, { "RECEIVED", "bytesReceived" }, { "SENT", "bytesSent" } } },
 	{ "POLICIES", "policy", "policies", NULL,
 	  { { "KIND", "kind" }, { "POLICY", "policy" }, { "SAYS", "says" }, { "SINCE", "since" },

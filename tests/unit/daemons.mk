@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 if HAVE_CHECK
-daemon_tests = %D%/test_ca_policy %D%/test_draft %D%/test_health %D%/test_nft %D%/test_precedence \
+daemon_tests = %D%/test_ca_policy %D%/test_compliance %D%/test_draft %D%/test_health %D%/test_nft %D%/test_precedence \
 	%D%/test_report %D%/test_router_parts %D%/test_witness
 check_PROGRAMS += $(daemon_tests)
 TESTS += $(daemon_tests)
 daemon_test_cppflags = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(CHECK_CFLAGS)
 %C%_test_ca_policy_CPPFLAGS = $(daemon_test_cppflags)
 %C%_test_ca_policy_LDADD = $(KV_CA_LDADD) $(CHECK_LIBS)
+%C%_test_compliance_SOURCES = %D%/test_compliance.c daemons/ctl/compliance.c daemons/ctl/compliance_parts.c \
+	daemons/ctl/compliance_print.c daemons/ctl/ctl.c
+%C%_test_compliance_CPPFLAGS = $(daemon_test_cppflags)
+%C%_test_compliance_LDADD = $(KV_IPC_LDADD) $(CHECK_LIBS)
 %C%_test_report_SOURCES = %D%/test_report.c daemons/ctl/compliance_sign.c daemons/ctl/ctl.c
 %C%_test_report_CPPFLAGS = $(daemon_test_cppflags)
 %C%_test_report_LDADD = $(KV_CA_LDADD) $(CHECK_LIBS)
