@@ -87,6 +87,7 @@ struct tls_files {
 	const struct tls_pair *more;            /* servers: certificates with keys of other kinds */
 	size_t n_more;
 	const char *crl;                        /* revocation lists of ca's authorities, NULL: none is asked */
+	const char *scope;                      /* what it is for: of one scope a later one succeeds a former; NULL: none */
 	bool skip_verify;
 };
 enum tls_clients {                              /* certificates of a server's clients */
@@ -197,6 +198,13 @@ enum tls_result tls_encrypt(struct tls_session *s, struct buf *plain, struct buf
 /* Append close_notify; marks the session resumable. */
 void tls_shutdown(struct tls_session *s, struct buf *cipher_out);
 const struct tls_facts *tls_facts(struct tls_session *s);       /* after the handshake */
+/* Outside the mesh: does it ask revocation lists at all? */
+bool tls_ctx_is_listed(const struct tls_ctx *c);
+/*
+ * Outside the mesh, after the handshake, over another context of the same scope: does a certificate that
+ * the peer has shown stand on a list of this one?
+ */
+bool tls_ctx_revokes(const struct tls_ctx *now, const struct tls_session *s);
 /* Of the mesh, after the handshake: has this trust revoked either side's certificate? */
 bool tls_is_revoked(const struct tls_session *s, const struct tls_trust *t);
 const char *tls_error(const struct tls_session *s);     /* sentence, word first: "expired: …" */

@@ -92,12 +92,14 @@ static int load_trust(SSL_CTX *c, const struct tls_files *f, struct err *err)
 	return r == 0 && f->crl ? load_crl(c, f->crl, err) : r;
 }
 
-static struct tls_ctx *wrap(SSL_CTX *c, int verify)
+static struct tls_ctx *wrap(SSL_CTX *c, const struct tls_files *f, int verify)
 {
 	struct tls_ctx *t = kv_zalloc(sizeof(*t));
 
 	*t = (struct tls_ctx){ .refs = 1, .ssl = c, .verify = verify != SSL_VERIFY_NONE };
 	arena_init(&t->arena, 256);
+	t->scope = arena_strdup(&t->arena, f->scope);
+	t->listed = t->verify && f->crl;
 	if (t->verify)
 		SSL_CTX_set_cert_verify_callback(c, tls_verify_outside, NULL);
 	SSL_CTX_set_verify(c, verify, NULL);
@@ -120,7 +122,7 @@ int tls_ctx_new_client(const struct tls_files *f, struct tls_ctx **ret, struct e
 		SSL_CTX_free(c);
 		return r;
 	}
-	*ret = wrap(c, f->skip_verify ? SSL_VERIFY_NONE : SSL_VERIFY_PEER);
+	*ret = wrap(c, f, f->skip_verify ? SSL_VERIFY_NONE : SSL_VERIFY_PEER);
 	return 0;
 }
 
@@ -218,10 +220,56 @@ int tls_ctx_new_server(const struct tls_files *f, const struct tls_server_opts *
 		SSL_CTX_free(c);
 		return r;
 	}
-	struct tls_ctx *t = *ret = wrap(c, verify_mode(o->clients));
+	struct tls_ctx *t = *ret = wrap(c, f, verify_mode(o->clients));
 
 	t->want = copy_list(t, o->names, t->n_want = o->n_names);
 	t->spki = copy_list(t, o->spki, t->n_spki = o->n_spki);
 	t->hashes = copy_list(t, o->hashes, t->n_hashes = o->n_hashes);
 	return 0;
+}
+
+/* ---- lists that came later ----------------------------------------------- */
+
+bool tls_ctx_is_listed(const struct tls_ctx *c)
+{
+	return c->listed;
+}
+
+static bool stands_on(X509_CRL *list, X509 *cert)
+{
+	X509_REVOKED *entry;
+
+	return cert && X509_CRL_get0_by_cert(list, &entry, cert) == 1;
+}
+
+static bool is_on_list(X509_CRL *list, const struct tls_session *s)
+{
+	STACK_OF(X509) *chain = SSL_get_peer_cert_chain(s->ssl);
+
+	if (stands_on(list, SSL_get0_peer_certificate(s->ssl)))
+		return true;
+	for (int i = 0; chain && i < sk_X509_num(chain); i++)
+		if (stands_on(list, sk_X509_value(chain, i)))
+			return true;
+	return false;
+}
+
+bool tls_ctx_revokes(const struct tls_ctx *now, const struct tls_session *s)
+{
+	X509_STORE *store = SSL_CTX_get_cert_store(now->ssl);
+	bool found = false;
+
+	if (!now->listed || !s->ctx || s->ctx == now || !s->ctx->scope || !now->scope ||
+	    strcmp(s->ctx->scope, now->scope) != 0)
+		return false;
+	X509_STORE_lock(store);
+	STACK_OF(X509_OBJECT) *all = X509_STORE_get0_objects(store);
+
+	for (int i = 0; !found && i < sk_X509_OBJECT_num(all); i++) {
+		X509_CRL *list = X509_OBJECT_get0_X509_CRL(sk_X509_OBJECT_value(all, i));
+
+		found = list && is_on_list(list, s);
+	}
+	X509_STORE_unlock(store);
+	return found;
 }

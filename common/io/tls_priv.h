@@ -58,6 +58,8 @@ struct tls_ctx {
 	atomic_uint refs;
 	SSL_CTX *ssl;
 	bool verify;
+	const char *scope;              /* in the arena; NULL: none */
+	bool listed;                    /* it asks revocation lists */
 	struct arena arena;
 	struct str *want;               /* servers: names of clients; n_want 0: any */
 	size_t n_want;

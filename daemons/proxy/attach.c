@@ -313,6 +313,32 @@ static void attach_gateways(struct attach_state *st, struct attached *at)
 			attach_gateway(st, at, &s->listeners.v[i]);
 }
 
+static void note_listed(struct attached *at, struct tls_ctx *c, size_t *cap)
+{
+	if (!c || !tls_ctx_is_listed(c))
+		return;
+	if (at->n_listed == *cap) {
+		struct tls_ctx **more = arena_new_n(&at->arena, struct tls_ctx *, *cap = *cap * 2 + 8);
+
+		for (size_t i = 0; i < at->n_listed; i++)
+			more[i] = at->listed[i];
+		at->listed = more;
+	}
+	at->listed[at->n_listed++] = c;
+}
+
+/* Kept by their states. */
+static void attach_listed(struct attached *at)
+{
+	size_t cap = 0;
+
+	for (size_t i = 0; i < at->snap->clusters.n; i++)
+		note_listed(at, at->clusters[i].state->tls, &cap);
+	for (size_t i = 0; i < at->n_gateways; i++)
+		for (size_t k = 0; k < at->gateways[i].desc->servers.n; k++)
+			note_listed(at, at->gateways[i].servers[k]->tls, &cap);
+}
+
 bool attach_is_outdated(const struct attached *a)
 {
 	for (size_t i = 0; i < a->snap->clusters.n; i++)
@@ -469,6 +495,7 @@ int attach_new(struct attach_state *st, struct snap *snap, const struct map *ide
 	map_init(&at->gateway_by_addr);
 	attach_clusters(st, at);
 	attach_gateways(st, at);
+	attach_listed(at);
 	attach_identities(at, identities);
 	attach_peers(at);
 	attach_names(at);

@@ -111,6 +111,8 @@ struct attached {
 	 */
 	_Atomic uint64_t *cgroups;
 	struct attached_strangers *strangers;
+	struct tls_ctx **listed;                /* those of clusters and gateways that ask revocation lists */
+	size_t n_listed;
 	struct attached_gateway *gateways;
 	size_t n_gateways;
 	struct map gateway_by_addr;             /* "address:port" as bound → struct attached_gateway * */

@@ -207,6 +207,7 @@ static void make_tls(struct cluster_state *st, const struct snap_cluster *c, con
 		.key = path_or_null(&a, c->tls.key),
 		.ca = c->tls.ca.n > 0 ? arena_str(&a, c->tls.ca).p : "system",
 		.crl = crl_of(&a, &c->tls),
+		.scope = st->key,
 		.skip_verify = c->tls.skip_verify,
 	};
 
@@ -268,7 +269,7 @@ static void tell_use(const struct server_state *st, const struct snap_server *sv
 			 STR_ARG(sv->tls.cert));
 }
 
-static int make_ctx(const struct snap_server *sv, struct tls_ctx **ret, struct err *err)
+static int make_ctx(const struct snap_server *sv, const char *scope, struct tls_ctx **ret, struct err *err)
 {
 	bool mutual = sv->tls.mode == SNAP_TLS_MUTUAL;
 	struct arena a;
@@ -286,6 +287,7 @@ static int make_ctx(const struct snap_server *sv, struct tls_ctx **ret, struct e
 		.n_more = sv->tls.more.n,
 		.ca = mutual ? path_or_null(&a, sv->tls.ca) : NULL,
 		.crl = mutual ? path_or_null(&a, sv->tls.crl) : NULL,
+		.scope = scope,
 	};
 	const struct tls_server_opts opts = {
 		.clients = !mutual ? TLS_CLIENTS_ANY :
@@ -317,7 +319,7 @@ static void make_server_tls(struct server_state *st, const struct snap_server *s
 
 	if (sv->tls.mode != SNAP_TLS_SIMPLE && sv->tls.mode != SNAP_TLS_MUTUAL)
 		return;                 /* the mesh's own certificate, or none */
-	if (make_ctx(sv, &st->tls, &err) == 0) {
+	if (make_ctx(sv, st->key, &st->tls, &err) == 0) {
 		tell_use(st, sv);
 		return;
 	}

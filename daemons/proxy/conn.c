@@ -675,6 +675,11 @@ bool conn_is_revoked(const struct conn *c, const struct tls_trust *t)
 	return c->tls && c->tls->facts && tls_is_revoked(c->tls->session, t);
 }
 
+bool conn_is_listed(const struct conn *c, const struct tls_ctx *now)
+{
+	return c->tls && c->tls->facts && tls_ctx_revokes(now, c->tls->session);
+}
+
 const char *conn_error_text(const struct conn *c)
 {
 	if (c->error == KV_ERR_TLS && c->tls)

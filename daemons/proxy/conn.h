@@ -166,6 +166,8 @@ bool conn_has_hung_up(struct conn *c);
 const struct tls_facts *conn_tls(const struct conn *c);
 /* Between proxies: has that trust revoked the certificate of either side? */
 bool conn_is_revoked(const struct conn *c, const struct tls_trust *t);
+/* With the world outside: does a list of that context, newer than the connection, name the peer's certificate? */
+bool conn_is_listed(const struct conn *c, const struct tls_ctx *now);
 /* A sentence for c->error. */
 const char *conn_error_text(const struct conn *c);
 /* A word of a fixed set for counters: "no_certificate", "timeout", … */

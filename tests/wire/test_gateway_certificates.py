@@ -4,6 +4,7 @@
 
 import hashlib
 import re
+import socket
 import ssl
 import subprocess
 
@@ -141,6 +142,48 @@ def test_2_14_4_pins_of_clients(shop):
         assert isinstance(shop.with_cert(bad, name), int)
         wait_for("it is counted", lambda: shop.refused("unexpected_peer") > before)
     assert shop.ask("b") == "web\n" and isinstance(shop.ask("a"), int)
+
+
+def test_2_14_4_a_list_that_names_a_client_ends_its_open_connections(shop):
+    """TLS 1.2 and 1.3; others stay."""
+    shop.ca.credential(shop.mesh.etc, "edge", "DNS:*.shop.example", clients=shop.clients)
+    good, bad = shop.clients.issue("good"), shop.clients.issue("bad")
+    tls = shop.mesh.etc / "tls/edge"
+    crl = shop.clients.crl()
+    shop.https(f'mode = "MUTUAL"; serverCertificate = "{tls}/tls.crt"; privateKey = "{tls}/tls.key"; caCertificates = "{shop.clients.crt}"; caCrl = "{crl}";')
+    shop.start()
+
+    def connect(pair, version):
+        ctx = ssl.create_default_context(cafile=str(shop.ca.crt))
+        ctx.minimum_version = ctx.maximum_version = version
+        ctx.load_cert_chain(*pair)
+        c = ctx.wrap_socket(socket.create_connection(("127.0.0.1", shop.port), timeout=kvmesh.DEADLINE), server_hostname="a.shop.example")
+        assert answers(c)
+        return c
+
+    def answers(c):
+        try:
+            c.sendall(b"GET / HTTP/1.1\r\nHost: a.shop.example\r\n\r\n")
+            text = b""
+            while not text.endswith(b"web\n"):
+                if not (more := c.recv(65536)):
+                    return False
+                text += more
+            return text.startswith(b"HTTP/1.1 200")
+        except OSError:
+            return False
+
+    versions = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
+    open_good, open_bad = ([connect(pair, v) for v in versions] for pair in (good, bad))
+    shop.clients.crl(bad[0])
+    wait_for("the new list is in force", lambda: isinstance(shop.with_cert(bad), int))
+    for c in open_bad:
+        c.settimeout(kvmesh.DEADLINE)
+        assert not answers(c)
+    assert all(answers(c) for c in open_good), "who is not named stays"
+    for c in (*open_good, *open_bad):
+        c.close()
+    assert "cut 2 connections" in shop.mesh.text() or shop.mesh.text().count("cut 1 connections") >= 2
 
 
 def test_2_14_4_revoked_clients(shop):

@@ -264,9 +264,11 @@ def test_revocation_lists_of_a_rule(world):
     world.reload()
     assert world.mesh.get("unlisted.example").status == 200
     assert world.mesh.get("listed.example", "/listed").status == 503
-    # revoked later: noticed without a reload, by connections that are made from then on
+    # revoked later: noticed without a reload, and what is open ends
+    assert "a certificate is revoked" not in world.mesh.text()
     world.ca.crl(world.good[0]).chmod(0o644)
     wait_for("the new list", lambda: world.mesh.get("unlisted.example").status == 503)
+    assert re.search(r"cut \d+ connections: a certificate is revoked", world.mesh.text())
 
 
 # ---- the mesh's own certificates ------------------------------------------------------------------------------------
