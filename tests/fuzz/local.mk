@@ -45,6 +45,14 @@ fuzz_programs += %D%/fuzz_jwt
 %C%_fuzz_jwt_LDADD = $(KV_FUZZ_DRIVER) $(KV_CORE_LDADD) $(KV_IO_LDADD)
 fuzz_programs += %D%/fuzz_authz_answer
 %C%_fuzz_authz_answer_LDADD = $(KV_FUZZ_DRIVER) libkvproxy.a $(KV_HTTP_LIBS) $(KV_IO_LDADD)
+fuzz_programs += %D%/fuzz_ipc
+%C%_fuzz_ipc_LDADD = $(KV_FUZZ_DRIVER) $(KV_IPC_LDADD)
+fuzz_programs += %D%/fuzz_csr
+%C%_fuzz_csr_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(OPENSSL_CFLAGS)
+%C%_fuzz_csr_LDADD = $(KV_FUZZ_DRIVER) $(KV_CA_LDADD)
+fuzz_programs += %D%/fuzz_workload_api
+%C%_fuzz_workload_api_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS)
+%C%_fuzz_workload_api_LDADD = $(KV_FUZZ_DRIVER) $(KV_CA_LDADD)
 
 # ---- how they are built and run; nothing below changes for a new target -----------------------
 FUZZ_SECONDS = 60
@@ -66,4 +74,4 @@ fuzz-%: %D%/fuzz_%
 	$< -max_total_time=$(FUZZ_SECONDS) -timeout=20 -max_len=8192 -print_final_stats=1 \
 		-artifact_prefix=$(FUZZ_CORPUS)/$*- $(FUZZ_CORPUS)/$* $(srcdir)/tests/fuzz/corpus/$*
 
-EXTRA_DIST += %D%/corpus %D%/fuzz.h %D%/fuzz_doc.h %D%/fuzz_h1.h
+EXTRA_DIST += %D%/corpus %D%/fuzz.h %D%/fuzz_ca.h %D%/fuzz_doc.h %D%/fuzz_h1.h
