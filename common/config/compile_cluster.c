@@ -306,9 +306,11 @@ static int64_t find_or_make(struct filling *f)
 				   .port = f->port->number,
 				   .protocol = f->port->protocol,
 				   .destination_rule = rule_name(c, rules) };
+	/* cppcheck-suppress autoVariables; taken back below */
 	f->cl = &cl;
 	f->want = sub ? &sub->labels : NULL;
 	put_cluster(f, rules);
+	f->cl = NULL;
 	return compile_cluster_add(c, &cl);
 }
 

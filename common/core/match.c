@@ -94,6 +94,7 @@ const struct match_vhost *match_vhost(const struct match *m, int64_t view, int64
 	}
 	const struct match_vhost *vh = find_domain(v, host, port, false);
 	for (size_t i = 1; i < host.n && !vh && v->has_suffixes; i++) {
+		/* cppcheck-suppress uninitvar; it takes the .p of STR() for host's */
 		if (host.p[i] == '.')
 			vh = find_domain(v, str_skip(host, i), port, true);
 	}

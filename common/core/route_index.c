@@ -154,7 +154,7 @@ static void count_keys(const struct uses *u, const struct regex_literals *l)
 
 static struct choice best_key(const struct uses *u, const struct regex_literals *l)
 {
-	struct choice best, c;
+	struct choice best = { 0 }, c;
 	for (size_t i = 0; possible_key(l, i, &c); i++) {
 		c.score = score_of(c.n, *uses_of(u, c.hash));
 		if (i == 0 || c.score > best.score)

@@ -178,7 +178,7 @@ void sock_addr_set_port(struct sock_addr *a, uint16_t port)
 
 bool sock_addr_is_local(const struct sock_addr *a)
 {
-	struct sock_addr to = *a, from;
+	struct sock_addr to = *a, from = { 0 };
 	int fd = a->len > 0 ? socket(a->sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0) : -1;
 
 	if (fd < 0)

@@ -145,9 +145,9 @@ static void nv_set(nghttp2_nv *nv, const char *name, const char *value)
 /* What strangers sent may be part of it: bytes outside printable ASCII as %XX, as gRPC has it. */
 static void set_text(struct grpc_call *call, const char *text)
 {
-	size_t n = 0;
+	size_t n = 0, length = strnlen(text, GRPC_TEXT_MAX - 1);
 
-	for (size_t i = 0; text[i] != '\0' && i < GRPC_TEXT_MAX - 1; i++) {
+	for (size_t i = 0; i < length; i++) {
 		unsigned char c = (unsigned char)text[i];
 
 		if (c >= ' ' && c <= '~' && c != '%')

@@ -60,6 +60,7 @@ static struct str encrypted_line(struct arena *a, const struct doc *r)
 
 static struct str policy_line(struct arena *a, const struct doc *r)
 {
+	/* cppcheck-suppress legacyUninitvar; takes the .p of STR() for it */
 	const struct doc *p = doc_get(r, STR("policy"));
 	size_t n = doc_get(p, STR("exceptions"))->n;
 	bool dated = text(p, "since").n > 0;
@@ -119,6 +120,7 @@ static struct str egress_line(struct arena *a, const struct doc *r)
 
 static struct str evidence_line(struct arena *a, const struct doc *r)
 {
+	/* cppcheck-suppress legacyUninitvar; takes the .p of STR() for it */
 	const struct doc *e = doc_get(r, STR("evidence")), *p = doc_get(e, STR("proxies"));
 	struct str line = STR(""), seal = str_take(text(e, "seal"), 16);
 
@@ -154,6 +156,7 @@ static struct str verdict_line(struct arena *a, const struct doc *r)
 
 static struct str period_line(struct arena *a, const struct doc *r)
 {
+	/* cppcheck-suppress legacyUninitvar; takes the .p of STR() for it */
 	const struct doc *p = doc_get(r, STR("period"));
 
 	return arena_printf(a, "%.*s..%.*s  TRUST DOMAIN %.*s", STR_ARG(text(p, "since")),

@@ -307,6 +307,13 @@ static struct str entry_of(const struct describe *d, struct str host)
 	return STR("");
 }
 
+static void add_subject(struct subject *v, size_t *n, const char *kind, const struct doc *of,
+			const char *member)
+{
+	v[*n] = (struct subject){ kind, doc_get_str(of, member, STR("")) };
+	++*n;
+}
+
 static void put_service_findings(const struct describe *d, struct doc *to, struct str name)
 {
 	const struct doc *routes = doc_get(to, STR("routes")),
@@ -318,18 +325,12 @@ static void put_service_findings(const struct describe *d, struct doc *to, struc
 	v[0] = (struct subject){ "Service", name };
 	v[1] = (struct subject){ "ServiceEntry", name };
 	for (size_t i = 0; i < routes->n; i++)
-		v[n++] = (struct subject){ "VirtualService",
-					   doc_get_str(routes->v[i], "virtual_service", STR("")) };
+		add_subject(v, &n, "VirtualService", routes->v[i], "virtual_service");
 	for (size_t i = 0; i < subsets->n; i++)
-		v[n++] =
-			(struct subject){ "DestinationRule",
-					  doc_get_str(subsets->v[i], "destination_rule", STR("")) };
+		add_subject(v, &n, "DestinationRule", subsets->v[i], "destination_rule");
 	for (size_t i = 0; i < workloads->n; i++) {
-		v[n++] = (struct subject){ "Workload",
-					   doc_get_str(workloads->v[i], "workload", STR("")) };
-		v[n++] = (struct subject){ "PeerAuthentication",
-					   doc_get_str(workloads->v[i], "peer_authentication",
-						       STR("")) };
+		add_subject(v, &n, "Workload", workloads->v[i], "workload");
+		add_subject(v, &n, "PeerAuthentication", workloads->v[i], "peer_authentication");
 	}
 	put_findings(d, to, v, n);
 }
