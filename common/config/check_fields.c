@@ -130,6 +130,8 @@ static const char *value_not_yet(const struct field *f, const struct doc *d)
 	static const struct {
 		const char *field, *value, *note;
 	} values[] = {
+		{ "mode", "TPROXY", "it works as REDIRECT: the application sees the proxy's address" },
+		{ "interceptionMode", "TPROXY", "it works as REDIRECT: the application sees the proxy's address" },
 		{ "mode", "ALLOW_ANY_DYNAMIC_DNS", "it works as ALLOW_ANY" },
 		{ "minProtocolVersion", "TLSV1_0", "TLS 1.2 is the lowest" },
 		{ "minProtocolVersion", "TLSV1_1", "TLS 1.2 is the lowest" },
