@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "base/arena.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "io/proxy_protocol.h"
 #include "core/match.h"
@@ -20,6 +21,7 @@
 #include "proxy/worker.h"
 
 #define DETECTION_MAX_US (50u * 1000)
+#define LEARNED_US (5u * 1000)          /* where the last caller waited for the server */
 #define LAST_CALL_US (1u * 1000 * 1000)
 #define HELLO_MAX (16u << 10)
 #define METHOD_MAX 20
@@ -325,6 +327,40 @@ static void settle(struct conn *c, enum verdict v)
 	}
 }
 
+/*
+ * Where servers speak first is learned, for redirected calls of local workloads to what nobody declared: they are waited
+ * for once, and hardly after that.
+ */
+static uint64_t *silent_slot(struct conn *c, uint64_t *ret_hash)
+{
+	const struct entry *e = c->owner_data;
+	uint8_t bytes[18];
+
+	if (e->listener->kind != SNAP_LISTENER_OUTBOUND || !e->original_dst || !entry_addr_bytes(e->original_dst, bytes))
+		return NULL;
+	uint16_t port = sock_addr_port(e->original_dst);
+
+	memcpy(bytes + 16, &port, sizeof(port));
+	*ret_hash = hash_bytes(bytes, sizeof(bytes), 0);
+	return &c->w->silent[*ret_hash % WORKER_SILENT];
+}
+
+static bool is_learned(struct conn *c)
+{
+	uint64_t hash;
+	const uint64_t *slot = silent_slot(c, &hash);
+
+	return slot && *slot == hash;
+}
+
+static void learn(struct conn *c, bool silent)
+{
+	uint64_t hash, *slot = silent_slot(c, &hash);
+
+	if (slot && (silent || *slot == hash))
+		*slot = silent ? hash : 0;
+}
+
 static void sniff_recv(struct conn *c)
 {
 	const struct look *look = c->codec;
@@ -334,6 +370,8 @@ static void sniff_recv(struct conn *c)
 		in = buf_peek(&c->in);
 	enum verdict v = look->decide(c, in);
 
+	if (in.n > 0)
+		learn(c, false);
 	if (v == VERDICT_MORE && (c->eof || in.n >= HELLO_MAX))
 		v = look->on_silence;
 	if (v != VERDICT_MORE)
@@ -344,6 +382,8 @@ static void sniff_recv(struct conn *c)
 
 static void on_silence(struct conn *c)
 {
+	if (c->in.n == 0)
+		learn(c, true);
 	settle(c, ((const struct look *)c->codec)->on_silence);
 }
 
@@ -386,11 +426,12 @@ static void start(struct conn *c, const struct look *look, uint64_t patience_us)
 	conn_timer(c, patience_us, on_silence);
 }
 
-static uint64_t detection_us(const struct conn *c)
+static uint64_t detection_us(struct conn *c)
 {
 	int64_t us = worker_settings(c->w)->detection_timeout_us;
+	uint64_t full = us > 0 && us < DETECTION_MAX_US ? (uint64_t)us : DETECTION_MAX_US;
 
-	return us > 0 && us < DETECTION_MAX_US ? (uint64_t)us : DETECTION_MAX_US;
+	return is_learned(c) && full > LEARNED_US ? LEARNED_US : full;
 }
 
 /* ---- doors ----------------------------------------------------------------------------------- */

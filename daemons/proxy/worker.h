@@ -20,6 +20,8 @@
 #include "proxy/upstream.h"
 
 #define WORKER_POOL_HINTS 64            /* pools found without their key, see upstream.h */
+#define WORKER_SILENT 64
+#define WORKER_SILENT 64
 
 struct access_log;
 struct doors;
@@ -70,6 +72,7 @@ struct worker {
 	struct named *names;            /* addresses of hosts that only requests name */
 	struct map pools;               /* struct pool, by key */
 	struct pool_hint pool_hints[WORKER_POOL_HINTS];
+	uint64_t silent[WORKER_SILENT];         /* hashes of destinations whose last caller let the server speak first */
 	uint64_t n_leases;              /* made so far */
 	size_t n_down;                  /* open downstream connections */
 	size_t n_shadows;               /* copies of requests under way (mirror.h) */

@@ -2,16 +2,26 @@
 """A mesh on one of two joined network namespaces, with its traffic captured by kvmesh-nft: the mesh runs as user PROXY,
 applications as APP, one that calls as CALLER."""
 
+import contextlib
 import json
 import os
 import pathlib
 import pwd
 import shutil
+import tempfile
 
 import kvmesh
 import netns
 
 PROXY, APP, CALLER = (pwd.getpwnam(n).pw_uid for n in ("daemon", "nobody", "games"))
+
+
+@contextlib.contextmanager
+def passable_directory():
+    """One that every user may pass through, whatever other runs of pytest do to theirs meanwhile."""
+    with tempfile.TemporaryDirectory(prefix="kvmesh-capture-") as d:
+        os.chmod(d, 0o755)
+        yield pathlib.Path(d)
 
 
 class CapturedMesh(kvmesh.Mesh):

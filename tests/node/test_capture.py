@@ -87,7 +87,7 @@ def asked(host):
 
 def test_nothing_is_captured_before_somebody_says_so(host):
     assert host.sh("systemctl is-enabled kvmesh-nft").stdout.strip() == "disabled"
-    assert "kvmesh" not in host.ok("nft list tables")
+    assert "inet kvmesh\n" not in host.ok("nft list tables")
     kvmesh.wait_for("the ports", lambda: "nginx listens" in host.ok("kvmeshctl inject shop --dry-run"))
     host.ok("kvmeshctl inject shop && systemctl daemon-reload && systemctl restart shop")
     kvmesh.wait_for("an answer", lambda: outside(host) == "shop \n")

@@ -9,19 +9,16 @@ import pytest
 
 import kvmesh
 import netns
-from capture import APP, CALLER, CapturedMesh, InsideNginx, ask
+from capture import APP, CALLER, CapturedMesh, InsideNginx, ask, passable_directory
 from netns import CLIENT4, NODE4, NODE6
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="network namespaces need root")
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
+def world():
     """app (nginx, user APP) and caller (user CALLER) on the node, both injected and captured; PERMISSIVE."""
-    directory = tmp_path_factory.mktemp("capture")
-    for p in [directory, *directory.parents]:
-        if str(p).startswith("/tmp/"):
-            p.chmod(p.stat().st_mode | 0o055)
     with contextlib.ExitStack() as stack:
+        directory = stack.enter_context(passable_directory())
         pair = netns.Pair()
         stack.callback(pair.close)
         mesh = CapturedMesh(directory / "mesh", pair)
@@ -148,6 +145,23 @@ def test_a_server_that_speaks_first_is_heard_before_the_caller_says_a_word(world
         with accepted:
             accepted.sendall(b"5.5.5-10.11 greeting\n")
             assert c.recv(100).startswith(b"5.5.5")
+
+
+def test_a_server_that_speaks_first_is_learned(world):
+    """The caller says nothing at all, again and again; and where it does speak, what it says is looked at as ever."""
+    with world.pair.client.listen("192.0.2.10", 2525) as far:
+        far.settimeout(kvmesh.DEADLINE)
+        for _ in range(3):
+            with world.pair.node.dial("192.0.2.10", 2525, CALLER) as c:
+                accepted, _ = far.accept()
+                with accepted:
+                    accepted.sendall(b"220 greeting\r\n")
+                    assert c.recv(100) == b"220 greeting\r\n"
+        with world.pair.node.dial("192.0.2.10", 2525, CALLER) as c:
+            c.sendall(b"GET / HTTP/1.1\r\nHost: there\r\n\r\n")
+            accepted, _ = far.accept()
+            with accepted:
+                assert b"x-request-id" in accepted.recv(4096).lower()
 
 
 # ---- one table, and nothing else -----------------------------------------------------------------

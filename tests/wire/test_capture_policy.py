@@ -14,7 +14,7 @@ import pytest
 
 import kvmesh
 import netns
-from capture import APP, CALLER, CapturedMesh, InsideNginx, ask
+from capture import APP, CALLER, CapturedMesh, InsideNginx, ask, passable_directory
 from kvmesh import wait_for
 from netns import NODE4, NODE6
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="network namespaces nee
 PORT = 8080
 
 
-def peer_authentication(mode, ports=""):
+def peer_authentication(mode):
     return f"""
 apiVersion: security.istio.io/v1
 kind: PeerAuthentication
@@ -33,9 +33,11 @@ spec: {{ mtls: {{ mode: {mode} }} }}
 
 
 @pytest.fixture
-def make(workdir):
+def make():
     """make(files, conf, app={}, caller={}) -> the mesh, started and captured; app is nginx on PORT of all addresses."""
     with contextlib.ExitStack() as stack:
+        workdir = stack.enter_context(passable_directory())
+
         def start(files=None, conf="", app=None, caller=None, load=True):
             pair = netns.Pair()
             stack.callback(pair.close)
@@ -105,7 +107,7 @@ spec: { host: app, trafficPolicy: { tls: { mode: DISABLE } } }
 
 
 @pytest.mark.parametrize("mode", ["PERMISSIVE", "STRICT"])
-def test_rule_2_10_10_a_port_that_no_service_declares_has_the_workloads_mode(make, workdir, mode):
+def test_rule_2_10_10_a_port_that_no_service_declares_has_the_workloads_mode(make, mode):
     mesh = make({"pa": peer_authentication(mode)}, load=False)
     mesh.write("workloads.d/app.conf", f"""
 Workload = {{ name = "app"; user = "nobody"; inject = true; ports = ( {{ name = "http"; number = {PORT}; }} );
@@ -271,7 +273,7 @@ def test_failure_mode_open_goes_its_own_way_without_a_proxy(make):
     mesh.start(wait=False)              # the log still says ready of the first time
     wait_for("the proxy", lambda: "error" not in mesh.call("proxy/node.sock", "Status"))
     mesh.nft("refresh")
-    assert not reaches_directly(mesh, 7001)
+    wait_for("a way through the proxy", lambda: not reaches_directly(mesh, 7001))
 
 
 def test_refresh_without_a_table_makes_none(make):
