@@ -20,7 +20,7 @@ enum model_capture_mode capture_mode(const struct model *m, const struct model_w
 	static const enum model_capture_mode of_mesh[] = { /* ProxyConfig.interceptionMode's order */
 		MODEL_CAPTURE_REDIRECT, MODEL_CAPTURE_TPROXY, MODEL_CAPTURE_NONE
 	};
-	if (!w->inject || w->gateway || !is_asked(w) || inject_is_left_alone(w))
+	if (!w->inject || w->gateway || !is_asked(w) || inject_is_left_alone(w) || inject_is_dedicated(w))
 		return MODEL_CAPTURE_NONE;
 	if (w->capture && w->capture->has_mode)
 		return (enum model_capture_mode)w->capture->mode;
