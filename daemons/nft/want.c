@@ -10,7 +10,6 @@
 #include "config/compile.h"
 #include "config/load.h"
 #include "io/sock.h"
-#include "ipc/kept.h"
 #include "nft/processes.h"
 #include "nft/want.h"
 
@@ -72,7 +71,7 @@ static bool plan_of_before(const struct want_options *o, struct want *w)
 	struct err_list errs;
 	size_t n;
 
-	if (kept_load(path, PLAN_MAX_BYTES, &text, &n, NULL) < 0 ||
+	if (fs_read(path, PLAN_MAX_BYTES, &text, &n, NULL) < 0 ||
 	    doc_read_json(arena_str(&w->arena, str_from(text, n)), &w->arena, &d, NULL) < 0)
 		return false;
 	w->plan = (struct capture_plan){ 0 };
@@ -82,6 +81,14 @@ static bool plan_of_before(const struct want_options *o, struct want *w)
 	return w->kept;
 }
 
+static int write_plan(const char *path, const struct capture_plan *p, struct arena *a, struct err *err)
+{
+	struct str text = doc_to_json(bind_write(&capture_plan_table, p, a), a, false);
+
+	return fs_write(path, text.p, text.n, 0644, err);
+}
+
+/* Not kept_save: root writes it and the unit's own user does, and neither could link the other's. It is no secret. */
 int want_keep(const struct want_options *o, const struct want *w, struct err *err)
 {
 	_cleanup_free_ char *path = kept_path(o), *dir = kv_asprintf("%s/nft", o->state_dir);
@@ -93,7 +100,7 @@ int want_keep(const struct want_options *o, const struct want *w, struct err *er
 	int r = fs_mkdir(dir, 0755, err);
 
 	if (r == 0)
-		r = kept_save(path, doc_to_json(bind_write(&capture_plan_table, &w->plan, &a), &a, false), err);
+		r = write_plan(path, &w->plan, &a, err);
 	arena_done(&a);
 	return r;
 }
