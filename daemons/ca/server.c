@@ -239,6 +239,19 @@ static void advance_jwt(struct server *s)
 		grpc_tell(s->workloads);
 }
 
+/* When a step may be over although nobody says a word: certificates end, keys get old. */
+static void set_tick(struct server *s)
+{
+	const struct registry *r = s->authority->registry;
+	int64_t after_us = r ? r->issuer_lifetime_us / 64 : TICK_MIN_US;
+
+	if (r && after_us > r->jwt_key_lifetime_us / 64)
+		after_us = r->jwt_key_lifetime_us / 64;
+	if (after_us < TICK_MIN_US || s->authority->rotation.step != ROTATION_IDLE)
+		after_us = TICK_MIN_US;
+	loop_timer_set(&s->tick, (uint64_t)(after_us < TICK_MAX_US ? after_us : TICK_MAX_US));
+}
+
 void server_advance(struct server *s)
 {
 	struct err err = { 0 };
@@ -251,6 +264,7 @@ void server_advance(struct server *s)
 	if (changed || pruned)
 		server_tell_watchers(s);
 	advance_jwt(s);
+	set_tick(s);
 }
 
 /* ---- Ack ----------------------------------------------------------------------------------- */
@@ -483,17 +497,7 @@ void server_reload(struct server *s)
 
 static void on_tick(void *arg)
 {
-	struct server *s = arg;
-	const struct registry *r = s->authority->registry;
-	int64_t after_us = r ? r->issuer_lifetime_us / 64 : TICK_MIN_US;
-
-	if (r && after_us > r->jwt_key_lifetime_us / 64)
-		after_us = r->jwt_key_lifetime_us / 64;
-
-	server_advance(s);
-	if (after_us < TICK_MIN_US || s->authority->rotation.step != ROTATION_IDLE)
-		after_us = TICK_MIN_US;
-	loop_timer_set(&s->tick, (uint64_t)(after_us < TICK_MAX_US ? after_us : TICK_MAX_US));
+	server_advance(arg);
 }
 
 /*

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -107,6 +108,7 @@ def test_certificates_of_programs_end_before_the_root_leaves(csr, tmp_path):
         pytest.skip("needs to become another user")
     with Ca({**DEFAULT, "leafLifetimeUs": 3_000_000}) as ca:
         ca.start().ready()
+        time.sleep(1.5)         # idle since a while: nothing but the change itself makes it look again
         error, text, got = call_as(65534, ca.sock, "Sign", {"csr": csr, "spiffe": spiffe("own")})
         assert error is None, text
         ca.call("Rotate", {"root": True})
