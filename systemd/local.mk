@@ -5,6 +5,7 @@ KV_UNITS_IN = \
 	%D%/kvmesh-proxy.service.in \
 	%D%/kvmesh-proxy@.service.in \
 	%D%/kvmesh-metrics.service.in \
+	%D%/kvmesh-certs@.service.in \
 	%D%/kvmesh-nft.service.in \
 	%D%/kvmesh-probe.service.in \
 	%D%/kvmesh-witness.service.in

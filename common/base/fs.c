@@ -127,7 +127,7 @@ static int write_tmp(const char *tmp, const void *data, size_t n, mode_t mode,
 	if (fd < 0)
 		return fail(err, "create", tmp);
 	if (owner && fchown(fd, owner->st_uid, owner->st_gid) < 0)
-		return fail(err, "keep the owner of", tmp);
+		return fail(err, "set the owner of", tmp);
 	if (fchmod(fd, mode) < 0)
 		return fail(err, "set the mode of", tmp);
 	rc = write_all(fd, data, n);
@@ -163,6 +163,14 @@ static int write_over(const char *path, const void *data, size_t n, mode_t mode,
 int fs_write(const char *path, const void *data, size_t n, mode_t mode, struct err *err)
 {
 	return write_over(path, data, n, mode, NULL, err);
+}
+
+int fs_write_as(const char *path, const void *data, size_t n, mode_t mode, uid_t uid, gid_t gid,
+		struct err *err)
+{
+	const struct stat owner = { .st_uid = uid, .st_gid = gid };
+
+	return write_over(path, data, n, mode, &owner, err);
 }
 
 int fs_replace(const char *path, const void *data, size_t n, struct err *err)

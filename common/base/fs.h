@@ -15,6 +15,9 @@
 int fs_read(const char *path, size_t max, char **ret, size_t *ret_n, struct err *err);
 /* Replace path atomically; mode is exact from the first moment. */
 int fs_write(const char *path, const void *data, size_t n, mode_t mode, struct err *err);
+/* The same for somebody else, whose it is before there is anything in it. */
+int fs_write_as(const char *path, const void *data, size_t n, mode_t mode, uid_t uid, gid_t gid,
+		struct err *err);
 /*
  * The same for a file that is somebody's: owner, group and mode stay, as does a link to it. Nobody
  * ever sees it with another owner.

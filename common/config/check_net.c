@@ -386,6 +386,40 @@ static void check_proof(struct check *c, const struct model_workload *w)
 	}
 }
 
+static bool is_one_of(struct str s, const char *const *words)
+{
+	for (; *words; words++)
+		if (str_eq(s, str_c(*words)))
+			return true;
+	return s.n == 0;
+}
+
+/* What is written there as root, and whom root tells. */
+static void check_certificate(struct check *c, const struct model_certificate *f)
+{
+	static const char *const modes[] = { "0400", "0440", "0600", "0640", NULL };
+	static const char *const signals[] = { "SIGHUP", "SIGUSR1", "SIGUSR2", NULL };
+
+	if (f == NULL)
+		return;
+	if (f->directory.n > 0 && (f->directory.p[0] != '/' || f->directory.n == 1 ||
+				   str_find_str(f->directory, STR("/../")) >= 0 ||
+				   str_has_suffix(f->directory, STR("/.."))))
+		check_add(c, "KVM0361", f->at, "certificate.directory must be an absolute path without '..'");
+	if (!is_one_of(f->mode, modes))
+		check_add(c, "KVM0361", f->at,
+			  "certificate.mode must be 0400, 0440, 0600 or 0640: others never read a key");
+	if (f->reload.n > 0 && !inject_is_unit_name(f->reload))
+		check_add(c, "KVM0361", f->at,
+			  "certificate.reload must be the full name of a service, like nginx.service, is '%.*s'",
+			  STR_ARG(f->reload));
+	if (!is_one_of(f->signal, signals))
+		check_add(c, "KVM0361", f->at,
+			  "certificate.signal must be SIGHUP, SIGUSR1 or SIGUSR2");
+	if (f->signal.n > 0 && f->reload.n == 0)
+		check_add(c, "KVM0361", f->at, "certificate.signal needs the unit that gets it: reload");
+}
+
 void check_workload(struct check *c, const struct model_workload *w)
 {
 	struct port_view *v = arena_new_n(&c->arena, struct port_view, w->ports.n + 1);
@@ -412,5 +446,6 @@ void check_workload(struct check *c, const struct model_workload *w)
 		check_cidrs(c, w->capture->at, "excludeOutboundIPRanges",
 			    &w->capture->excludeOutboundIPRanges);
 	}
+	check_certificate(c, w->certificate);
 	check_probe(c, w->probe);
 }

@@ -140,6 +140,7 @@ extern const struct bind_table model_workload_port_table;
 extern const struct bind_table model_namespace_table;
 extern const struct bind_table model_sidecar_ports_table;
 extern const struct bind_table model_capture_table;
+extern const struct bind_table model_certificate_table;
 extern const struct bind_table model_resources_table;
 extern const struct bind_table model_resource_amounts_table;
 extern const struct bind_table model_probe_table;

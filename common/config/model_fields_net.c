@@ -191,6 +191,9 @@ static const struct field workload_fields[] = {
 		  "matches" },
 	{ F_PTR(T, capture, model_capture_table), OURS,
 	  .help = "Which traffic is redirected through the proxy, while kvmeshctl capture is on" },
+	{ F_PTR(T, certificate, model_certificate_table), OURS,
+	  .help = "Its certificate as files, for a program that speaks no SPIFFE; written by "
+		  "kvmesh-certs@NAME.service" },
 	{ F_PTR(T, resources, model_resources_table), OURS,
 	  .help = "CPU and memory of its proxy, when that is dedicated or a gateway: limits of "
 		  "kvmesh-proxy@NAME" },
@@ -264,6 +267,22 @@ static const struct field capture_fields[] = {
 	F_END
 };
 const struct bind_table model_capture_table = TABLE_AT("Capture", capture_fields);
+#undef T
+
+#define T struct model_certificate
+static const struct field certificate_fields[] = {
+	{ F_STR(T, directory), OURS,
+	  .help = "Where the files are (default /run/kvmesh/certs/NAME); root's alone to change" },
+	{ F_STR(T, owner), OURS, .help = "User whose the key is (default root)" },
+	{ F_STR(T, group), OURS, .help = "Group of the key (default: the owner's)" },
+	{ F_STR(T, mode), OURS, .help = "Mode of the key: 0400, 0440, 0600 or 0640 (default 0600)" },
+	{ F_STR(T, reload), OURS,
+	  .help = "Unit that is told when the files are others (default: nobody)" },
+	{ F_STR(T, signal), OURS,
+	  .help = "It gets this signal, SIGHUP, SIGUSR1 or SIGUSR2 (default: systemctl reload)" },
+	F_END
+};
+const struct bind_table model_certificate_table = TABLE_AT("Certificate", certificate_fields);
 #undef T
 
 #define T struct model_resources

@@ -59,6 +59,12 @@ struct model_capture {
 	/* filled by load: an annotation names no port, no range at all */
 	bool noInbound, noOutbound;
 };
+struct model_certificate {              /* as files, for a program that speaks no SPIFFE */
+	struct origin at;
+	struct str directory;           /* empty: /run/kvmesh/certs/NAME */
+	struct str owner, group, mode;  /* of the key; empty: root, the owner's, "0600" */
+	struct str reload, signal;      /* a unit; empty signal: its ExecReload= */
+};
 struct model_resource_amounts {
 	struct str cpu, memory;         /* "100m", "128Mi" */
 };
@@ -110,6 +116,7 @@ struct model_workload {
 	struct model_sidecar_ports *sidecarPorts;
 	bool gateway;                   /* an instance kvmesh-proxy@NAME */
 	struct model_capture *capture;
+	struct model_certificate *certificate;  /* NULL: no files */
 	/* of its proxy; load takes the sidecar.istio.io annotations */
 	struct model_resources *resources;
 	struct model_probe *probe;

@@ -56,6 +56,35 @@ static bool is_workload(const struct policy_rules *rules, const struct policy_ca
 	return is_its && runs_its_program(c, id);
 }
 
+/* "web" of the namespace default is kvmesh-certs@web.service, of shop kvmesh-certs@web.shop.service. */
+static bool is_unit_of_files(const char *unit, const struct registry_identity *id)
+{
+	const struct str prefix = STR("kvmesh-certs@"), suffix = STR(".service");
+	struct str u = str_c(unit);
+
+	if (!str_has_prefix(u, prefix) || !str_has_suffix(u, suffix) || u.n <= prefix.n + suffix.n)
+		return false;
+	u = str_skip(str_take(u, u.n - suffix.n), prefix.n);
+	/* With a dot of its own a name could be read as another one's with its namespace. */
+	if (!str_has_prefix(u, id->workload) || str_find(id->workload, '.') >= 0)
+		return false;
+	u = str_skip(u, id->workload.n);
+	if (str_eq(id->ns, STR("default")))
+		return u.n == 0;
+	return u.n > 1 && u.p[0] == '.' && str_eq(str_skip(u, 1), id->ns);
+}
+
+/* The helper that writes its files: a unit of that name, which root alone can make, as root. */
+static bool writes_files(const struct policy_rules *rules, const struct policy_caller *c,
+			 const struct registry_identity *id)
+{
+	if (!id->files)
+		return false;
+	if (rules->standalone)
+		return c->uid == rules->own_uid;
+	return c->uid == 0 && is_unit_of_files(c->unit, id);
+}
+
 static bool grant_if(bool yes, const struct registry_identity *id, struct str proxy,
 		     struct policy_grant *ret)
 {
@@ -98,7 +127,8 @@ int policy_decide(const struct policy_rules *rules, const struct registry *r,
 			continue;
 		known = true;
 		if (grant_if(instance.p && str_eq(id->proxy, instance), id, instance, ret) ||
-		    grant_if(!instance.p && is_workload(rules, c, id), id, STR(""), ret))
+		    grant_if(!instance.p && (is_workload(rules, c, id) || writes_files(rules, c, id)), id,
+			     STR(""), ret))
 			return 0;
 	}
 	if (!known)

@@ -31,6 +31,7 @@ static const struct bind_table identity_table = {
 		{ ID_STR(user, "user") },
 		{ ID_STR(executable, "executable") },
 		{ ID_STR(sha256, "executableSha256") },
+		{ NAMED(struct registry_identity, files, "files", FIELD_BOOL) },
 		F_END,
 	},
 };

@@ -23,6 +23,7 @@ struct registry_identity {
 	struct str proxy;               /* instance that may ask for it */
 	struct str unit, user;          /* of the workload; empty when it has none */
 	struct str executable, sha256;  /* of its program besides, in hex; empty: any */
+	bool files;                     /* kvmesh-certs@WORKLOAD.service may ask for it as well */
 };
 
 /* Members are those of the message; lifetimes 0: the default. */

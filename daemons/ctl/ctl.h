@@ -158,6 +158,7 @@ int cmd_capture_off(struct ctl *c);
 int cmd_capture_on(struct ctl *c);
 int cmd_capture_repair(struct ctl *c);
 int cmd_capture_status(struct ctl *c);
+int cmd_certs(struct ctl *c);
 int cmd_check(struct ctl *c);
 int cmd_check_inject(struct ctl *c);
 int cmd_completion(struct ctl *c);

@@ -12,12 +12,14 @@ kvmeshctl_SOURCES = \
 	%D%/health_host.c %D%/health.h %D%/health_live.c \
 	%D%/canary.c %D%/canary.h \
 	%D%/changes.c %D%/changes.h \
+	%D%/certs.c %D%/certs.h \
 	%D%/child.c %D%/child.h \
 	%D%/cmd_capture.c \
 	%D%/cmd_analyze.c \
 	%D%/cmd_authz.c \
 	%D%/cmd_ca.c \
 	%D%/cmd_canary.c \
+	%D%/cmd_certs.c \
 	%D%/cmd_check.c \
 	%D%/cmd_completion.c \
 	%D%/cmd_compliance.c %D%/cmd_compliance_verify.c \

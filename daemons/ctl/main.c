@@ -313,6 +313,11 @@ static const struct ctl_command capture_commands[] = {
 	{ NULL },
 };
 
+static const struct ctl_option certs_options[] = {
+	{ "once", 0, NULL, "write them, tell the unit, and end" },
+	{ NULL },
+};
+
 const struct ctl_command ctl_commands[] = {
 	{ .name = "check", .category = "Health", .options = check_options, .run = cmd_check,
 	  .help = "Is this node fit, and does the mesh on it work?" },
@@ -389,6 +394,9 @@ const struct ctl_command ctl_commands[] = {
 	  .help = "Presets of a node: list, show, compare" },
 	{ .name = "run", .category = "Other", .options = run_options, .run = cmd_run,
 	  .help = "The whole suite in the foreground, without systemd" },
+	{ .name = "certs", .category = "Other", .words = "WORKLOAD", .min_words = 1, .max_words = 1,
+	  .options = certs_options, .run = cmd_certs,
+	  .help = "Keep the certificate of a workload in files; run by kvmesh-certs@.service" },
 	{ .name = "completion", .category = "Other", .words = "bash", .min_words = 1,
 	  .max_words = WORDS_MAX, .run = cmd_completion,
 	  .help = "The script that completes command lines" },

@@ -44,8 +44,16 @@ void compiled_done(struct compiled *c)
 
 /* ---- identities ---------------------------------------------------------------------------- */
 
-static void add_identity(struct arena *a, struct doc *list, const struct snap *s,
-			 const struct snap_workload *w)
+/* Its certificate is wanted as files. */
+static bool has_files(const struct model *m, struct str ns, struct str name)
+{
+	const struct model_resource *r = model_find(m, MODEL_KIND_WORKLOAD, ns, name);
+
+	return r && model_as_workload(r)->certificate;
+}
+
+static void add_identity(const struct model *m, struct arena *a, struct doc *list,
+			 const struct snap *s, const struct snap_workload *w)
 {
 	const struct snap_peer *peer = &s->peers.v[w->peer];
 	struct doc *d = doc_add(a, list, doc_new_map(a));
@@ -62,6 +70,8 @@ static void add_identity(struct arena *a, struct doc *list, const struct snap *s
 		doc_set_str(a, d, "executable", w->executable);
 	if (w->executable_sha256.n > 0)
 		doc_set_str(a, d, "executableSha256", w->executable_sha256);
+	if (has_files(m, peer->ns, peer->name))
+		doc_set_bool(a, d, "files", true);
 }
 
 /* An identity of the proxy that no workload of it has. */
@@ -87,7 +97,7 @@ struct doc *compiled_identities(const struct compiled *c, const struct model *m,
 		const struct snap *s = c->v[i].snap;
 
 		for (size_t k = 0; k < s->workloads.n; k++)
-			add_identity(a, list, s, &s->workloads.v[k]);
+			add_identity(m, a, list, s, &s->workloads.v[k]);
 		for (size_t k = 0; k < s->identities.n; k++)
 			add_own(a, list, s, k);
 	}

@@ -200,7 +200,8 @@ def test_units_verify_and_score(node):
     out = node.sh("cd /lib/systemd/system && systemd-analyze verify --man=no ./kvmesh*.service ./kvmesh.target ./kvmesh.slice")
     assert out.returncode == 0 and (out.stdout + out.stderr).strip() == "", out
     # conventions §3.4; the proxy asks netlink who a caller is and cannot use PrivateUsers=
-    for unit, limit in (("kvmesh-ca", 6), ("kvmesh-metrics", 12), ("kvmesh-proxy", 16), ("kvmesh-router", 15), ("kvmesh-probe", 22), ("kvmesh-witness", 13)):
+    for unit, limit in (("kvmesh-ca", 6), ("kvmesh-metrics", 12), ("kvmesh-proxy", 16), ("kvmesh-router", 15), ("kvmesh-probe", 22), ("kvmesh-witness", 13),
+                        ("kvmesh-certs@web", 24)):
         r = node.sh(f"systemd-analyze security --no-pager --threshold={limit} {unit}.service")
         assert r.returncode == 0, r.stdout.splitlines()[-1]
 
@@ -217,6 +218,35 @@ def test_the_sandbox_holds(node):
     assert node.sh(f"nsenter -t {pid} -m ls -A /var/lib/kvmesh/ca /var/lib/kvmesh/router").stdout.count(".") == 0
     pid = node.ok("systemctl show -P MainPID kvmesh-ca").strip()
     assert "lo" not in [w for w in node.ok(f"nsenter -t {pid} -n ip -o link show up").split(":")]
+
+
+TLS_NGINX = """\
+pid /run/tls.pid; error_log stderr; worker_processes 1; events { }
+http { access_log off; server { listen 127.0.0.1:8443 ssl; ssl_certificate /run/kvmesh/certs/web/svid_pair.pem;
+  ssl_certificate_key /run/kvmesh/certs/web/svid_pair.pem; location / { return 200 "ok"; } } }
+"""
+
+
+def test_certificates_as_files(node):
+    """kvmesh-certs@web.service proves itself to the CA by its unit; nginx starts behind it and is told by systemd."""
+    node.write("/srv/tls.conf", TLS_NGINX)
+    node.write("/etc/systemd/system/web.service", "[Unit]\nAfter=kvmesh-certs@web.service\nWants=kvmesh-certs@web.service\n[Service]\n"
+               "ExecStart=/usr/sbin/nginx -g 'daemon off;' -c /srv/tls.conf\nExecReload=/bin/kill -HUP $MAINPID\n")
+    node.write("/etc/kvmesh/workloads.d/web.conf", 'Workload = { name = "web"; unit = "web.service"; certificate = { owner = "www-data"; reload = "web.service"; }; };\n')
+    node.ok("systemctl daemon-reload && systemctl reload kvmesh-router && systemctl start web")
+
+    def serial():
+        return node.sh("openssl s_client -connect 127.0.0.1:8443 </dev/null 2>/dev/null | openssl x509 -noout -serial").stdout.strip().lower()
+    first = kvmesh.wait_for("nginx", serial)
+    assert node.ok("stat -c '%U %a' /run/kvmesh/certs/web/svid_key.pem").strip() == "www-data 600"
+    assert "spiffe://cluster.local/ns/default/sa/web" in node.ok("openssl x509 -in /run/kvmesh/certs/web/svid.pem -noout -ext subjectAltName")
+    pid = node.ok("systemctl show -P MainPID kvmesh-certs@web").strip()
+    assert re.search(r"CapEff:\s+0*9\n", node.ok(f"cat /proc/{pid}/status"))
+    node.ok(f"kvmeshctl ca revoke {first.split('=')[1]}")
+    kvmesh.wait_for("another certificate", lambda: serial() not in ("", first))
+    # Root alone, outside of that unit, gets nothing.
+    assert node.sh("kvmeshctl certs web --once").returncode == 1
+    node.ok("systemctl stop web kvmesh-certs@web && rm /etc/kvmesh/workloads.d/web.conf && systemctl reload kvmesh-router")
 
 
 def test_keys_are_not_readable_by_others(node):

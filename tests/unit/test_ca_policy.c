@@ -48,6 +48,13 @@ static struct registry_identity identities[] = {
 	/* Two workloads, one service account. */
 	ID("twice", "node", "v1.service", ""),
 	ID("twice", "dedicated", "v2.service", ""),
+	/* Files of theirs are wanted. */
+	{ .spiffe = STR("spiffe://td/ns/default/sa/pem"), .workload = STR("pem"), .ns = STR("default"),
+	  .proxy = STR("node"), .unit = STR("pem.service"), .files = true },
+	{ .spiffe = STR("spiffe://td/ns/default/sa/pem-shop"), .workload = STR("pem"), .ns = STR("shop"),
+	  .proxy = STR("node"), .unit = STR("shop.service"), .files = true },
+	{ .spiffe = STR("spiffe://td/ns/default/sa/dotted"), .workload = STR("pem.shop"), .ns = STR("default"),
+	  .proxy = STR("node"), .files = true },
 };
 static const struct registry reg = {
 	.trust_domain = STR("td"),
@@ -106,6 +113,21 @@ static const struct case_row {
 	/* root gets nothing by its unit alone. */
 	{ &systemd, 0, "app.service", "", "by-unit", KV_ERR_REFUSED, NULL },
 	{ &systemd, 0, "", "", "as-root", 0, "" },
+	/* The unit that writes files: as root, under the workload's name, where files are wanted. */
+	{ &systemd, 0, "kvmesh-certs@pem.service", "", "pem", 0, "" },
+	{ &systemd, 0, "kvmesh-certs@pem.shop.service", "", "pem-shop", 0, "" },
+	{ &systemd, 0, "kvmesh-certs@pem.shop.service", "", "pem", KV_ERR_REFUSED, NULL },
+	{ &systemd, 0, "kvmesh-certs@pem.service", "", "pem-shop", KV_ERR_REFUSED, NULL },
+	{ &systemd, 0, "kvmesh-certs@pem.shop.service", "", "dotted", KV_ERR_REFUSED, NULL },
+	{ &systemd, 0, "kvmesh-certs@by-unit.service", "", "by-unit", KV_ERR_REFUSED, NULL },
+	{ &systemd, 0, "kvmesh-certs@pemx.service", "", "pem", KV_ERR_REFUSED, NULL },
+	{ &systemd, 0, "kvmesh-certs@pem.", "", "pem", KV_ERR_REFUSED, NULL },
+	{ &systemd, 0, "kvmesh-certs@.service", "", "pem", KV_ERR_REFUSED, NULL },
+	{ &systemd, 0, "pem.service", "", "pem", KV_ERR_REFUSED, NULL },
+	{ &systemd, UID_OTHER, "kvmesh-certs@pem.service", "", "pem", KV_ERR_REFUSED, NULL },
+	{ &systemd, UID_OTHER, "pem.service", "", "pem", 0, "" },
+	{ &standalone, 900, "", "", "pem", 0, "" },
+	{ &standalone, UID_OTHER, "", "", "pem", KV_ERR_REFUSED, NULL },
 	/* kvmeshctl run: the own user is whichever instance it names. */
 	{ &standalone, 900, "", "node", "by-unit", 0, "node" },
 	{ &standalone, 900, "", "ingressgateway", "edge", 0, "ingressgateway" },
