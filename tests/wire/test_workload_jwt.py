@@ -187,11 +187,15 @@ def test_tokens_are_for_whom_the_kernel_proves():
 
 
 def test_tokens_are_counted_as_certificates_are():
-    with Ca({**DEFAULT, "signBurst": 3, "signPerSecond": 1}) as ca:
+    """A request for five is too much where three at once are allowed; for one of them it is not."""
+    five = [identity(f"n{i}", user="nobody") for i in range(5)]
+    with Ca(registry(*five, signBurst=3, signPerSecond=1)) as ca:
         ca.start().ready()
         ca.api = ca.run / "workload-api.sock"
         wait_for("the keys of tokens", lambda: jwks_file(ca).exists())
-        wait_for("a refusal", lambda: isinstance(got := fetch(ca), dict) and got["code"] == "UNAVAILABLE")
+        got = fetch(ca)
+        assert got["code"] == "UNAVAILABLE" and "too often" in got["text"]
+        wait_for("another one", lambda: isinstance(fetch(ca, who=spiffe("n4")), bytes))
 
 
 # ---- validation -----------------------------------------------------------------------------------------------------------------
