@@ -183,7 +183,7 @@ def test_2_14_4_a_list_that_names_a_client_ends_its_open_connections(shop):
     assert all(answers(c) for c in open_good), "who is not named stays"
     for c in (*open_good, *open_bad):
         c.close()
-    assert "cut 2 connections" in shop.mesh.text() or shop.mesh.text().count("cut 1 connections") >= 2
+    wait_for("the journal to tell", lambda: sum(map(int, re.findall(r"cut (\d+) connections", shop.mesh.text()))) >= 2)
 
 
 def test_2_14_4_revoked_clients(shop):
@@ -198,7 +198,8 @@ def test_2_14_4_revoked_clients(shop):
     shop.clients.crl(bad[0])
     wait_for("the new list is in force", lambda: isinstance(shop.with_cert(bad), int))
     assert shop.with_cert(good) == "web\n"
-    wait_for("it is counted", lambda: shop.refused("certificate_revoked") >= 1)
+    # The first that failed may have been open when the list came: cut, not refused.
+    wait_for("it is counted", lambda: isinstance(shop.with_cert(bad), int) and shop.refused("certificate_revoked") >= 1)
     crl.write_text("no list\n")
     wait_for("the broken file is told", lambda: f"cannot use the revocation list {crl}" in shop.mesh.text())
     assert shop.with_cert(good) == "web\n" and isinstance(shop.with_cert(bad), int), "the list before stays in force"

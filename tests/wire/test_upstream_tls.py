@@ -268,7 +268,7 @@ def test_revocation_lists_of_a_rule(world):
     assert "a certificate is revoked" not in world.mesh.text()
     world.ca.crl(world.good[0]).chmod(0o644)
     wait_for("the new list", lambda: world.mesh.get("unlisted.example").status == 503)
-    assert re.search(r"cut \d+ connections: a certificate is revoked", world.mesh.text())
+    wait_for("what is open to be cut", lambda: re.search(r"cut \d+ connections: a certificate is revoked", world.mesh.text()))
 
 
 # ---- the mesh's own certificates ------------------------------------------------------------------------------------
