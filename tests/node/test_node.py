@@ -319,15 +319,18 @@ def test_rotation_and_revocation_under_systemd(node):
 
 def test_the_issuers_key_encrypted_at_rest(node):
     """systemd-creds, LoadCredentialEncrypted=: the key is in no file that can be read as it is."""
-    node.ok("mkdir -p /etc/credstore.encrypted && systemd-creds --with-key=host --name=ca-key.pem encrypt "
-            "/var/lib/kvmesh/ca/ca-key.pem /etc/credstore.encrypted/kvmesh-ca-key.pem")
+    kvmesh.wait_for("the key of tokens", lambda: node.sh("test -e /var/lib/kvmesh/ca/jwt-key.pem").returncode == 0)
+    node.ok("mkdir -p /etc/credstore.encrypted")
+    for key in ("ca", "jwt"):
+        node.ok(f"systemd-creds --with-key=host --name={key}-key.pem encrypt /var/lib/kvmesh/ca/{key}-key.pem "
+                f"/etc/credstore.encrypted/kvmesh-{key}-key.pem")
     issuer = json.loads(node.ok("kvmeshctl ca status -o json"))["issuer"]["serial"]
-    node.ok("mv /var/lib/kvmesh/ca/ca-key.pem /root/ && systemctl restart kvmesh-ca && systemctl is-active kvmesh-ca")
+    node.ok("mv /var/lib/kvmesh/ca/ca-key.pem /var/lib/kvmesh/ca/jwt-key.pem /root/ && systemctl restart kvmesh-ca && systemctl is-active kvmesh-ca")
     assert json.loads(node.ok("kvmeshctl ca status -o json"))["issuer"]["serial"] == issuer
     node.ok("systemctl restart kvmesh-proxy")         # every certificate is signed anew
     kvmesh.wait_for("answers", lambda: len(curl(node, 20)) == 20)
     assert node.sh("grep -rl 'PRIVATE KEY' /var/lib/kvmesh/ca /etc/credstore.encrypted").stdout.split() in ([], ["/var/lib/kvmesh/ca/root-key.pem"])
-    node.ok("rm /etc/credstore.encrypted/kvmesh-ca-key.pem && mv /root/ca-key.pem /var/lib/kvmesh/ca/ && systemctl restart kvmesh-ca")
+    node.ok("rm /etc/credstore.encrypted/kvmesh-*-key.pem && mv /root/ca-key.pem /root/jwt-key.pem /var/lib/kvmesh/ca/ && systemctl restart kvmesh-ca")
 
 
 def test_sigkill_of_each_daemon_is_survived(node):
