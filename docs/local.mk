@@ -16,5 +16,5 @@ dist_man_MANS += \
 	%D%/man/kvmesh-router.8
 EXTRA_DIST += \
 	%D%/ARCHITECTURE.md %D%/HACKING.md %D%/IPC.md %D%/STYLE.md %D%/THREATS.md \
-	%D%/analysis.md %D%/authorization.md %D%/bad-input.md %D%/ca.md %D%/canary.md %D%/capture.md %D%/compliance.md %D%/destinations.md %D%/dns.md %D%/egress.md %D%/explain.md %D%/gateway.md %D%/health.md %D%/http2.md %D%/inject.md %D%/install.md %D%/istio-compat.md %D%/overload.md %D%/strict.md %D%/tokens.md %D%/troubleshooting.md %D%/upgrade.md \
+	%D%/analysis.md %D%/authorization.md %D%/bad-input.md %D%/ca.md %D%/canary.md %D%/capture.md %D%/compliance.md %D%/destinations.md %D%/dns.md %D%/egress.md %D%/explain.md %D%/gateway.md %D%/health.md %D%/http2.md %D%/inject.md %D%/install.md %D%/istio-compat.md %D%/nodes.md %D%/overload.md %D%/strict.md %D%/tokens.md %D%/troubleshooting.md %D%/upgrade.md \
 	%D%/layers.txt

@@ -279,6 +279,7 @@ static void identity_free(struct tls_identity *i)
 	SSL_CTX_free(i->server);
 	SSL_CTX_free(i->client);
 	X509_free(i->leaf);
+	sk_X509_pop_free(i->chain, X509_free);
 	tls_trust_unref(i->trust);
 	free(i->spiffe);
 	free(i->serial);
@@ -317,20 +318,22 @@ const char *tls_identity_serial(const struct tls_identity *i)
 	return i->serial;
 }
 
-/* Exactly one certificate, with nothing but white space behind it. */
-static X509 *read_leaf(struct str pem)
+/* The leaf and what may follow it, with nothing but white space behind; NULL else. */
+static STACK_OF(X509) *read_certs(struct str pem)
 {
 	BIO *bio = bio_over(pem);
-	X509 *leaf = PEM_read_bio_X509(bio, NULL, NULL, NULL);
-	X509 *second = leaf ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+	STACK_OF(X509) *certs = sk_X509_new_null();
+	X509 *x;
 
-	if (second || (leaf && !pem_ended())) {
-		X509_free(second);
-		X509_free(leaf);
-		leaf = NULL;
+	kv_assert(certs);
+	while (sk_X509_num(certs) <= TLS_CHAIN_MAX && (x = PEM_read_bio_X509(bio, NULL, NULL, NULL)))
+		kv_assert(sk_X509_push(certs, x) > 0);
+	if (sk_X509_num(certs) == 0 || sk_X509_num(certs) > TLS_CHAIN_MAX || !pem_ended()) {
+		sk_X509_pop_free(certs, X509_free);
+		certs = NULL;
 	}
 	BIO_free(bio);
-	return leaf;
+	return certs;
 }
 
 static int take_names(struct tls_identity *i, struct err *err)
@@ -421,7 +424,8 @@ static SSL_CTX *identity_ctx(struct tls_identity *i, const struct tls_key *key, 
 	SSL_CTX_set1_cert_store(c, i->trust->store);
 	SSL_CTX_set_cert_verify_callback(c, tls_verify_mesh, NULL);
 	SSL_CTX_set_verify(c, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
-	if (SSL_CTX_use_certificate(c, i->leaf) != 1 || SSL_CTX_use_PrivateKey(c, key->pkey) != 1 ||
+	if (SSL_CTX_use_certificate(c, i->leaf) != 1 || SSL_CTX_set1_chain(c, i->chain) != 1 ||
+	    SSL_CTX_use_PrivateKey(c, key->pkey) != 1 ||
 	    SSL_CTX_set_session_id_context(c, i->sid, sizeof(i->sid)) != 1) {
 		SSL_CTX_free(c);
 		return NULL;
@@ -437,8 +441,8 @@ static SSL_CTX *identity_ctx(struct tls_identity *i, const struct tls_key *key, 
 	return c;
 }
 
-/* Takes leaf; NULL: it could not be read. */
-static int make_identity(const struct tls_key *key, X509 *leaf, struct tls_trust *trust,
+/* Takes certs, the leaf first; NULL: they could not be read. */
+static int make_identity(const struct tls_key *key, STACK_OF(X509) *certs, struct tls_trust *trust,
 			 struct tls_identity **ret, struct err *err)
 {
 	struct tls_identity *i = kv_zalloc(sizeof(*i));
@@ -447,9 +451,10 @@ static int make_identity(const struct tls_key *key, X509 *leaf, struct tls_trust
 	i->trust = tls_trust_ref(trust);
 	pthread_mutex_init(&i->lock, NULL);
 	map_init(&i->sessions);
-	i->leaf = leaf;
-	int r = leaf ? check_identity(i, key, err)
-		     : tls_err_set(err, "cannot read the certificate (one in PEM, alone)");
+	i->leaf = certs ? sk_X509_shift(certs) : NULL;
+	i->chain = certs;
+	int r = certs ? check_identity(i, key, err)
+		      : tls_err_set(err, "cannot read the certificate (in PEM, at most %d with those that vouch for it)", TLS_CHAIN_MAX);
 
 	if (r == 0) {
 		make_sid(i);
@@ -469,7 +474,7 @@ static int make_identity(const struct tls_key *key, X509 *leaf, struct tls_trust
 int tls_identity_new(struct tls_key *key, struct str cert_pem, struct tls_trust *trust,
 		     struct tls_identity **ret, struct err *err)
 {
-	int r = make_identity(key, read_leaf(cert_pem), trust, ret, err);
+	int r = make_identity(key, read_certs(cert_pem), trust, ret, err);
 
 	if (r == 0)
 		tls_key_free(key);
@@ -481,6 +486,9 @@ int tls_identity_retrust(const struct tls_identity *i, struct tls_trust *trust,
 {
 	const struct tls_key key = { .pkey = SSL_CTX_get0_privatekey(i->server) };
 
+	STACK_OF(X509) *certs = X509_chain_up_ref(i->chain);
+
 	X509_up_ref(i->leaf);
-	return make_identity(&key, i->leaf, trust, ret, err);
+	kv_assert(certs && sk_X509_unshift(certs, i->leaf) > 0);
+	return make_identity(&key, certs, trust, ret, err);
 }

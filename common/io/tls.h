@@ -62,7 +62,10 @@ int tls_key_csr(struct tls_key *k, struct str spiffe_id, char **ret_csr_pem, str
 /* The private key itself, malloc'ed; for a program outside the mesh. The caller wipes it. */
 int tls_key_pem(struct tls_key *k, char **ret_pem, struct err *err);
 void tls_key_free(struct tls_key *k);
-/* cert_pem: the leaf, alone. Takes the key on success. Checks that they belong together. */
+/*
+ * cert_pem: the leaf, and behind it what peers need that know the root alone; all of it is sent. Takes the key on
+ * success. Checks that they belong together.
+ */
 int tls_identity_new(struct tls_key *key, struct str cert_pem, struct tls_trust *trust,
 		     struct tls_identity **ret, struct err *err);
 /* The same certificate and key over another trust, as long as that vouches for it. */

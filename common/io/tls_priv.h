@@ -46,6 +46,7 @@ struct tls_identity {
 	atomic_uint refs;
 	struct tls_trust *trust;
 	X509 *leaf;
+	STACK_OF(X509) *chain;          /* sent behind it; mostly empty */
 	char *spiffe, *serial;
 	int64_t not_before, not_after;
 	SSL_CTX *server, *client;

@@ -77,12 +77,14 @@ static void log_denied(const struct attest *who, const char *event, const struct
 		 who->executable[0] ? who->executable : "-", err->text);
 }
 
-void server_reply_certificate(struct ipc_call *call, const struct authority_cert *cert)
+void server_reply_certificate(struct ipc_call *call, const struct authority_cert *cert, struct str chain)
 {
 	struct arena *a = ipc_call_arena(call);
 	struct doc *d = doc_new_map(a);
 
 	doc_set_str(a, d, "certificate", str_c(cert->pem));
+	if (chain.n > 0)
+		doc_set_str(a, d, "chain", chain);
 	server_set_time_s(a, d, "notBefore", cert->not_before_s);
 	server_set_time_s(a, d, "notAfter", cert->not_after_s);
 	doc_set_str(a, d, "serial", str_c(cert->serial.text));
@@ -122,6 +124,17 @@ static int sign_for(struct server *s, struct attest *who, const struct doc *p,
 	return r;
 }
 
+/*
+ * The issuer is in the bundle of every proxy of this node. One that was plugged in is of a root that other nodes may
+ * share, with issuers of their own (docs/nodes.md).
+ */
+static struct str chain_of(const struct server *s)
+{
+	const struct keystore *k = s->authority->keystore;
+
+	return keystore_is_plugged_in(k) ? keystore_chain_pem(k) : STR_NULL;
+}
+
 static void on_sign(void *arg, struct ipc_call *call, const struct doc *p)
 {
 	struct server *s = arg;
@@ -141,7 +154,7 @@ static void on_sign(void *arg, struct ipc_call *call, const struct doc *p)
 		log_info("cert_issued: serial %s identity %.*s uid %u pid %d unit %s until %lld",
 			 cert.serial.text, STR_ARG(spiffe), (unsigned)who.uid, (int)who.pid,
 			 who.unit[0] ? who.unit : "-", (long long)cert.not_after_s);
-		server_reply_certificate(call, &cert);
+		server_reply_certificate(call, &cert, chain_of(s));
 		server_say_status(s);
 	}
 	free(cert.pem);

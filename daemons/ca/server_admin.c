@@ -76,7 +76,7 @@ void server_on_issue(void *arg, struct ipc_call *call, const struct doc *p)
 	}
 	log_info("cert_issued: serial %s identity %.*s by hand, uid %u until %lld", cert.serial.text,
 		 STR_ARG(ask.spiffe), (unsigned)peer->uid, (long long)cert.not_after_s);
-	server_reply_certificate(call, &cert);
+	server_reply_certificate(call, &cert, STR_NULL);
 	free(cert.pem);
 	server_say_status(s);
 }

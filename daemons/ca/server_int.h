@@ -27,7 +27,8 @@ struct server {
 /* server.c */
 const char *server_error_name(int code);
 void server_set_time_s(struct arena *a, struct doc *d, const char *key, int64_t s);
-void server_reply_certificate(struct ipc_call *call, const struct authority_cert *cert);
+/* chain: who vouches for the issuer, for peers that know the root alone; empty: nobody need be told. */
+void server_reply_certificate(struct ipc_call *call, const struct authority_cert *cert, struct str chain);
 void server_say_status(const struct server *s);
 void server_tell_watchers(struct server *s);    /* bundle, issuer or what is revoked is another */
 void server_advance(struct server *s);          /* a step of a rotation may be over */

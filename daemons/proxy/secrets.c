@@ -280,12 +280,13 @@ static void plan_renewal(struct secrets *s, struct secret *e)
 static int accept_certificate(struct secrets *s, struct secret *e, struct request *q,
 			      const struct doc *p, struct tls_identity **ret, struct err *err)
 {
-	struct str pem = doc_get_str(p, "certificate", STR_NULL);
+	struct str leaf = doc_get_str(p, "certificate", STR_NULL), chain = doc_get_str(p, "chain", STR(""));
 	struct tls_identity *id;
 
-	if (pem.n == 0)
+	if (leaf.n == 0)
 		return err_set(err, KV_ERR_PROTOCOL, "the CA's reply holds no certificate");
-	int r = tls_identity_new(q->key, pem, s->trust, &id, err);
+	_cleanup_free_ char *pem = kv_asprintf("%.*s%.*s", STR_ARG(leaf), STR_ARG(chain));
+	int r = tls_identity_new(q->key, str_c(pem), s->trust, &id, err);
 
 	if (r < 0)
 		return r;

@@ -109,7 +109,11 @@ START_TEST(identities)
 		"");
 	char *second = pki_pem(sub->cert);
 
-	REFUSED("alone", pki_cert(&(struct pki_spec){ .uri = A }, pub, sub), second);
+	char *many = kv_asprintf("%s%s%s%s%s", second, second, second, second, second);
+
+	REFUSED("cannot read", pki_cert(&(struct pki_spec){ .uri = A }, pub, sub), many);
+	REFUSED("cannot read", pki_cert(&(struct pki_spec){ .uri = A }, pub, sub), "-----BEGIN CERTIFICATE-----\nAAAA\n");
+	free(many);
 	free(second);
 	ck_assert_int_eq(tls_identity_new(key, STR("junk"), trust, &id, &err), KV_ERR_TLS);
 	/* An old one is taken: peers say when it is too old, and renewal is under way. */
