@@ -93,6 +93,9 @@ enum h1_result h1_chunked_next(struct h1_chunked *c, const struct h1_limits *lim
  */
 bool h1_request_ok(const struct head *h);
 bool h1_response_ok(const struct head *h);
+/* The parts of h1_request_ok, for a codec that sees field after field: all but the fields, and one of them. */
+bool h1_request_line_ok(const struct head *h);
+bool h1_field_ok(const struct head_field *f);
 size_t h1_request_size(const struct head *h);
 size_t h1_write_request(const struct head *h, bool close, char *out);
 size_t h1_response_size(const struct head *h);

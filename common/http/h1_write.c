@@ -46,7 +46,7 @@ static bool is_trimmed_value(struct str s)
 }
 
 /* The constant names of known fields need no look. */
-static bool is_field(const struct head_field *f)
+bool h1_field_ok(const struct head_field *f)
 {
 	return (head_is_constant_name(f) || is_lower_token(f->name)) && is_trimmed_value(f->value);
 }
@@ -54,7 +54,7 @@ static bool is_field(const struct head_field *f)
 static bool are_fields(const struct head *h)
 {
 	for (size_t i = 0; i < h->n; i++)
-		if (!is_field(&h->fields[i]))
+		if (!h1_field_ok(&h->fields[i]))
 			return false;
 	return true;
 }
@@ -68,10 +68,15 @@ static bool is_request_target(const struct head *h)
 	return h->path.n > 0 && h->path.p[0] == '/' && str_find(h->path, '#') < 0;
 }
 
-bool h1_request_ok(const struct head *h)
+bool h1_request_line_ok(const struct head *h)
 {
 	return head_is_token(h->method) && is_request_target(h) && is_visible(h->path) &&
-	       is_visible(h->authority) && is_trimmed_value(h->upgrade) && are_fields(h);
+	       is_visible(h->authority) && is_trimmed_value(h->upgrade);
+}
+
+bool h1_request_ok(const struct head *h)
+{
+	return h1_request_line_ok(h) && are_fields(h);
 }
 
 bool h1_response_ok(const struct head *h)
@@ -278,7 +283,7 @@ size_t h1_write_last_chunk(const struct head *trailers_or_null, char *out)
 		const struct head_field *f = &trailers_or_null->fields[i];
 
 		/* Dropped rather than refused: the end of the body must be told in any case. */
-		if (is_field(f) && !h1_is_forbidden_trailer(f))
+		if (h1_field_ok(f) && !h1_is_forbidden_trailer(f))
 			out = put_field(out, f->name, f->value);
 	}
 	out = put(out, STR("\r\n"));

@@ -221,6 +221,7 @@ void h2_pack_later(struct h2 *h)
 static void set_options(nghttp2_option *o)
 {
 	nghttp2_option_set_no_auto_window_update(o, 1);
+	nghttp2_option_set_no_http_messaging(o, 1);     /* codec_h2_rules.c looks at messages */
 	nghttp2_option_set_no_closed_streams(o, 1);
 	nghttp2_option_set_peer_max_concurrent_streams(o, H2_STREAMS_MAX);
 	nghttp2_option_set_max_outbound_ack(o, 1000);

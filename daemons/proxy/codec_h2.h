@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * codec_h2: HTTP/2 on a connection, both sides, over libnghttp2 (RFC 9113). codec_h2.c holds the life of a
- * connection and its exchanges, codec_h2_in.c turns frames into leg events, codec_h2_out.c turns leg calls into
- * frames, codec_h2_tunnel.c carries switched protocols (RFC 8441). Layer proxy; this header is for these alone.
+ * connection and its exchanges, codec_h2_in.c turns frames into leg events, codec_h2_rules.c judges messages,
+ * codec_h2_out.c turns leg calls into frames, codec_h2_tunnel.c carries switched protocols (RFC 8441). Layer proxy;
+ * this header is for these alone.
  *
  * Frames are packed once per loop turn, so that all exchanges of a turn share one send (dataplane 3.7).
  * An h2_stream lives from its first frame until nghttp2 closes it; its leg is detached as soon as both
@@ -76,6 +77,12 @@ struct h2_stream {
 	struct loop_deadline unread;    /* the rest of an answer waits for a window */
 	size_t unread_bytes;            /* of out, when last looked at */
 	size_t held;                    /* received and not yet given back to the peer's window */
+	unsigned seen;                  /* of the block that comes: bits of codec_h2_rules.c */
+	unsigned status;                /* client: as it said */
+	int64_t length;                 /* as it said, negative: nothing */
+	int64_t body_left;              /* of the body that was announced, negative: of any length */
+	bool to_head;                   /* client: the answer has no body, whatever it says */
+	bool malformed;                 /* what comes breaks a rule */
 	size_t header_bytes;
 	unsigned fields, infos;
 	struct str cookie;              /* crumbs joined */
@@ -152,6 +159,19 @@ struct h2_stream *h2_stream_of(struct h2 *h, int32_t id);
 void h2_final_goaway(struct h2 *h);
 /* Client: the peer goes and has not seen these; others may have them. */
 void h2_unsent_refused(struct h2 *h);
+
+/* codec_h2_rules.c: RFC 9113 8. False: the message is malformed. */
+enum h2_pseudo {
+	H2_PSEUDO_NONE,                 /* not known */
+	H2_PSEUDO_METHOD, H2_PSEUDO_SCHEME, H2_PSEUDO_AUTHORITY, H2_PSEUDO_PATH, H2_PSEUDO_PROTOCOL,
+	H2_PSEUDO_STATUS,
+};
+enum h2_pseudo h2_pseudo_of(struct str name);
+bool h2_pseudo_ok(struct h2_stream *hs, enum h2_pseudo id, struct str value);
+bool h2_field_ok(struct h2_stream *hs, const struct head_field *f);
+void h2_block_begins(struct h2_stream *hs);
+bool h2_block_ok(struct h2_stream *hs, bool end);       /* all its fields have come */
+bool h2_body_ok(struct h2_stream *hs, size_t n, bool end);
 
 /* codec_h2_in.c */
 void h2_end_of_message(struct h2_stream *hs);

@@ -26,31 +26,37 @@ static int go_on(const struct h2 *h)
 
 /* ---- heads: pseudo-header fields and fields into the neutral head ---------------------------------- */
 
-static unsigned three_digits(struct str v)
+static void pseudo(const struct h2_stream *hs, struct head *hd, enum h2_pseudo id, struct str value)
 {
-	return (unsigned)((v.p[0] - '0') * 100 + (v.p[1] - '0') * 10 + (v.p[2] - '0'));
-}
-
-/* nghttp2 lets only these pass, and a status of three digits. */
-static void pseudo(struct head *hd, struct str name, struct str value)
-{
-	if (str_eq(name, STR(":path")))
-		hd->path = value;
-	else if (str_eq(name, STR(":method")))
+	switch (id) {
+	case H2_PSEUDO_NONE:
+		break;
+	case H2_PSEUDO_METHOD:
 		hd->method = value;
-	else if (str_eq(name, STR(":status")))
-		hd->status = three_digits(value);
-	else if (str_eq(name, STR(":scheme")))
+		break;
+	case H2_PSEUDO_SCHEME:
 		hd->scheme = value;
-	else if (str_eq(name, STR(":authority")))
+		break;
+	case H2_PSEUDO_AUTHORITY:
 		hd->authority = value;
-	else if (str_eq(name, STR(":protocol")))
+		break;
+	case H2_PSEUDO_PATH:
+		hd->path = value;
+		break;
+	case H2_PSEUDO_PROTOCOL:
 		hd->upgrade = value;
+		break;
+	case H2_PSEUDO_STATUS:
+		hd->status = hs->status;
+		break;
+	}
 }
 
 /* Crumbs are joined again before anything reads them (RFC 9113 8.2.3). */
 static void cookie(struct h2_stream *hs, struct head *hd, struct str value)
 {
+	if (value.n == 0)
+		return;
 	if (hs->cookie.n > 0)
 		hs->cookie = arena_printf(hd->arena, "%.*s; %.*s", STR_ARG(hs->cookie), STR_ARG(value));
 	else
@@ -72,16 +78,13 @@ static void add_field(struct head *hd, enum head_id id, struct str name, struct 
 		head_add_id(hd, id, value);
 }
 
-static void field(struct h2_stream *hs, struct head *hd, struct str name, struct str value)
+static void field(struct h2_stream *hs, struct head *hd, enum head_id id, struct str name, struct str value)
 {
-	enum head_id id = head_id_of(name);
-	uint64_t length;
-
 	switch ((int)id) {
 	case HEAD_ID_CONTENT_LENGTH:
-		if (str_to_u64(value, &length)) {
+		if (hs->length >= 0) {
 			hd->body = HEAD_BODY_LENGTH;
-			hd->content_length = length;
+			hd->content_length = (uint64_t)hs->length;
 		}
 		return;
 	case HEAD_ID_HOST:
@@ -91,7 +94,7 @@ static void field(struct h2_stream *hs, struct head *hd, struct str name, struct
 			not_acceptable(hs, 400, "host_mismatch");
 		return;
 	case HEAD_ID_TE:
-		hd->te_trailers = true;         /* nghttp2 lets nothing else pass */
+		hd->te_trailers = true;         /* nothing else passes */
 		return;
 	case HEAD_ID_EXPECT:
 		hd->expect_continue = str_ieq(value, STR("100-continue"));
@@ -113,31 +116,61 @@ static bool over_limits(struct h2_stream *hs, size_t n)
 	return hs->header_bytes > H2_HEADER_LIST_MAX || hs->fields > H2_FIELDS_MAX;
 }
 
+/* Room for one more; NULL: it is not kept. */
+static struct head *head_of(struct h2_stream *hs, size_t n)
+{
+	if (!hs->leg || hs->refuse_status != 0)
+		return NULL;
+	if (!over_limits(hs, n))
+		return hs->final_in ? hs->leg->trailers : hs->leg->head;
+	not_acceptable(hs, 431, "too_large");
+	return NULL;
+}
+
+static void on_pseudo(struct h2_stream *hs, struct str name, struct str value)
+{
+	enum h2_pseudo id = h2_pseudo_of(name);
+	struct head *hd;
+
+	hs->malformed = !h2_pseudo_ok(hs, id, value);
+	hd = hs->malformed ? NULL : head_of(hs, name.n + value.n);
+	if (hd)
+		pseudo(hs, hd, id, arena_str(hd->arena, value));
+}
+
+static void on_field(struct h2_stream *hs, struct str name, struct str value)
+{
+	enum head_id id = head_id_of(name);
+	struct head_field f = { .name = id == HEAD_ID_OTHER ? name : head_id_name(id), .value = value, .id = id };
+	struct head *hd;
+
+	hs->malformed = !h2_field_ok(hs, &f);
+	hd = hs->malformed ? NULL : head_of(hs, name.n + value.n);
+	if (!hd)
+		return;
+	value = arena_str(hd->arena, value);
+	if (hs->final_in)
+		add_field(hd, id, name, value);
+	else
+		field(hs, hd, id, name, value);
+}
+
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t n_name,
 		     const uint8_t *value, size_t n_value, uint8_t flags, void *arg)
 {
 	struct h2 *h = arg;
 	struct h2_stream *hs = h->block;
+	struct str k = str_from((const char *)name, n_name), v = str_from((const char *)value, n_value);
 
 	(void)session, (void)frame, (void)flags;
 	if (go_on(h) != 0)
 		return go_on(h);
-	if (!hs || !hs->leg || hs->refuse_status != 0)
+	if (!hs || hs->malformed)
 		return 0;
-	if (over_limits(hs, n_name + n_value)) {
-		not_acceptable(hs, 431, "too_large");
-		return 0;
-	}
-	struct head *hd = hs->final_in ? hs->leg->trailers : hs->leg->head;
-	struct str k = str_from((const char *)name, n_name);
-	struct str v = arena_str(hd->arena, str_from((const char *)value, n_value));
-
 	if (k.n > 0 && k.p[0] == ':')
-		pseudo(hd, k, v);
-	else if (hs->final_in)
-		add_field(hd, head_id_of(k), k, v);
+		on_pseudo(hs, k, v);
 	else
-		field(hs, hd, k, v);
+		on_field(hs, k, v);
 	return 0;
 }
 
@@ -148,6 +181,8 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
 	if (go_on(h) != 0)
 		return go_on(h);
 	h->block = h2_stream_of(h, frame->hd.stream_id);
+	if (h->block)
+		h2_block_begins(h->block);
 	if (!h->server)
 		return 0;
 	h->in_block = true;
@@ -157,6 +192,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
 	struct h2_stream *hs = h2_stream_new(h, leg_open(h->c), frame->hd.stream_id);
 
 	(void)nghttp2_session_set_stream_user_data(session, hs->id, hs);
+	h2_block_begins(hs);
 	head_reserve(hs->leg->head, FIELDS_USUAL);
 	h->block = h->recent = hs;
 	return 0;
@@ -181,8 +217,7 @@ void h2_end_of_message(struct h2_stream *hs)
 }
 
 /*
- * What nghttp2 does not look at, with the strictness that HTTP/1.1 is read with: it may become that.
- * 0: acceptable.
+ * The target, with the strictness that HTTP/1.1 is read with: it may become that. 0: acceptable.
  */
 static unsigned judge_request(struct h2_stream *hs, struct head *hd, bool end)
 {
@@ -199,7 +234,7 @@ static unsigned judge_request(struct h2_stream *hs, struct head *hd, bool end)
 		return 400;
 	if (!str_eq(hd->method, STR("CONNECT")) && !str_ieq(hd->scheme, STR("http")) && !str_ieq(hd->scheme, STR("https")))
 		return 400;
-	return h1_request_ok(hd) ? 0 : 400;
+	return h1_request_line_ok(hd) ? 0 : 400;
 }
 
 /* The whole head is here. */
@@ -262,10 +297,6 @@ static void response_head(struct h2_stream *hs, bool end)
 	l->answered = true;
 	if (hs->cookie.n > 0)
 		head_add_id(hd, HEAD_ID_COOKIE, hs->cookie);
-	if (!h1_response_ok(hd)) {
-		refuse(hs, 0, "bad_response");
-		return;
-	}
 	if (hs->tunnel && h2_tunnel_answer(hs, hd)) {
 		tunnel_begins(hs, end);
 		return;
@@ -287,10 +318,19 @@ static void response_head(struct h2_stream *hs, bool end)
 	leg_on_head(l, end);
 }
 
-static void headers_complete(struct h2_stream *hs, const nghttp2_frame *frame)
+/* The exchange goes, the connection stays (RFC 9113 8.1.1). The leg hears of it when the stream is closed. */
+static void malformed(struct h2_stream *hs)
 {
-	bool end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+	struct h2 *h = hs->h;
 
+	hs->malformed = true;
+	stats_add_reason(h->c->w->stats, "kvmesh_bad_input_total", h2_bad_input(h), "bad_message");
+	h2_give_up(h, hs->id, NGHTTP2_PROTOCOL_ERROR);
+	h2_glitch(h);
+}
+
+static void headers_complete(struct h2_stream *hs, bool end)
+{
 	hs->header_bytes = 0;
 	hs->fields = 0;
 	if (hs->h->server && !hs->final_in && hs->refuse_status == 0) {
@@ -302,7 +342,7 @@ static void headers_complete(struct h2_stream *hs, const nghttp2_frame *frame)
 	if (hs->refuse_status != 0)
 		refuse(hs, hs->refuse_status, hs->refuse_reason);
 	else if (hs->final_in)
-		h2_end_of_message(hs);     /* trailers: nghttp2 demands END_STREAM */
+		h2_end_of_message(hs);          /* trailers */
 	else if (hs->h->server)
 		request_head(hs, end);
 	else
@@ -335,12 +375,15 @@ static void block_ended(struct h2 *h)
 static void on_headers(struct h2 *h, const nghttp2_frame *frame)
 {
 	struct h2_stream *hs = h->block;
+	bool end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
 
 	h->frames_idle = 0;
 	h->block = NULL;
 	block_ended(h);
-	if (hs && hs->leg)
-		headers_complete(hs, frame);
+	if (hs && (hs->malformed || !h2_block_ok(hs, end)))
+		malformed(hs);
+	else if (hs && hs->leg)
+		headers_complete(hs, end);
 }
 
 static void on_data(struct h2 *h, const nghttp2_frame *frame)
@@ -352,8 +395,12 @@ static void on_data(struct h2 *h, const nghttp2_frame *frame)
 		h2_glitch(h);
 	else
 		h->frames_idle = 0;
-	if (hs && hs->leg && end)
+	if (!hs || !hs->leg || hs->malformed || !end)
+		return;
+	if (hs->final_in && h2_body_ok(hs, 0, true))
 		h2_end_of_message(hs);
+	else
+		malformed(hs);
 }
 
 static void on_settings(struct h2 *h, const nghttp2_frame *frame)
@@ -414,9 +461,11 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, co
 		return go_on(h);
 	/* The connection's window is never held back: one exchange that waits must not stop the others. */
 	(void)nghttp2_session_consume_connection(session, n);
-	if (!hs || !hs->leg) {
+	if (hs && hs->leg && !hs->malformed && (!hs->final_in || !h2_body_ok(hs, n, false)))
+		malformed(hs);
+	if (!hs || !hs->leg || hs->malformed) {
 		(void)nghttp2_session_consume_stream(session, id, n);
-		return 0;
+		return go_on(h);
 	}
 	hs->held += n;
 	if (h2_tunnel_keeps(hs, data, n))

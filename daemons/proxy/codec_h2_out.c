@@ -279,6 +279,7 @@ static void put_request(struct h2_stream *hs, struct nv_list *nv, const struct h
 	struct h2 *h = hs->h;
 	nghttp2_data_provider p = provider(hs);
 
+	hs->to_head = str_eq(hd->method, STR("HEAD"));
 	nv_request(nv, hd, hs->tunnel);
 	hs->id = nghttp2_submit_request(h->session, NULL, nv->p, nv->n, end ? NULL : &p, hs);
 	if (hs->id < 0) {               /* ids are used up: another connection must take it */

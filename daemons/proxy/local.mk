@@ -11,7 +11,7 @@ libkvproxy_a_SOURCES = \
 	%D%/codec.h \
 	%D%/codec_h1.c %D%/codec_h1.h %D%/codec_h1_in.c %D%/codec_h1_out.c \
 	%D%/codec_h2.c %D%/codec_h2.h %D%/codec_h2_in.c %D%/codec_h2_out.c \
-	%D%/codec_h2_alive.c %D%/codec_h2_tunnel.c \
+	%D%/codec_h2_alive.c %D%/codec_h2_rules.c %D%/codec_h2_tunnel.c \
 	%D%/codec_tcp.c \
 	%D%/conn.c %D%/conn.h \
 	%D%/control.c %D%/control.h %D%/control_api.c %D%/control_int.h %D%/control_stats.c \

@@ -2,7 +2,8 @@
 /*
  * fuzz_h2_session: both sides of the HTTP/2 codec fed with a peer's bytes. The codec is real, with
  * nghttp2 below it; the connection, the loop and the streams above it are the fakes of this file. What
- * a codec promises to streams (codec.h) holds for every input, and what it sends are whole frames.
+ * a codec promises to streams (codec.h) holds for every input, what it sends are whole frames, and what passes its
+ * rules passes those of nghttp2 (h2_oracle.h).
  *
  * Input: mode, size of the pieces, then the peer's bytes. Mode: 1 server; 2 a preface comes first;
  * 4 windows are shut now and then; 8 answers have bodies; 16 exchanges are reset
@@ -13,6 +14,7 @@
 #include <nghttp2/nghttp2.h>
 
 #include "fuzz.h"
+#include "h2_oracle.h"
 #include "http/h1.h"
 #include "proxy/codec_h2.h"
 #include "proxy/overload.h"
@@ -30,6 +32,8 @@ struct ex {
 	struct head in, trailers, out, out_trailers;
 	struct arena arena;
 	uint64_t bytes;
+	int32_t id;                     /* of its frames; 0 not known yet */
+	unsigned heads;                 /* that came */
 	bool used, head_seen, end_seen, reset_seen, switched;
 };
 
@@ -43,6 +47,7 @@ static struct fuzz {
 	struct list later, deferred;
 	uint64_t now;
 	bool killed;
+	struct h2_oracle oracle;
 } F;
 
 /* ---- the loop ---------------------------------------------------------------------------------- */
@@ -320,6 +325,22 @@ static void answer(struct ex *e)
 	send_head(e, &e->out_trailers, true);
 }
 
+static void learn_id(struct ex *e)
+{
+	const struct h2_stream *hs = e->leg.conn ? e->leg.exchange : NULL;
+
+	if (hs && e->id == 0 && hs->id > 0)
+		e->id = hs->id;
+}
+
+/* Blind once it ended, with what had passed before. */
+static void ask_oracle(struct ex *e, bool end)
+{
+	learn_id(e);
+	fuzz_assert(e->id > 0);
+	fuzz_assert(F.oracle.blind || h2_oracle_passed(&F.oracle, e->id, e->heads, end));
+}
+
 static void check_head(const struct leg *l, const struct head *h)
 {
 	fuzz_assert(l->up ? h1_response_ok(h) : h1_request_ok(h));
@@ -339,6 +360,8 @@ void leg_on_head(struct leg *l, bool end)
 
 	fuzz_assert(!e->head_seen && !e->end_seen && !e->reset_seen);
 	check_head(l, l->head);
+	e->heads++;
+	ask_oracle(e, end && l->head->upgrade.n == 0);  /* the request for a tunnel ends with its head */
 	fuzz_assert(!end || l->end_in);
 	if (l->up && !l->head_in) {
 		fuzz_assert(l->head->status < 200 && !end);
@@ -383,6 +406,7 @@ void leg_on_end(struct leg *l)
 	struct ex *e = ex_of(l);
 
 	fuzz_assert(body_may_come(e));
+	ask_oracle(e, true);
 	/* The length of an answer to HEAD tells of a body that does not come. */
 	if (l->head->body == HEAD_BODY_LENGTH && !str_eq(e->out.method, STR("HEAD")))
 		fuzz_assert(e->bytes == l->head->content_length);
@@ -445,6 +469,20 @@ static void ask(unsigned i)
 	send_data(e, "body", true);
 }
 
+/* What was sent meanwhile: some requests wait for the peer's settings. */
+static void tell_oracle(void)
+{
+	for (unsigned i = 0; !(F.mode & SERVER) && i < EXCHANGES_MAX; i++) {
+		struct ex *e = F.ex[(F.n + i) % EXCHANGES_MAX];         /* oldest first */
+
+		if (!e || e->id > 0)
+			continue;
+		learn_id(e);
+		if (e->id > 0)
+			h2_oracle_ask(&F.oracle, e->id, e->out.method.p, e->out.upgrade.n > 0);
+	}
+}
+
 /* ---- turns ------------------------------------------------------------------------------------- */
 
 static void end_of_turn(void)
@@ -457,6 +495,7 @@ static void end_of_turn(void)
 	}
 	if (F.c.state != CONN_DEAD)
 		check_output(&F.c.out);
+	tell_oracle();
 	run_deferred();
 	F.now += 1000;
 	if (F.c.state == CONN_OPEN)
@@ -467,6 +506,7 @@ static void feed(const void *p, size_t n)
 {
 	if (F.c.state != CONN_OPEN || n == 0)
 		return;
+	h2_oracle_feed(&F.oracle, p, n);
 	buf_append(&F.c.in, p, n);
 	codec_h2.recv(&F.c);
 	end_of_turn();
@@ -474,7 +514,14 @@ static void feed(const void *p, size_t n)
 
 static void start(uint8_t mode)
 {
+	const nghttp2_settings_entry mine[] = {
+		{ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, H2_STREAM_WINDOW },
+		{ NGHTTP2_SETTINGS_MAX_FRAME_SIZE, H2_FRAME_MAX },
+		{ NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1 },
+	};
+
 	memset(&F, 0, sizeof(F));
+	h2_oracle_init(&F.oracle, (mode & SERVER) != 0, mine, (mode & SERVER) != 0 ? 3 : 2);
 	F.mode = mode;
 	F.now = 1000000;
 	list_init(&F.later);
@@ -506,6 +553,7 @@ static void stop(void)
 	}
 	buf_done(&F.c.in);
 	buf_done(&F.c.out);
+	h2_oracle_done(&F.oracle);
 }
 
 static void turn_between(unsigned turn)

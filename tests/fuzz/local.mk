@@ -35,6 +35,7 @@ fuzz_programs += %D%/fuzz_sni
 %C%_fuzz_sni_LDADD = $(KV_FUZZ_DRIVER) $(KV_IO_LDADD)
 # The codec between fakes of this file: of the proxy's library nothing but codec_h2*.o is linked.
 fuzz_programs += %D%/fuzz_h2_session
+%C%_fuzz_h2_session_SOURCES = %D%/fuzz_h2_session.c %D%/h2_oracle.c %D%/h2_oracle.h
 %C%_fuzz_h2_session_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(NGHTTP2_CFLAGS)
 %C%_fuzz_h2_session_LDADD = $(KV_FUZZ_DRIVER) libkvproxy.a $(KV_HTTP_LIBS) $(KV_IO_LDADD) $(NGHTTP2_LIBS)
 fuzz_programs += %D%/fuzz_regex
