@@ -158,11 +158,16 @@ static void h1_close(struct conn *c)
 static void h1_window(struct leg *l, size_t room)
 {
 	struct conn *c = l->conn;
+	bool watched = h1_of(c)->half_closed;   /* for that */
 
 	if (room == 0) {
 		conn_pause(c);
+		if (!watched)
+			conn_watch(c);
 		return;
 	}
+	if (!watched)
+		conn_timer(c, 0, NULL);
 	conn_resume(c);
 	if (c->in.n > 0 || c->eof)
 		conn_kick(c);

@@ -385,8 +385,10 @@ static bool wait_for_own_end(struct h1 *h)
 		h->close = h->half_closed = true;
 		if (h->server)          /* it still reads, or it is gone */
 			conn_watch_half_closed(c);
-	} else if (c->in.n >= H1_PIPELINE_BYTES) {
+	} else if (c->in.n >= H1_PIPELINE_BYTES && !c->paused) {
 		conn_pause(c);
+		if (!h->half_closed)
+			conn_watch(c);
 	}
 	return false;
 }

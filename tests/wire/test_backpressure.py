@@ -8,6 +8,7 @@ connections) and how much the proxy grew, never how long something took.
 
 import contextlib
 import socket
+import struct
 import threading
 import time
 
@@ -154,11 +155,10 @@ class World:
     pass
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
+@contextlib.contextmanager
+def make_world(top):
     w = World()
     with contextlib.ExitStack() as stack:
-        top = tmp_path_factory.mktemp("pressure")
         w.hose, w.h2hose = Hose(), H2Hose()
         stack.callback(w.hose.stop)
         stack.callback(w.h2hose.stop)
@@ -181,6 +181,19 @@ def world(tmp_path_factory):
             assert w.mesh.get(host, "/").status == 200
         yield w
         w.mesh.assert_sound()
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    with make_world(tmp_path_factory.mktemp("pressure")) as w:
+        yield w
+
+
+@pytest.fixture(scope="module")
+def quiet(tmp_path_factory):
+    """One in which no test leaves anything behind."""
+    with make_world(tmp_path_factory.mktemp("quiet")) as w:
+        yield w
 
 
 def connect(port, receive=None):
@@ -393,6 +406,44 @@ def test_an_http_client_that_is_gone_ends_its_service(world, client):
                 sid = c.request("h1", "/endless")
                 c.until(lambda c=c, sid=sid: len(c.body.get(sid, b"")) > 100_000)
     wait_for("the service to stop", lambda: world.hose.pouring == 0)
+
+
+def running(world):
+    """Exchanges that the proxy has under way."""
+    families = world.mesh.call("proxy/node.sock", "Stats")["parameters"]["families"]
+    return sum(series[-1] for f in families if f["name"] == "kvmesh_streams" for series in f["series"])
+
+
+def upload_unread(world, app, client):
+    """An upload that nobody reads, and the socket that it comes from."""
+    if client == "h2":
+        c = Client(world.mesh)
+        sid = c.request(app, "/deaf", method="POST", end=False)
+        c.sock.settimeout(0.2)
+        for _ in range(10):
+            while (n := min(c.c.local_flow_control_window(sid), 16384)) > 0:
+                c.c.send_data(sid, ZEROS[:n])
+                c.flush()
+            with contextlib.suppress(TimeoutError):
+                c.read()
+        return c.sock
+    s = connect(world.mesh.http_port)
+    if client == "pipelined":
+        s.sendall(f"GET /deaf HTTP/1.1\r\nHost: {app}\r\n\r\n".encode())
+    else:
+        s.sendall(f"POST /deaf HTTP/1.1\r\nHost: {app}\r\nContent-Length: {HUGE}\r\n\r\n".encode())
+    push(s)
+    return s
+
+
+@pytest.mark.parametrize(("client", "app"), [("h1", "h1"), ("h1", "h2"), ("h2", "h1"), ("h2", "h2"), ("pipelined", "h1")])
+def test_an_http_client_that_resets_while_nobody_reads_is_noticed(quiet, client, app):
+    """Its connection may not be read, then no event tells: it is looked after."""
+    wait_for("the exchanges before to end", lambda: running(quiet) == 0)
+    with upload_unread(quiet, app, client) as s:
+        wait_for("the exchange", lambda: running(quiet) > 0)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    wait_for("no exchange to be left", lambda: running(quiet) == 0)
 
 
 def test_bytes_before_an_end_arrive_however_the_end_comes(world):
