@@ -69,6 +69,9 @@ struct loop {
 	uint64_t armed_tick;            /* 0: the wheel's timer is off */
 	struct loop_timer wheel_timer;
 
+	struct list soon;               /* loop_fd */
+	struct loop_deadline soon_deadline;
+
 	struct on_signal *signals;
 	_Atomic uint64_t late_count, late_us;
 };
@@ -145,6 +148,7 @@ void loop_fd_init(struct loop_fd *f, struct loop *l, int fd, unsigned want, loop
 	f->fn = fn;
 	f->arg = arg;
 	f->want = 0;
+	list_init(&f->soon);
 	kv_assert(event_assign(&f->read_ev, l->base, fd, EV_READ | EV_PERSIST, on_fd, f) == 0);
 	kv_assert(event_assign(&f->write_ev, l->base, fd, EV_WRITE | EV_PERSIST, on_fd, f) == 0);
 	loop_fd_want(f, want);
@@ -160,11 +164,43 @@ static void want_one(struct event *ev, bool have, bool want)
 
 void loop_fd_want(struct loop_fd *f, unsigned want)
 {
+	if (!list_is_empty(&f->soon)) {
+		list_del(&f->soon);
+		f->want = 0;
+	}
 	if (want == f->want)
 		return;
 	want_one(&f->read_ev, (f->want & LOOP_READ) != 0, (want & LOOP_READ) != 0);
 	want_one(&f->write_ev, (f->want & LOOP_WRITE) != 0, (want & LOOP_WRITE) != 0);
 	f->want = want;
+}
+
+static void on_soon(void *arg)
+{
+	struct loop *l = arg;
+
+	while (!list_is_empty(&l->soon)) {
+		struct loop_fd *f = list_entry(l->soon.next, struct loop_fd, soon);
+
+		loop_fd_want(f, f->want);
+	}
+}
+
+void loop_fd_want_soon(struct loop_fd *f, unsigned want)
+{
+	struct loop *l = f->loop;
+
+	if (f->want != 0) {             /* the kernel knows it, or it is on the list */
+		if (want != f->want)
+			loop_fd_want(f, want);
+		return;
+	}
+	if (want == 0)
+		return;
+	f->want = want;
+	list_push_back(&l->soon, &f->soon);
+	if (l->soon_deadline.at_us == 0)
+		loop_deadline_set(&l->soon_deadline, loop_now_us(l) + TICK_US);
 }
 
 void loop_fd_done(struct loop_fd *f)
@@ -516,6 +552,8 @@ struct loop *loop_new(void)
 	for (size_t i = 0; i < WHEEL_SLOTS; i++)
 		list_init(&l->wheel[i]);
 	loop_timer_init(&l->wheel_timer, l, on_wheel, l);
+	list_init(&l->soon);
+	loop_deadline_init(&l->soon_deadline, l, on_soon, l);
 	l->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	kv_assert(l->wake_fd >= 0);
 	kv_assert(event_assign(&l->wake_ev, l->base, l->wake_fd, EV_READ | EV_PERSIST, on_wake,
@@ -548,6 +586,7 @@ void loop_free(struct loop *l)
 		p = next;
 	}
 	free_signals(l);
+	loop_deadline_done(&l->soon_deadline);
 	loop_timer_done(&l->wheel_timer);
 	event_del(&l->wake_ev);
 	close(l->wake_fd);

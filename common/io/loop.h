@@ -45,11 +45,17 @@ struct loop_fd {
 	loop_fd_fn fn;
 	void *arg;
 	unsigned want;
+	struct list soon;               /* wanted, and the kernel not yet asked */
 };
 /* The descriptor stays the caller's. want: LOOP_READ | LOOP_WRITE, may be 0. */
 void loop_fd_init(struct loop_fd *f, struct loop *l, int fd, unsigned want, loop_fd_fn fn,
 		  void *arg);
 void loop_fd_want(struct loop_fd *f, unsigned want);    /* costs nothing when unchanged */
+/*
+ * The same within some 200 ms: for what is most likely not wanted any more by then, which saves to tell the
+ * kernel twice.
+ */
+void loop_fd_want_soon(struct loop_fd *f, unsigned want);
 void loop_fd_done(struct loop_fd *f);                   /* before close(fd); harmless twice */
 
 /* ---- timers: one shot, re-armed by hand ---------------------------------- */

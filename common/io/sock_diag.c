@@ -12,6 +12,7 @@
 #include <linux/rtnetlink.h>
 #include <linux/sock_diag.h>
 #include <netinet/tcp.h>
+#include <netinet/tcp.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -152,8 +153,11 @@ bool sock_tcp_owner(const struct sock_addr *client, const struct sock_addr *serv
 	    reply.nl.nlmsg_type != SOCK_DIAG_BY_FAMILY)
 		return false;
 	memcpy(&msg, reply.bytes + NLMSG_HDRLEN, sizeof(msg));
-	/* An orphan that only lingers (inode 0) has no owner to name. */
-	if (msg.idiag_inode == 0)
+	/*
+	 * An orphan that only lingers (inode 0) has no owner to name. One that still asks to be connected is not
+	 * the other end of what was accepted, but somebody who got the same port.
+	 */
+	if (msg.idiag_inode == 0 || msg.idiag_state == TCP_SYN_SENT)
 		return false;
 	ret->uid = msg.idiag_uid;
 	ret->cgroup_id = find_cgroup(&reply.nl);

@@ -396,6 +396,7 @@ static void attach_workloads(struct attached *at)
 		if (!is_proved_by_owner(w))
 			continue;
 		at->uids[i] = resolve_user(&at->arena, w->user);
+		at->tells_callers = at->tells_callers || at->uids[i] != (uid_t)-1 || w->unit.n > 0;
 		if (w->unit.n > 0)
 			atomic_init(&at->cgroups[i],
 				    cgroup_of_unit(root, arena_str(&at->arena, w->unit).p));

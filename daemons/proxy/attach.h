@@ -110,6 +110,7 @@ struct attached {
 	 * attach_caller touches them.
 	 */
 	_Atomic uint64_t *cgroups;
+	bool tells_callers;                     /* some workload has a user or a unit to know its callers by */
 	struct attached_strangers *strangers;
 	struct tls_ctx **listed;                /* those of clusters and gateways that ask revocation lists */
 	size_t n_listed;

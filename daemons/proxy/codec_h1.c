@@ -56,6 +56,7 @@ static void become_idle(struct h1 *h)
 		if (c->in.n > 0 || c->eof)
 			conn_kick(c);
 		conn_resume(c);
+		conn_flush_later(c);    /* it is read again */
 		return;
 	}
 	h->in = H1_IN_HEAD;

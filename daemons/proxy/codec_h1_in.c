@@ -47,7 +47,7 @@ static uint64_t header_timeout_us(const struct h1 *h)
 void h1_await_request(struct h1 *h)
 {
 	h->in = H1_IN_HEAD;
-	h->close = false;
+	h->close = h->c->patient = false;
 	if (h->c->exchanges == 0)
 		conn_timer(h->c, header_timeout_us(h), on_header_timeout);
 	else
@@ -222,6 +222,7 @@ static bool read_head(struct h1 *h)
 	}
 	l->head_in = h->in != H1_IN_HEAD;
 	l->end_in = h->in == H1_IN_DONE;
+	c->patient = h->server && l->end_in;
 	h1_exchange_check(h);
 	leg_on_head(l, l->end_in);
 	return true;

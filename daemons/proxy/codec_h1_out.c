@@ -131,6 +131,7 @@ static void put_switch(struct h1 *h, const struct head *hd)
 	put_head(h, &(struct head_out){ .hd = hd });
 	h->tunnel = h->close = true;
 	h->in = H1_IN_RAW;
+	h->c->patient = false;
 	h->out = H1_OUT_RAW;
 	h->leg->end_in = false;
 	conn_resume(h->c);

@@ -47,7 +47,11 @@ static void update_interest(struct conn *c)
 		if (!c->broken && wire_bytes(c) > 0 && c->full_socket)
 			want |= LOOP_WRITE;
 	}
-	loop_fd_want(&c->io, want);
+	/* Most that come for one request are gone before the kernel is to be asked. */
+	if (c->patient && c->state == CONN_OPEN && want == LOOP_READ)
+		loop_fd_want_soon(&c->io, want);
+	else
+		loop_fd_want(&c->io, want);
 }
 
 /* ---- timers ---------------------------------------------------------------------------------- */
@@ -545,8 +549,16 @@ struct conn *conn_new(struct worker *w, int fd, const struct conn_addr *local, c
 		c->local = *local;
 	else
 		learn_local(c);
-	loop_fd_init(&c->io, w->loop, fd, LOOP_READ, on_io, c);
+	loop_fd_init(&c->io, w->loop, fd, 0, on_io, c);
 	return c;
+}
+
+void conn_begin(struct conn *c)
+{
+	if (c->state != CONN_DEAD)
+		read_in(c);
+	if (c->state != CONN_DEAD)
+		update_interest(c);
 }
 
 struct conn *conn_dial(struct worker *w, const struct sock_addr *addr,

@@ -85,6 +85,7 @@ struct conn {
 	bool truncated;                         /* TLS ended without close_notify */
 	bool raw_eof;                           /* of the socket; decrypted bytes may come */
 	bool paused;                            /* no reading for now */
+	bool patient;                           /* the codec's: the peer has nothing to say for now but its end */
 	bool full, full_socket;                 /* over the high mark; the kernel takes no more */
 	bool broken;                            /* writing failed: what is written is dropped */
 	bool bulk;                      /* the last read brought much */
@@ -111,12 +112,14 @@ struct conn {
 struct conn_addr conn_addr_pack(const struct sock_addr *a);
 struct sock_addr conn_addr_full(const struct conn_addr *a);
 
-/* Takes fd. owner_data is the caller's to free in owner->gone. local: where it came in, NULL not known. */
+/* Takes fd; read from conn_begin on. owner_data is the caller's to free in owner->gone. local: where it came in, NULL not known. */
 struct conn *conn_new(struct worker *w, int fd, const struct conn_addr *local, const struct conn_owner *owner,
 		      void *owner_data);
 /* A connection being made to addr (non-blocking). NULL with err filled when it failed at once. */
 struct conn *conn_dial(struct worker *w, const struct sock_addr *addr,
 		       const struct conn_owner *owner, void *owner_data, struct err *err);
+/* One that came in: who made it and its codec are known, what it has sent already is read. */
+void conn_begin(struct conn *c);
 /*
  * Takes the session; what was read already is its ciphertext, what waits to leave does so in the
  * clear. owner->ready or ->failed follows.

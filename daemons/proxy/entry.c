@@ -46,12 +46,26 @@ bool entry_addr_bytes(const struct sock_addr *a, uint8_t ret[static 16])
 
 /* ---- from a local workload ------------------------------------------------------------------- */
 
+void entry_learn_caller(struct entry *e, const struct conn *c, const struct attached *at)
+{
+	struct sock_addr client, server;
+
+	if (e->owner_asked || !at->tells_callers)
+		return;
+	client = conn_addr_full(&c->remote);
+	/* The caller's socket knows nothing of a redirection. */
+	server = e->original_dst ? *e->original_dst : conn_addr_full(&c->local);
+	e->owner_asked = true;
+	e->owner_known = sock_tcp_owner(&client, &server, &e->owner);
+}
+
 /* A caller the kernel knows nothing of (remote, or no netlink) is nobody's workload. */
-static int64_t caller_of(struct entry *e, const struct lease *lease)
+static int64_t caller_of(struct entry *e, const struct conn *c, const struct lease *lease)
 {
 	const struct sock_owner nobody = { .uid = (uid_t)-1 };
 
 	if (e->caller_serial != lease->serial) {
+		entry_learn_caller(e, c, lease->at);
 		e->caller = attach_caller(lease->at, e->owner_known ? &e->owner : &nobody);
 		e->caller_serial = lease->serial;
 	}
@@ -143,11 +157,12 @@ bool entry_is_misdirected(const struct entry *e, const struct conn *c, const str
 	return i >= 0 && i != e->gateway_server;
 }
 
-static void resolve_outbound(struct entry *e, const struct lease *lease, struct entry_view *ret)
+static void resolve_outbound(struct entry *e, const struct conn *c, const struct lease *lease,
+			     struct entry_view *ret)
 {
 	const struct snap *s = lease->at->snap;
 
-	ret->workload = caller_of(e, lease);
+	ret->workload = caller_of(e, c, lease);
 	if (ret->workload >= 0)
 		ret->view = s->workloads.v[ret->workload].view;
 }
@@ -287,7 +302,7 @@ void entry_resolve(struct entry *e, const struct conn *c, const struct lease *le
 	else if (entry_is_edge(e))
 		resolve_edge(e, c, lease, ret);
 	else if (e->listener->kind != SNAP_LISTENER_READY)
-		resolve_outbound(e, lease, ret);
+		resolve_outbound(e, c, lease, ret);
 }
 
 struct lease *entry_resolve_now(struct entry *e, const struct conn *c, struct entry_view *ret)

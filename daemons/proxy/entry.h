@@ -23,7 +23,7 @@ struct entry {
 	struct sock_addr *original_dst;         /* NULL: not redirected; owned */
 	struct sock_addr *direct;               /* who sent a PROXY header, NULL: the client itself; owned */
 	struct sock_owner owner;                /* of the caller's socket, when it is local */
-	bool owner_known;
+	bool owner_known, owner_asked;
 	bool in_handshake;                      /* counted in worker->n_handshakes */
 	struct str sni;                         /* of a TLS stream that is passed on; owned bytes */
 	/* what was looked up, as of the lease with that serial number */
@@ -63,6 +63,11 @@ bool entry_addr_bytes(const struct sock_addr *a, uint8_t ret[static 16]);
  */
 const struct snap_peer *entry_source(struct entry *e, const struct conn *c,
 				     const struct lease *lease, struct str named);
+/*
+ * Ask the kernel whose the other end is, once a connection, if that can tell one local workload from
+ * another at all: as soon as it came in, as a caller may be gone soon, else when it first matters.
+ */
+void entry_learn_caller(struct entry *e, const struct conn *c, const struct attached *at);
 /*
  * The server name of this connection: of TLS that ends here, or of TLS that is passed on; empty
  * none.

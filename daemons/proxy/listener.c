@@ -146,10 +146,7 @@ static const struct conn_owner owner = {
 
 static void learn_caller(struct conn *c, struct entry *e)
 {
-	struct sock_addr client = conn_addr_full(&c->remote), server = conn_addr_full(&c->local);
-
-	/* The caller's socket knows nothing of a redirection. */
-	e->owner_known = sock_tcp_owner(&client, e->original_dst ? e->original_dst : &server, &e->owner);
+	entry_learn_caller(e, c, c->w->lease->at);
 }
 
 static void learn_destination(struct conn *c, struct entry *e)
@@ -210,6 +207,7 @@ static void accepted(struct listener *l, int fd, const struct sock_addr *peer)
 	stats_add(w->stats, STATS_DOWN_CONNECTIONS, 1);
 	stats_add(w->stats, STATS_DOWN_ACCEPTED, 1);
 	begin(c);
+	conn_begin(c);
 }
 
 /* ---- accept ---------------------------------------------------------------------------------- */

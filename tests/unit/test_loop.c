@@ -131,6 +131,51 @@ START_TEST(nothing_wanted_nothing_called)
 }
 END_TEST
 
+static void on_called(void *arg, unsigned what)
+{
+	struct ends *e = arg;
+
+	ck_assert_uint_eq(what, LOOP_READ);
+	e->reads++;
+	loop_stop(loop);
+}
+
+/* One is called, after its time or, when it is wanted at once, before that; one that is taken back is not. */
+START_TEST(what_is_wanted_soon)
+{
+	struct ends a = { 0 }, b = { 0 };
+
+	start();
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, a.fd), 0);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, b.fd), 0);
+	ck_assert_int_eq(write(a.fd[1], "x", 1), 1);
+	ck_assert_int_eq(write(b.fd[1], "x", 1), 1);
+	loop_fd_init(&a.f, loop, a.fd[0], 0, on_called, &a);
+	loop_fd_init(&b.f, loop, b.fd[0], 0, never_called, NULL);
+	loop_fd_want_soon(&a.f, LOOP_READ);
+	loop_fd_want_soon(&b.f, LOOP_READ);
+	loop_fd_want(&b.f, 0);
+	run();
+	ck_assert_int_gt(a.reads, 0);
+	a.reads = 0;
+	loop_fd_want(&a.f, 0);
+	loop_fd_want_soon(&a.f, LOOP_READ);
+	loop_fd_want(&a.f, LOOP_READ);
+	loop_fd_want_soon(&a.f, LOOP_READ);     /* no news */
+	loop_fd_want_soon(&b.f, LOOP_READ);
+	loop_fd_done(&b.f);
+	run();
+	ck_assert_int_gt(a.reads, 0);
+	loop_fd_want_soon(&a.f, 0);
+	loop_fd_done(&a.f);
+	for (int i = 0; i < 2; i++) {
+		close(a.fd[i]);
+		close(b.fd[i]);
+	}
+	loop_free(loop);
+}
+END_TEST
+
 /*
  * Both events of a descriptor are ready; the first callback takes it out: the second is not called.
  */
@@ -589,7 +634,7 @@ START_TEST(slow_callbacks_are_counted)
 }
 END_TEST
 
-UNIT_MAIN("loop", level_triggered_and_persistent, nothing_wanted_nothing_called,
+UNIT_MAIN("loop", level_triggered_and_persistent, nothing_wanted_nothing_called, what_is_wanted_soon,
 	  done_takes_back_what_is_ready, timers_are_one_shot_and_rearmed_by_hand,
 	  deadlines_move_both_ways, far_deadlines_wait, deadline_callbacks_may_change_the_wheel,
 	  work_then_frees, work_can_be_taken_back, endless_work_lets_descriptors_through,
