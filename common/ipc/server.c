@@ -224,7 +224,7 @@ static void conn_serve(struct conn *c, struct str text)
 	else if (!conn_may(c, m))
 		conn_refuse(c, IPC_E_NOT_PERMITTED, "uid %u may not call %s", (unsigned)c->peer.uid,
 			    m->name);
-	if (r < 0 || c->closing) {
+	if (!m || c->closing) {
 		call_free(call);
 		return;
 	}

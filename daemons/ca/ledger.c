@@ -22,9 +22,9 @@ enum statement { STATEMENT_INSERT, STATEMENT_MARK, STATEMENT_PRUNE, STATEMENT_LI
 		 STATEMENT__N };
 
 static const char *const statements[STATEMENT__N] = {
-	[STATEMENT_INSERT] = "INSERT INTO issued (serial, spiffe, not_before, not_after, "
-			     "issued_at, uid, unit, proxy)"
-			     " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+	[STATEMENT_INSERT] = ("INSERT INTO issued (serial, spiffe, not_before, not_after, "
+			      "issued_at, uid, unit, proxy)"
+			      " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"),
 	[STATEMENT_MARK] =
 		"UPDATE mark SET n = n + 1, high_water = max(high_water, ?1) WHERE id = 1",
 	[STATEMENT_PRUNE] = "DELETE FROM issued WHERE not_after < ?1",

@@ -16,8 +16,8 @@ enum statement { STATEMENT_PUT, STATEMENT_DELETE, STATEMENT_MARK, STATEMENT_LIST
 		 STATEMENT__N };
 
 static const char *const statements[STATEMENT__N] = {
-	[STATEMENT_PUT] = "INSERT OR REPLACE INTO revoked (what, is_id, at, until, uid, reason)"
-			  " VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+	[STATEMENT_PUT] = ("INSERT OR REPLACE INTO revoked (what, is_id, at, until, uid, reason)"
+			   " VALUES (?1, ?2, ?3, ?4, ?5, ?6)"),
 	[STATEMENT_DELETE] = "DELETE FROM revoked WHERE what = ?1",
 	[STATEMENT_MARK] = "UPDATE mark SET revision = revision + 1 WHERE id = 1",
 	[STATEMENT_LIST] = "SELECT what, is_id, at, until, uid, reason FROM revoked ORDER BY at",

@@ -385,7 +385,7 @@ int access_log_configure(struct access_log_writer *w, struct str path, bool json
 void access_log_reopen(struct access_log_writer *w)
 {
 	struct err err;
-	int fd;
+	int fd = -1;
 
 	if (!w->path)
 		return;
