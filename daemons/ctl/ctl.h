@@ -144,6 +144,7 @@ int cmd_authz_can(struct ctl *c);
 int cmd_authz_check(struct ctl *c);
 int cmd_canary(struct ctl *c);
 int cmd_authn_tls_check(struct ctl *c);
+int cmd_bug_report(struct ctl *c);
 int cmd_ca_bundle(struct ctl *c);
 int cmd_ca_init(struct ctl *c);
 int cmd_ca_issue(struct ctl *c);

@@ -4,7 +4,8 @@ noinst_LIBRARIES += libkvctl.a
 libkvctl_a_SOURCES = \
 	%D%/draft.c %D%/draft.h \
 	%D%/guess.c %D%/guess.h \
-	%D%/listening.c %D%/listening.h
+	%D%/listening.c %D%/listening.h \
+	%D%/redact.c %D%/redact.h
 
 bin_PROGRAMS += kvmeshctl
 kvmeshctl_SOURCES = \
@@ -17,6 +18,7 @@ kvmeshctl_SOURCES = \
 	%D%/cmd_capture.c \
 	%D%/cmd_analyze.c \
 	%D%/cmd_authz.c \
+	%D%/cmd_bug_report.c \
 	%D%/cmd_ca.c \
 	%D%/cmd_canary.c \
 	%D%/cmd_certs.c \

@@ -248,6 +248,10 @@ static const struct ctl_option install_options[] = {
 	PROFILES_OPTION,
 	{ NULL },
 };
+static const struct ctl_option bug_report_options[] = {
+	{ "out", 0, "FILE", "the archive (kvmesh-DATE.tar.gz here)" },
+	{ NULL },
+};
 static const struct ctl_option upgrade_options[] = {
 	{ "hot", 0, NULL, "proxies start their successors and no connection is refused (always so)" },
 	{ "local", 0, NULL, "this node alone (always so)" },
@@ -392,6 +396,8 @@ const struct ctl_command ctl_commands[] = {
 	  .help = "The installed programs take the place of the running ones" },
 	{ .name = "profile", .category = "Other", .subs = profile_commands,
 	  .help = "Presets of a node: list, show, compare" },
+	{ .name = "bug-report", .category = "Other", .options = bug_report_options, .run = cmd_bug_report,
+	  .help = "What a helper wants to know, in one archive, without keys and tokens" },
 	{ .name = "run", .category = "Other", .options = run_options, .run = cmd_run,
 	  .help = "The whole suite in the foreground, without systemd" },
 	{ .name = "certs", .category = "Other", .words = "WORKLOAD", .min_words = 1, .max_words = 1,

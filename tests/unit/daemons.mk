@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 if HAVE_CHECK
-daemon_tests = %D%/test_ca_policy %D%/test_compliance %D%/test_draft %D%/test_health %D%/test_nft %D%/test_nft_rules %D%/test_precedence \
+daemon_tests = %D%/test_ca_policy %D%/test_compliance %D%/test_draft %D%/test_redact %D%/test_health %D%/test_nft %D%/test_nft_rules %D%/test_precedence \
 	%D%/test_report %D%/test_router_parts %D%/test_witness
 check_PROGRAMS += $(daemon_tests)
 TESTS += $(daemon_tests)
@@ -27,6 +27,8 @@ daemon_test_cppflags = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(CHECK_CFLAGS)
 %C%_test_nft_rules_LDADD = $(KV_NFT_LDADD) $(CHECK_LIBS)
 %C%_test_health_CPPFLAGS = $(daemon_test_cppflags)
 %C%_test_health_LDADD = libkvrouter.a $(KV_CONFIG_LDADD) $(KV_IPC_LDADD) $(SQLITE_LIBS) $(SYSTEMD_LIBS) $(CHECK_LIBS)
+%C%_test_redact_CPPFLAGS = $(daemon_test_cppflags)
+%C%_test_redact_LDADD = libkvctl.a $(KV_CORE_LDADD) $(CHECK_LIBS)
 %C%_test_draft_CPPFLAGS = $(daemon_test_cppflags)
 %C%_test_draft_LDADD = libkvctl.a $(KV_IO_LDADD) $(KV_CONFIG_LDADD) $(CHECK_LIBS)
 endif
