@@ -92,19 +92,26 @@ static bool verifies(struct str file, struct str block)
 	return ok;
 }
 
-/* Neither case nor value of any byte can be another. */
-static void flip_each(struct str text, struct str other, bool text_is_block, unsigned mask)
+/* Where case might not count another case, elsewhere another value: no byte can be another. */
+static unsigned char other_than(char c)
+{
+	bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+
+	return (unsigned char)(c ^ (letter ? 0x20 : 0x01));
+}
+
+static void flip_each(struct str text, struct str other, bool text_is_block)
 {
 	char *p = arena_alloc(&arena, text.n);
 	const struct str changed = str_from(p, text.n);
 
 	memcpy(p, text.p, text.n);
 	for (size_t i = 0; i < text.n; i++) {
-		p[i] = (char)(p[i] ^ mask);
+		p[i] = (char)other_than(p[i]);
 		ck_assert_msg(!(text_is_block ? verifies(other, changed) : verifies(changed, other)),
-			      "byte %zu of %zu ^ 0x%02x is not noticed: %.40s", i, text.n, mask,
+			      "byte %zu of %zu is not noticed: %.40s", i, text.n,
 			      p + (i > 20 ? i - 20 : 0));
-		p[i] = (char)(p[i] ^ mask);
+		p[i] = text.p[i];
 	}
 	ck_assert(text_is_block ? verifies(other, changed) : verifies(changed, other));
 }
@@ -125,26 +132,15 @@ static struct doc *some_report(void)
 	return d;
 }
 
-static void one_byte_of_json(unsigned mask)
+START_TEST(one_byte_of_json)
 {
 	setup();
 	struct doc *r = some_report();
 	struct str digest = compliance_sign_digest(doc_to_json(r, &arena, false), &arena);
 	struct tls_statement st = sign(digest);
 
-	flip_each(compliance_sign_json(r, digest, &st, &arena), STR(""), false, mask);
+	flip_each(compliance_sign_json(r, digest, &st, &arena), STR(""), false);
 	teardown();
-}
-
-START_TEST(the_value_of_one_byte_of_json)
-{
-	one_byte_of_json(0x01);
-}
-END_TEST
-
-START_TEST(the_case_of_one_byte_of_json)
-{
-	one_byte_of_json(0x20);
 }
 END_TEST
 
@@ -158,8 +154,7 @@ static void one_byte_of_embedded(bool html)
 
 	struct str whole = arena_printf(&arena, "%.*s%.*s", STR_ARG(body), STR_ARG(block));
 
-	flip_each(whole, STR(""), false, 0x01);
-	flip_each(whole, STR(""), false, 0x20);
+	flip_each(whole, STR(""), false);
 	teardown();
 }
 
@@ -182,10 +177,8 @@ START_TEST(one_byte_of_csv_and_of_what_is_beside_it)
 	struct tls_statement st = sign(compliance_sign_digest(body, &arena));
 	struct str block = compliance_sign_block(&st, false, &arena);
 
-	flip_each(body, block, false, 0x01);
-	flip_each(body, block, false, 0x20);
-	flip_each(block, body, true, 0x01);
-	flip_each(block, body, true, 0x20);
+	flip_each(body, block, false);
+	flip_each(block, body, true);
 	teardown();
 }
 END_TEST
@@ -324,7 +317,7 @@ START_TEST(what_is_no_digest_is_not_signed)
 }
 END_TEST
 
-UNIT_MAIN("report", the_value_of_one_byte_of_json, the_case_of_one_byte_of_json, one_byte_of_text, one_byte_of_html,
+UNIT_MAIN("report", one_byte_of_json, one_byte_of_text, one_byte_of_html,
 	  one_byte_of_csv_and_of_what_is_beside_it, more_or_less_of_it,
 	  another_time_another_name_another_anchor, certificates_for_tls_do_not_sign_reports,
 	  the_signer_is_no_peer, what_is_no_digest_is_not_signed)
