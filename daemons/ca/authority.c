@@ -394,6 +394,7 @@ int authority_issue(struct authority *a, const struct authority_ask *ask,
 		return r;
 	/* The registry's text, not the caller's: they are equal, and one of them is trusted. */
 	const struct authority_grant grant = {
+		/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): policy_decide filled it, else r < 0 */
 		.spiffe = to.identity->spiffe,
 		.proxy = to.proxy,
 		.life_us = a->registry->leaf_lifetime_us,

@@ -104,6 +104,7 @@ int jwt_svid_issue(struct authority *a, const struct svid_ask *ask, struct str s
 		return r;
 	/* The registry's text, not the caller's, as in authority_issue. */
 	return write_token(a,
+			   /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): as well */
 			   claims_json(a, to.identity->spiffe, audiences, ask->now_us / SECOND_US,
 				       arena),
 			   arena, ret, err);
