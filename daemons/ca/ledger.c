@@ -28,9 +28,9 @@ static const char *const statements[STATEMENT__N] = {
 	[STATEMENT_MARK] =
 		"UPDATE mark SET n = n + 1, high_water = max(high_water, ?1) WHERE id = 1",
 	[STATEMENT_PRUNE] = "DELETE FROM issued WHERE not_after < ?1",
-	[STATEMENT_LIST] = "SELECT serial, spiffe, not_before, not_after, issued_at, uid, unit, "
-			   "proxy FROM issued"
-			   " WHERE ?1 IS NULL OR spiffe = ?1 ORDER BY seq DESC LIMIT ?2",
+	[STATEMENT_LIST] = ("SELECT serial, spiffe, not_before, not_after, issued_at, uid, unit, "
+			    "proxy FROM issued"
+			    " WHERE ?1 IS NULL OR spiffe = ?1 ORDER BY seq DESC LIMIT ?2"),
 	[STATEMENT_COUNT] = "SELECT n FROM mark",
 	[STATEMENT_HIGH_WATER] = "SELECT high_water FROM mark",
 	[STATEMENT_LAST_END] = "SELECT max(not_after) FROM issued WHERE issued_at <= ?1",
