@@ -147,11 +147,12 @@ def test_the_unit_alone_loads_the_same_rules_as_at_boot(host):
 def test_without_a_proxy_it_is_refused_and_ssh_answers(host):
     host.ok("rm /etc/kvmesh/mesh.d/strict.yaml; systemctl reload kvmesh-router")
     kvmesh.wait_for("an answer", lambda: outside(host) == "shop \n")
-    host.ok("systemctl stop kvmesh-proxy")
+    # the drop-in of the asker would start it again
+    host.ok("systemctl mask --runtime kvmesh-proxy && systemctl stop kvmesh-proxy")
     assert outside(host) == ""
     assert host.sh("rm -f /run/asked; systemctl restart asker").returncode != 0 and host.sh("test -e /run/asked").returncode != 0
     assert ssh_answers(host)
-    host.ok("systemctl start kvmesh-proxy")
+    host.ok("systemctl unmask --runtime kvmesh-proxy && systemctl start kvmesh-proxy")
     kvmesh.wait_for("an answer", lambda: outside(host) == "shop \n")
 
 
