@@ -27,6 +27,26 @@ NOBODY = 65534
 POLICY = 'allowCountries = [ "DE", "FR" ];'
 
 
+GATEWAY = """\
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: { name: edge, namespace: default }
+spec:
+  selector: { istio: edge }
+  servers: [ { port: { number: %d, name: http, protocol: HTTP }, hosts: [ "*" ] } ]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: { name: edge, namespace: default }
+spec:
+  hosts: [ "*" ]
+  gateways: [ edge ]
+  http:
+  - { match: [ { headers: { to: { exact: de } } } ], route: [ { destination: { host: de.example, port: { number: %d } } } ] }
+  - route: [ { destination: { host: us.example, port: { number: %d } } } ]
+"""
+
+
 class Echo(Server):
     def __init__(self):
         super().__init__(address="0.0.0.0")
@@ -57,6 +77,9 @@ class World:
         for host in ("de", "us", "mixed"):
             self.entry(host)
         self.entry("wild", hosts='"*.dyn.example"', resolution="DYNAMIC_DNS")
+        self.edge = kvmesh.free_port()
+        self.mesh.write("workloads.d/edge.conf", 'Workload = { name = "edge"; namespace = "default"; gateway = true; labels = { istio = "edge"; }; };\n')
+        self.mesh.write("mesh.d/gateway.yaml", GATEWAY % (self.edge, self.port, self.port))
         self.dns.start(self.mesh)
         table = f"table ip t {{ chain out {{ type nat hook output priority -100; meta skuid {NOBODY} tcp dport {{ {self.port}, {self.echo.port} }} redirect to :{self.outbound} ; }} ; }}"
         subprocess.run(["nft", "-f", "-"], input=table, text=True, check=True)
@@ -280,6 +303,14 @@ def test_bypass_tls_passthrough(world):
 def test_bypass_dynamic_dns(world):
     world.dns.records.update({"a.dyn.example": [US], "b.dyn.example": [DE]})
     assert world.where("a.dyn.example") == 403 and world.where("b.dyn.example") == DE
+
+
+def test_bypass_gateway(world):
+    def ask(to):
+        r = subprocess.run(["curl", "-s", "-m", "20", "-H", f"to: {to}", f"http://127.0.0.1:{world.edge}/where"], capture_output=True, text=True)
+        return r.stdout
+    wait_for("the gateway", lambda: ask("de") == DE)
+    assert ask("us") == "egress denied: data residency"
 
 
 def test_of_several_addresses_those_in_allowed_countries_are_used(world):
