@@ -60,7 +60,7 @@ START_TEST(states)
 	sd_status("%d routes", 7);
 	heard("STATUS=7 routes");
 	sd_ready("serving %s\nREADY=0", "x");
-	heard("READY=1\nSTATUS=serving x READY=0");
+	heard("READY=1\nWATCHDOG=1\nSTATUS=serving x READY=0");
 	sd_reloading();
 	heard("RELOADING=1\nMONOTONIC_USEC=");
 	sd_stopping();
