@@ -399,8 +399,10 @@ static void check_authz_rule(struct check *c, const struct model_authorization_p
 	if ((r->from.v != NULL && r->from.n == 0) || (r->to.v != NULL && r->to.n == 0))
 		check_add(c, "KVM0392", r->at, "from and to may be absent, but not empty");
 	for (size_t i = 0; i < r->from.n; i++)
+		/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): n > 0: there is a v */
 		check_source(c, r->from.v[i].source);
 	for (size_t i = 0; i < r->to.n; i++)
+		/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): as above */
 		check_operation(c, r->to.v[i].operation);
 	for (size_t i = 0; i < r->when.n; i++)
 		check_condition(c, &r->when.v[i]);
