@@ -387,7 +387,7 @@ static void on_deadline(void *arg)
 
 static bool read_url(struct fetch *f, struct str url)
 {
-	struct str rest = url;
+	struct str rest;
 
 	f->secure = str_has_prefix(url, STR("https://"));
 	if (f->secure)

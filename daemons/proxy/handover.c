@@ -89,7 +89,7 @@ struct handover {
 /* What the service manager said is about this process; the rest is the other one's too. */
 static bool is_for_us(const char *assignment)
 {
-	static const char *const names[] = { "LISTEN_PID=", "LISTEN_FDS=", "LISTEN_FDNAMES=", "WATCHDOG_PID=", HANDOVER_ENV "=" };
+	static const char *const names[] = { "LISTEN_PID=", "LISTEN_FDS=", "LISTEN_FDNAMES=", "WATCHDOG_PID=", (HANDOVER_ENV "=") };
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (strncmp(assignment, names[i], strlen(names[i])) == 0)
