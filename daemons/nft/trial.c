@@ -90,6 +90,15 @@ bool trial_is_pending(const char *run_dir, int64_t *ret_seconds)
 	return true;
 }
 
+/* Not confirmed, not taken back, and no other trial has come after it. */
+static bool is_pending(const char *run_dir, const char *token)
+{
+	char now[TOKEN_N + 1];
+	int64_t until;
+
+	return read_pending(run_dir, now, &until) && strcmp(now, token) == 0;
+}
+
 /* ---- who waits ------------------------------------------------------------------------------- */
 
 /* systemd's timer: it outlives the session, whatever becomes of its processes. */
@@ -121,8 +130,11 @@ static void wait_and_revert(const struct trial_options *o, const char *token)
 	signal(SIGHUP, SIG_IGN);
 	if (chdir("/") < 0)
 		_exit(1);
-	for (int64_t left; (left = until - boot_seconds()) > 0; )
-		sleep((unsigned)left);
+	while (boot_seconds() < until) {
+		if (!is_pending(o->run_dir, token))
+			_exit(0);
+		sleep(1);
+	}
 	_exit(trial_revert(o->run_dir, token, &err) < 0);
 }
 

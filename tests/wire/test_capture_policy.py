@@ -9,6 +9,7 @@ import pathlib
 import signal
 import socket
 import struct
+import subprocess
 
 import pytest
 
@@ -346,6 +347,7 @@ def test_a_trial_goes_back_by_itself_and_confirm_keeps_it(make):
     mesh.nft("confirm")
     assert "revertsInSeconds" not in mesh.capture_status()
     assert mesh.capture_status()["state"] == "on"
+    wait_for("nobody to wait any more", lambda: subprocess.run(["pgrep", "-f", f"kvmesh-nft try .*{mesh.run}"]).returncode == 1)
 
 
 def test_a_trial_goes_back_to_the_rules_that_were_there(make):
