@@ -48,12 +48,6 @@ static void drop_file(const char *run_dir, const char *name)
 		log_warn("cannot remove %s: %s", path, err_code_name(-errno));
 }
 
-void trial_forget(const char *run_dir)
-{
-	drop_file(run_dir, "pending");
-	drop_file(run_dir, "before.nft");
-}
-
 static int64_t boot_seconds(void)
 {
 	struct timespec t;
@@ -101,6 +95,25 @@ static bool is_pending(const char *run_dir, const char *token)
 
 /* ---- who waits ------------------------------------------------------------------------------- */
 
+/* Runs one of systemd's own programs; false too where there is no systemd. */
+static bool run_quietly(char *const argv[])
+{
+	posix_spawn_file_actions_t actions;
+	pid_t pid;
+	int status = 0;
+
+	if (access("/run/systemd/system", F_OK) < 0)
+		return false;
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+	int r = posix_spawnp(&pid, argv[0], &actions, NULL, argv, environ);
+
+	posix_spawn_file_actions_destroy(&actions);
+	while (r == 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	return r == 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
 /* systemd's timer: it outlives the session, whatever becomes of its processes. */
 static bool ask_systemd(const struct trial_options *o, const char *self, char *token)
 {
@@ -108,15 +121,22 @@ static bool ask_systemd(const struct trial_options *o, const char *self, char *t
 			    *unit = kv_asprintf("--unit=%s-%s", UNIT, token), *run_dir = kv_strdup(o->run_dir);
 	char systemd_run[] = "systemd-run", quiet[] = "--quiet", collect[] = "--collect",
 	     accuracy[] = "--timer-property=AccuracySec=1s", revert[] = "revert", run[] = "--run";
-	char *argv[] = { systemd_run, quiet, collect, unit, after, accuracy, program, revert, token, run, run_dir, NULL };
-	pid_t pid;
-	int status;
 
-	if (access("/run/systemd/system", F_OK) < 0 || posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ) != 0)
-		return false;
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
-	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+	return run_quietly((char *[]){ systemd_run, quiet, collect, unit, after, accuracy, program, revert, token, run, run_dir, NULL });
+}
+
+void trial_forget(const char *run_dir)
+{
+	char token[TOKEN_N + 1], systemctl[] = "systemctl", stop[] = "stop";
+	int64_t until;
+
+	if (read_pending(run_dir, token, &until)) {
+		_cleanup_free_ char *timer = kv_asprintf("%s-%s.timer", UNIT, token);
+
+		(void)run_quietly((char *[]){ systemctl, stop, timer, NULL });
+	}
+	drop_file(run_dir, "pending");
+	drop_file(run_dir, "before.nft");
 }
 
 static void wait_and_revert(const struct trial_options *o, const char *token)

@@ -103,6 +103,7 @@ def test_units_are_led_through_the_proxy_by_their_cgroups(host):
     host.ok("kvmeshctl capture on --seconds 3000")
     assert "kvmesh-capture-revert" in host.ok("systemctl list-timers --all --no-pager")
     host.ok("kvmeshctl capture confirm")
+    assert "kvmesh-capture-revert" not in host.ok("systemctl list-timers --all --no-pager")
     assert host.ok("systemctl is-enabled kvmesh-nft").strip() == "enabled"
     assert host.ok("systemctl is-active kvmesh-nft").strip() == "active"
     s = status(host)

@@ -246,12 +246,20 @@ def test_a_signal_a_unit_that_is_not_there_and_one_that_cannot(mesh):
         helper.stop()
 
 
-def serial_at(port, roots, **cert):
+def load_pair(context, pair):
+    """The file is read once here: OpenSSL opens it for the certificate and again for the key, and it may be replaced between."""
+    with tempfile.NamedTemporaryFile() as copy:
+        copy.write(pathlib.Path(pair).read_bytes())
+        copy.flush()
+        context.load_cert_chain(copy.name)
+
+
+def serial_at(port, roots, pair=None):
     """Whom a client meets that trusts this mesh, and what it answers."""
     context = ssl.create_default_context(cafile=str(roots))
     context.check_hostname = False
-    if cert:
-        context.load_cert_chain(**cert)
+    if pair:
+        load_pair(context, pair)
     with socket.create_connection(("127.0.0.1", port), timeout=kvmesh.DEADLINE) as raw, context.wrap_socket(raw) as s:
         s.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         text = b""
@@ -298,7 +306,7 @@ http {{
             text = s.recv(10)
             serials, n = [], 0
             while len(set(serials)) < 3:
-                serials.append(serial_at(port, roots, certfile=str(d / "svid_pair.pem")))
+                serials.append(serial_at(port, roots, d / "svid_pair.pem"))
                 n += 1
             # What was begun before came to its end.
             while piece := s.recv(65536):
@@ -332,7 +340,7 @@ def test_redis_gets_others_while_connections_go_on(mesh, place):
         def connect():
             context = ssl.create_default_context(cafile=str(mesh.state / "ca/root-cert.pem"))
             context.check_hostname = False
-            context.load_cert_chain(str(d / "svid_pair.pem"))
+            load_pair(context, d / "svid_pair.pem")
             return context.wrap_socket(socket.create_connection(("127.0.0.1", port), timeout=kvmesh.DEADLINE))
 
         def ping(s):

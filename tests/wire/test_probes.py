@@ -426,12 +426,17 @@ def test_grpc(world):
 def test_flapping_costs_no_history_and_loses_no_request(world):
     webs = start(world, a=200, b=200)
     wait_state(world, "b", "healthy")
-    history = len(world.call("router/router.sock", "History", {"limit": 100})["parameters"]["entries"])
+
+    def loads():
+        """But for the one that the CA's first key of tokens brings at some moment of the start."""
+        entries = world.call("router/router.sock", "History", {"limit": 100})["parameters"]["entries"]
+        return len([e for e in entries if e["by"] != "keys of tokens"])
+    history = loads()
     flaps = []
     webs["b"].health = lambda c: (flaps.append(1), c.sendall(b"HTTP/1.1 %d X\r\ncontent-length: 0\r\n\r\n" % (200 if len(flaps) % 2 else 500)))
     while len(flaps) < 6:
         assert world.get("web").status == 200
-    assert len(world.call("router/router.sock", "History", {"limit": 100})["parameters"]["entries"]) == history
+    assert loads() == history
     world.assert_sound()
 
 
