@@ -103,6 +103,7 @@ static bool look(struct ctl *c, struct upgraded *u)
 
 	if (u->from == 0 || status_of(c, u->sock, &st, &err) < 0)
 		return true;
+	/* cppcheck-suppress legacyUninitvar; takes the .p of STR() for it */
 	const struct doc *p = doc_get(st, STR("predecessor"));
 
 	if (doc_get_int(p, "pid", 0) != u->from)
