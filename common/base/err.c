@@ -30,7 +30,7 @@ __attribute__((format(printf, 4, 0))) static void fill(struct err *e, int code, 
 	vsnprintf(e->text, sizeof(e->text), fmt, ap);
 }
 
-int err_set(struct err *e, int code, const char *fmt, ...)
+int (err_set)(struct err *e, int code, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -41,7 +41,7 @@ int err_set(struct err *e, int code, const char *fmt, ...)
 	return code;
 }
 
-int err_set_at(struct err *e, int code, struct origin at, const char *fmt, ...)
+int (err_set_at)(struct err *e, int code, struct origin at, const char *fmt, ...)
 {
 	va_list ap;
 

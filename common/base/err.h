@@ -51,6 +51,21 @@ struct err {
 int err_set(struct err *e, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 int err_set_at(struct err *e, int code, struct origin at, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
+
+#ifdef __clang_analyzer__
+/* It does not look into err.c: what comes back is the code, and that is negative. */
+#define ERR_RETURNS(call, code)                                                                    \
+	({                                                                                         \
+		int err_code_ = (code);                                                            \
+		if (err_code_ >= 0)                                                                \
+			__builtin_unreachable();                                                   \
+		(void)(call);                                                                      \
+		err_code_;                                                                         \
+	})
+#define err_set(e, code, ...) ERR_RETURNS((err_set)((e), err_code_, __VA_ARGS__), code)
+#define err_set_at(e, code, ...) ERR_RETURNS((err_set_at)((e), err_code_, __VA_ARGS__), code)
+#endif
+
 const char *err_code_name(int code); /* "syntax", "refused", strerror for errno values */
 
 struct err_list {

@@ -376,6 +376,7 @@ int convert_check(const struct doc_file *f, const struct convert_opts *opts, str
 	if (r == 0)
 		r = write_all(&found, opts, a, &text, errs);
 	if (r == 0)
+		/* NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): r is 0 only when write_all has set text */
 		r = doc_read_text(text, "(converted)", opts->to, a, &again, errs);
 	if (r == 0)
 		r = gather(&again, a, &back, errs);

@@ -223,6 +223,7 @@ bool doc_eq(const struct doc *x, const struct doc *y)
 	case DOC_INT:
 		return x->i == y->i;
 	case DOC_REAL:
+		/* NOLINTNEXTLINE(bugprone-suspicious-memory-comparison,cert-exp42-c,cert-flp37-c): bit for bit is meant: 0 is not -0, NaN is itself */
 		return memcmp(&x->r, &y->r, sizeof(x->r)) == 0;
 	case DOC_STR:
 		return str_eq(x->s, y->s);

@@ -72,6 +72,7 @@ void doc_out_real(struct doc_out *o, double r)
 	for (int digits = 15; digits <= 17; digits++) {
 		snprintf(buf, sizeof(buf), "%.*g", digits, r);
 		double back = strtod(buf, NULL);
+		/* NOLINTNEXTLINE(bugprone-suspicious-memory-comparison,cert-exp42-c,cert-flp37-c): bit for bit is meant, -0 too */
 		if (memcmp(&back, &r, sizeof(r)) == 0)
 			break;
 	}

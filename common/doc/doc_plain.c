@@ -55,6 +55,7 @@ bool doc_plain_to_real(struct str s, double *ret)
 static bool is_number_like(struct str s)
 {
 	for (size_t i = 0; i < s.n; i++) {
+		/* NOLINTNEXTLINE(bugprone-not-null-terminated-result): a set of characters, no text */
 		if (!memchr("0123456789abcdefABCDEFxXoO+-._:, tTzZ", s.p[i], 37))
 			return false;
 	}

@@ -407,6 +407,7 @@ static void plan_end(struct read_plan *p, struct buf *b, ssize_t r)
 		buf_commit(b, now);
 	left -= now;
 	for (; left > 0; used++) {
+		/* NOLINTNEXTLINE(clang-analyzer-core.uninitialized.Assign): no more bytes came than there is room in what was filled */
 		struct buf_block *k = p->fresh[used];
 
 		now = left < READ_PIECE ? left : READ_PIECE;

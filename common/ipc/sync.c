@@ -183,6 +183,7 @@ int ipc_next_sync(struct ipc_conn *c, const char *method, const struct doc *para
 		r = receive(c, deadline_us, &text, err);
 	if (r < 0)
 		return r;
+	/* NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): r is 0 only when receive has set text */
 	r = frame_parse_reply(text, a, &f, err);
 	frame_reader_pop(&c->in);
 	if (r < 0)

@@ -90,6 +90,7 @@ int cmd_convert(struct ctl *c)
 	if ((worst = choose_syntax(c, &to)) != 0)
 		return worst;
 	for (unsigned i = 0; i < c->n_words; i++) {
+		/* NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): choose_syntax has set it, else it said no */
 		int code = convert_one(c, c->words[i], to);
 
 		if (code != CTL_EXIT_OK)

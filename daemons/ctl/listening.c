@@ -75,6 +75,7 @@ static int add_group(struct search *s, const char *dir, unsigned depth)
 
 	if (!f)
 		return -errno;
+	/* NOLINTNEXTLINE(cert-err34-c): the kernel writes numbers that fit */
 	while (fscanf(f, "%d", &pid) == 1)
 		if (pid > 0)
 			add_process(s, pid);

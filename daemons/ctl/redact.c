@@ -86,6 +86,7 @@ static void put(struct text *t, struct str s)
 		t->room = 2 * (t->n + s.n + 1);
 		t->p = kv_realloc(t->p, t->room);
 	}
+	/* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): n + 1 > room at the first time: there is a p */
 	memcpy(t->p + t->n, s.n > 0 ? s.p : "", s.n);
 	t->n += s.n;
 	t->p[t->n++] = '\n';

@@ -33,6 +33,7 @@ static bool is_early(struct str before)
 int unit_facts_read(struct ctl *c, struct str unit, struct unit_facts *ret)
 {
 	const char *words[] = {
+		/* NOLINTNEXTLINE(bugprone-suspicious-missing-comma): one value over two lines */
 		"show", "--property", "Id,LoadState,ActiveState,ControlGroup,User,Before,"
 		"PrivateNetwork,DropInPaths", "--", arena_str(&c->arena, unit).p, NULL,
 	};

@@ -450,6 +450,7 @@ static void write_op(struct text *t, const struct op *op, const struct access_li
 {
 	struct op_buf buf;
 
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): of an array that is there when n > 0 */
 	if (op->kind == OP_LITERAL) {
 		text_bytes(t, op->literal, op->n_literal);
 	} else if (op->kind >= OP_STATUS) {
