@@ -267,6 +267,14 @@ static void unstore(const struct sock_addr *a)
 	sd_unstore_socket(sock_addr_text(a, text));
 }
 
+static bool is_used(const struct doors *ds, const struct inherited *from)
+{
+	for (size_t i = 0; i < ds->n; i++)
+		if (sock_listens_for(from->fd, &ds->v[i].addr))
+			return true;
+	return false;
+}
+
 /* What an earlier process has left and the first snapshot does not want. */
 static void forget_ours(struct doors *ds)
 {
@@ -275,15 +283,12 @@ static void forget_ours(struct doors *ds)
 
 	for (size_t i = 0; i < ds->n_inherited; i++) {
 		struct inherited *from = &ds->inherited[i];
-		bool used = from->origin == DOOR_ORIGIN_MANAGER;
 
-		if (used) {
+		if (from->origin == DOOR_ORIGIN_MANAGER) {
 			ds->inherited[kept++] = *from;
 			continue;
 		}
-		for (size_t k = 0; k < ds->n && !used; k++)
-			used = sock_listens_for(from->fd, &ds->v[k].addr);
-		if (!used && sock_local_addr(from->fd, &a) == 0)
+		if (!is_used(ds, from) && sock_local_addr(from->fd, &a) == 0)
 			unstore(&a);
 		close(from->fd);
 	}
@@ -298,10 +303,8 @@ static void tell_idle(struct doors *ds)
 
 	for (size_t i = 0; i < ds->n_inherited; i++) {
 		struct inherited *from = &ds->inherited[i];
-		bool used = false;
+		bool used = is_used(ds, from);
 
-		for (size_t k = 0; k < ds->n && !used; k++)
-			used = sock_listens_for(from->fd, &ds->v[k].addr);
 		if (!used && !from->told && sock_local_addr(from->fd, &a) == 0)
 			log_warn("the socket for %s that was passed on is no Gateway server's: its clients wait in vain",
 				 sock_addr_text(&a, text));
