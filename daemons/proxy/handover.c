@@ -29,7 +29,7 @@ enum letter { OURS = 'o', MANAGERS = 'm', CONTROL = 'c', LIST_END = 'e', YOURS =
 
 struct packet {
 	char letter;
-	struct handover_last last;      /* ENDED */
+	struct worker_drained last;      /* ENDED */
 };
 
 static int send_packet(int to, const struct packet *p, int fd)
@@ -73,6 +73,16 @@ static int take_packet(int from, struct packet *ret, int *ret_fd)
 	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(int)))
 		memcpy(ret_fd, CMSG_DATA(c), sizeof(int));
 	return n == (ssize_t)sizeof(*ret) ? 1 : -EPROTO;
+}
+
+/* One that passes nothing. */
+static int take_word(int from, struct packet *ret)
+{
+	int fd, r = take_packet(from, ret, &fd);
+
+	if (fd >= 0)
+		close(fd);
+	return r;
 }
 
 /* ---- the process that goes ------------------------------------------------------------------- */
@@ -241,11 +251,9 @@ static void on_answer(void *arg, unsigned what)
 {
 	struct handover *h = arg;
 	struct packet p;
-	int fd, r = take_packet(h->fd, &p, &fd);
+	int r = take_word(h->fd, &p);
 
 	(void)what;
-	if (fd >= 0)
-		close(fd);
 	if (r == -EAGAIN)
 		return;
 	if (r > 0 && p.letter == READY && !h->over)
@@ -298,7 +306,7 @@ bool handover_is_under_way(const struct handover *h)
 	return h->pid > 0 && !h->over;
 }
 
-void handover_finish(struct handover *h, const struct handover_last *last)
+void handover_finish(struct handover *h, const struct worker_drained *last)
 {
 	(void)send_packet(h->fd, &(struct packet){ .letter = ENDED, .last = *last }, -1);
 }
@@ -326,10 +334,10 @@ struct heir {
 	int fd;
 	pid_t predecessor;
 	struct loop_fd io;
-	struct handover_last last;
+	struct worker_drained last;
 	bool is_main;
 	void (*main)(void *arg);
-	void (*gone)(void *arg, const struct handover_last *last);
+	void (*gone)(void *arg, const struct worker_drained *last);
 	void *arg;
 };
 
@@ -357,11 +365,9 @@ static void on_word(void *arg, unsigned what)
 {
 	struct heir *h = arg;
 	struct packet p;
-	int fd, r = take_packet(h->fd, &p, &fd);
+	int r = take_word(h->fd, &p);
 
 	(void)what;
-	if (fd >= 0)
-		close(fd);
 	if (r == -EAGAIN)
 		return;
 	if (r > 0 && p.letter == ENDED) {
@@ -407,7 +413,7 @@ int heir_new(struct loop *l, struct doors *doors, struct heir **ret, int *ret_co
 	return 0;
 }
 
-void heir_ready(struct heir *h, void (*main)(void *arg), void (*gone)(void *arg, const struct handover_last *last),
+void heir_ready(struct heir *h, void (*main)(void *arg), void (*gone)(void *arg, const struct worker_drained *last),
 		void *arg)
 {
 	h->main = main;

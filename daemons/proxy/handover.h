@@ -9,7 +9,7 @@
  *     going → coming   o, m, c   sockets: ours, the service manager's, the control socket
  *                      e         that was the last one
  *                      y         you are the main process
- *                      d         ended: two numbers, see struct handover_last
+ *                      d         ended: two numbers, see struct worker_drained
  *     coming → going   r         ready
  */
 #pragma once
@@ -21,14 +21,10 @@
 #include "base/err.h"
 #include "io/loop.h"
 #include "proxy/doors.h"
+#include "proxy/worker.h"
 
 #define HANDOVER_READY_US (60ull * 1000 * 1000) /* of the service manager for a start */
 #define HANDOVER_ENV "KVMESH_HANDOVER"          /* the descriptor that packets come on */
-
-/* How the one that goes has ended. */
-struct handover_last {
-	uint32_t ended, cut;            /* exchanges under way: by themselves; by the deadline */
-};
 
 /* ---- the process that goes ---- */
 struct handover_give {
@@ -50,7 +46,7 @@ struct handover;
 int handover_start(const struct handover_give *g, struct handover **ret, struct err *err);
 bool handover_is_under_way(const struct handover *h);    /* neither done, nor failed */
 /* After done(), when all has ended. */
-void handover_finish(struct handover *h, const struct handover_last *last);
+void handover_finish(struct handover *h, const struct worker_drained *last);
 void handover_free(struct handover *h);         /* NULL is fine; a program that is not ready yet is killed */
 
 /* ---- the process that comes ---- */
@@ -61,7 +57,7 @@ struct heir;
  */
 int heir_new(struct loop *l, struct doors *doors, struct heir **ret, int *ret_control_fd, struct err *err);
 /* Says "ready"; main: once this is the main process. gone: the other one has ended, after main. */
-void heir_ready(struct heir *h, void (*main)(void *arg), void (*gone)(void *arg, const struct handover_last *last),
+void heir_ready(struct heir *h, void (*main)(void *arg), void (*gone)(void *arg, const struct worker_drained *last),
 		void *arg);
 bool heir_is_main(const struct heir *h);
 pid_t heir_predecessor(const struct heir *h);

@@ -51,15 +51,6 @@ static void on_reload(void *arg)
 static void on_drained(void *arg)
 {
 	struct proxy *p = arg;
-	struct worker_drained d = worker_drained(p->workers);
-
-	log_info("drained: %u exchanges ended, %u cut", d.began - d.cut, d.cut);
-	loop_stop(p->loop);
-}
-
-static void on_succeeded(void *arg)
-{
-	struct proxy *p = arg;
 
 	loop_stop(p->loop);
 }
@@ -129,7 +120,7 @@ static int serve(struct proxy *p, const struct daemon_options *o, char *const *a
 	};
 	struct err err = { 0 };
 
-	if (upgrade_new(p->loop, p->workers, argv, on_succeeded, p, &p->upgrade, &co.socket_fd, &err) < 0) {
+	if (upgrade_new(p->loop, p->workers, argv, on_drained, p, &p->upgrade, &co.socket_fd, &err) < 0) {
 		log_err("%s", err.text);
 		return DAEMON_EXIT_FAILED;
 	}

@@ -215,6 +215,7 @@ static void stream_end(struct stream *s)
 	if (s->check)
 		ext_authz_drop(s);
 	s->w->n_shadows -= s->shadow && !s->question;
+	s->w->n_ended += s->w->draining && !s->shadow;
 	loop_timer_done(&s->timer);
 	loop_deadline_done(&s->idle);
 	buf_done(&s->held);

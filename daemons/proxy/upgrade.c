@@ -23,9 +23,8 @@ struct upgrade {
 	struct ipc_call *call;          /* that waits for it */
 	bool given;                     /* this is not the main process any more */
 	struct heir *heir;              /* NULL: nobody was here before */
-	pid_t predecessor;
 	bool predecessor_gone;
-	struct handover_last last;      /* of the predecessor */
+	struct worker_drained last;      /* of the predecessor */
 };
 
 /* ---- the process that goes ------------------------------------------------------------------- */
@@ -43,8 +42,7 @@ static void on_drained(void *arg)
 	struct upgrade *u = arg;
 	struct worker_drained d = worker_drained(u->workers);
 
-	log_info("drained: %u exchanges ended, %u cut", d.began - d.cut, d.cut);
-	handover_finish(u->handover, &(struct handover_last){ .ended = d.began - d.cut, .cut = d.cut });
+	handover_finish(u->handover, &d);
 	u->over(u->arg);
 }
 
@@ -137,11 +135,11 @@ static void on_main(void *arg)
 {
 	struct upgrade *u = arg;
 
-	log_info("upgrade: in the place of %d now", (int)u->predecessor);
+	log_info("upgrade: in the place of %d now", (int)heir_predecessor(u->heir));
 	control_take_over(u->control);
 }
 
-static void on_predecessor_gone(void *arg, const struct handover_last *last)
+static void on_predecessor_gone(void *arg, const struct worker_drained *last)
 {
 	struct upgrade *u = arg;
 
@@ -165,7 +163,7 @@ void upgrade_status(const struct upgrade *u, struct arena *a, struct doc *status
 		return;
 	struct doc *d = doc_set(a, status, "predecessor", doc_new_map(a));
 
-	doc_set_int(a, d, "pid", u->predecessor);
+	doc_set_int(a, d, "pid", heir_predecessor(u->heir));
 	doc_set_bool(a, d, "ended", u->predecessor_gone);
 	if (!u->predecessor_gone)
 		return;
@@ -198,8 +196,6 @@ int upgrade_new(struct loop *l, struct worker_set *ws, char *const *argv, void (
 		free(u);
 		return r;
 	}
-	if (u->heir)
-		u->predecessor = heir_predecessor(u->heir);
 	*ret = u;
 	return 0;
 }

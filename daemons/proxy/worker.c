@@ -311,7 +311,7 @@ struct doc *worker_listeners(const struct worker_set *ws, struct arena *a)
 
 /* Shared by the control thread, which waits, and the workers, which each tell once. */
 struct drain {
-	atomic_uint left, began, cut;
+	atomic_uint left, ended, cut;
 	uint64_t deadline_us;
 	struct loop *loop;
 	loop_fn done;
@@ -329,11 +329,15 @@ static void tell_drained(struct worker *w)
 	struct drain *d = w->thread->drain;
 
 	close_listeners(w);
+	atomic_fetch_add(&d->ended, (unsigned)w->n_ended);
 	w->thread->drain = NULL;
 	loop_timer_stop(&w->thread->drain_deadline);
 	if (atomic_fetch_sub(&d->left, 1) > 1)
 		return;
-	w->thread->set->drained = (struct worker_drained){ atomic_load(&d->began), atomic_load(&d->cut) };
+	unsigned cut = atomic_load(&d->cut), ended = atomic_load(&d->ended) - cut;
+
+	w->thread->set->drained = (struct worker_drained){ .ended = ended, .cut = cut };
+	log_info("drained: %u exchanges ended, %u cut", ended, cut);
 	loop_post(d->loop, d->done, d->arg);
 	free(d);
 }
@@ -358,7 +362,7 @@ static unsigned n_under_way(const struct worker *w)
 	unsigned n = 0;
 
 	list_for_each(it, &w->streams)
-		n++;
+		n += !list_entry(it, struct stream, node)->shadow;
 	return n;
 }
 
@@ -394,8 +398,8 @@ static void start_drain(void *arg)
 	struct worker *w = arg;
 
 	w->draining = true;
+	w->n_ended = 0;
 	w->succeeded = atomic_load(&w->thread->set->succeeded);
-	atomic_fetch_add(&w->thread->drain->began, n_under_way(w));
 	close_doors(w);
 	list_for_each_safe(it, &w->conns) {
 		struct conn *c = list_entry(it, struct conn, node);

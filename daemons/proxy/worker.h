@@ -78,6 +78,7 @@ struct worker {
 	size_t n_shadows;               /* copies of requests under way (mirror.h) */
 	struct list tubes;              /* struct tube (tube.h) */
 	size_t n_tubes;
+	size_t n_ended;                 /* exchanges, since the drain began */
 	struct gate *gate;              /* of all workers */
 	enum overload_level level;      /* as last told, see overload.h */
 	int reserve_fd;                 /* given up when descriptors run out; -1 gone */
@@ -125,9 +126,9 @@ struct doors *worker_doors(const struct worker_set *ws);
  * those who may just be sending their next request.
  */
 void worker_succeed(struct worker_set *ws);
-/* Exchanges, opaque ones too, that were under way when the drain began, and how many its deadline has cut. After done(). */
+/* Exchanges, opaque ones too, of the time of the drain. After done(). */
 struct worker_drained {
-	unsigned began, cut;
+	uint32_t ended, cut;            /* by themselves; by its deadline */
 };
 struct worker_drained worker_drained(const struct worker_set *ws);
 void worker_set_stop(struct worker_set *ws);            /* joins */

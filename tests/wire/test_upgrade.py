@@ -163,6 +163,22 @@ def test_what_is_under_way_ends_in_the_old_process(tmp_path):
         assert pid(mesh) == after and "exchanges ended, 0 cut" in mesh.text()
 
 
+def test_what_begins_late_and_is_cut_is_counted(tmp_path):
+    with slow_mesh(tmp_path) as (mesh, slow):
+        mesh.write("conf.d/drain.conf", 'limits = { drainTimeout = "3s"; };')
+        mesh.ctl("config", "reload", check=0)
+        kept = mesh.connect()
+        kept.request("GET", "/", headers={"Host": "web"})
+        assert kept.getresponse().read()
+        upgrade(mesh)
+        kept.request("GET", "/", headers={"Host": "slow"})      # by the old process, and longer than it has
+        assert slow.begun.acquire(timeout=kvmesh.DEADLINE)
+        ended = predecessor_ended(mesh)
+        assert ended["drained"] == 0 and ended["cut"] >= 1, ended
+        slow.go_on.set()
+        kept.close()
+
+
 def test_an_opaque_connection_goes_on(tmp_path):
     with kvmesh.Article(tmp_path, redis=True) as article:
         article.start()
