@@ -128,14 +128,13 @@ static void check_ready(struct control *c)
 	c->ready = true;
 	log_info("ready: snapshot %lld%s", (long long)c->at->snap->version,
 		 c->stale ? " from disk, the router is silent" : "");
-	if (!c->waits)
+	if (c->server)
 		announce(c);
 	c->on_ready(c->arg);
 }
 
 void control_take_over(struct control *c)
 {
-	c->waits = false;
 	control_serve(c);
 	if (c->ready)
 		announce(c);
@@ -597,12 +596,11 @@ struct control *control_new(struct loop *l, struct worker_set *ws, const struct 
 	c->instance = kv_strdup(o->instance);
 	c->ready_fd = o->ready_fd;
 	c->socket_fd = o->socket_fd;
-	c->waits = o->socket_fd >= 0;
 	c->on_ready = ready;
 	c->arg = arg;
 	c->started_us = clock_mono_us();
 	c->started_real_us = clock_real_us();
-	if (make_kept_path(c, o, err) < 0 || (!c->waits && control_listen(c, err) < 0)) {
+	if (make_kept_path(c, o, err) < 0 || (c->socket_fd < 0 && control_listen(c, err) < 0)) {
 		free(c->kept_path);
 		free(c->instance);
 		free(c->run_dir);
@@ -610,7 +608,7 @@ struct control *control_new(struct loop *l, struct worker_set *ws, const struct 
 		return NULL;
 	}
 	start(c);
-	if (!c->waits)
+	if (o->socket_fd < 0)
 		control_serve(c);
 	return c;
 }

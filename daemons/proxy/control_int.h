@@ -33,13 +33,12 @@ struct control {
 	struct worker_set *ws;
 	char *run_dir, *instance, *kept_path;
 	int ready_fd, socket_fd;        /* socket_fd: a copy of the server's */
-	bool waits;                     /* for control_take_over */
 	struct upgrade *upgrade;        /* NULL: none is possible */
 	void (*on_ready)(void *arg);
 	void *arg;
 
 	struct ipc_client *watch, *call;
-	struct ipc_server *server;
+	struct ipc_server *server;      /* NULL: for control_take_over to begin */
 	struct loop_timer watch_retry, silent, ack_retry, ack_deadline, republish, unknown, probe, redial, trim;
 	struct control_ack ack;
 
