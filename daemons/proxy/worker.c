@@ -328,7 +328,6 @@ static void tell_drained(struct worker *w)
 {
 	struct drain *d = w->thread->drain;
 
-	close_listeners(w);
 	atomic_fetch_add(&d->ended, (unsigned)w->n_ended);
 	w->thread->drain = NULL;
 	loop_timer_stop(&w->thread->drain_deadline);
@@ -374,7 +373,10 @@ static void on_drain_deadline(void *arg)
 	end_all(w);
 }
 
-/* What is under way may yet call a workload of this node: that door stays open for this host alone, see listener.c. */
+/*
+ * What is under way, here or in another worker, may yet call a workload of this node: that door stays open for this host
+ * alone (listener.c), until the process ends. The kernel goes on choosing a socket that somebody else has open as well.
+ */
 static void close_doors(struct worker *w)
 {
 	list_for_each_safe(it, &w->listeners) {
