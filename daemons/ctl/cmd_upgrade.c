@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * upgrade: the installed programs take the place of the running ones. Router, CA and collector are restarted, each proxy
+ * upgrade: the installed programs take the place of the running ones. What carries no traffic is restarted, each proxy
  * starts its successor itself (proxy/handover.h). Layer daemons/ctl.
  */
 #include "config.h"
@@ -37,11 +37,11 @@ struct upgraded {
 static int restart_others(struct ctl *c)
 {
 	static const char *const words[] = { "try-restart", "kvmesh-router.service", "kvmesh-ca.service", "kvmesh-metrics.service",
-					     "kvmesh-probe.service", NULL };
+					     "kvmesh-probe.service", "kvmesh-witness.service", "kvmesh-certs@*.service", NULL };
 
 	if (!systemctl_is_here(c) || systemctl_run(words))
 		return CTL_EXIT_OK;
-	return ctl_fail(CTL_EXIT_NO, "a daemon did not come back: 'systemctl status kvmesh-router kvmesh-ca kvmesh-metrics' tells why");
+	return ctl_fail(CTL_EXIT_NO, "a daemon did not come back: 'systemctl status kvmesh-*' tells why");
 }
 
 static int status_of(struct ctl *c, const char *sock, struct doc **ret, struct err *err)

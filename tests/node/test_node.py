@@ -432,6 +432,7 @@ def test_an_upgrade_and_a_downgrade_fail_no_request(node, deb):
             clients.more(100)
     assert set(clients.seen()) == {"new 200", "kept 200"}, (sorted(set(clients.seen())), node.journal())
     assert len(set(pids)) == 3 and version_of(node) == "0.1.0"
+    kvmesh.wait_for("no old program to run", lambda: "(deleted)" not in node.ok("for p in $(pgrep kvmesh); do readlink /proc/$p/exe || true; done"))
     assert node.ok("sha256sum /etc/kvmesh/mesh.d/my-app.yaml") == edited
     assert node.ok("kvmeshctl ca bundle | sha256sum") == root
     assert set(node.sh("systemctl is-active kvmesh-router kvmesh-ca kvmesh-proxy kvmesh-metrics").stdout.split()) == {"active"}
